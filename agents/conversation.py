@@ -1,0 +1,117 @@
+"""Conversations: LangChain messages become the one text that the LM continues."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from toolken.training.prompt import PromptFormat
+
+#: Characters of a tool's result that are written into the text; a model this small loses the thread in more.
+MAX_RESULT = 2000
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation as the LM sees it.
+
+    Attributes
+    ----------
+    text
+        The whole text up to the place where the LM goes on.
+    answer
+        The part of it that belongs to the answer that is being written.
+    question
+        What the user asked last.
+    results
+        Results of the calls made for this question so far.
+    context
+        What users wrote and tools returned: where copied arguments come from.
+    """
+
+    text: str
+    answer: str
+    question: str
+    results: tuple[str, ...]
+    context: str
+
+
+@dataclass
+class _Turn:
+    question: str
+    answer: str = ""
+    results: list[str] = field(default_factory=list)
+    ends_with_result: bool = False
+
+
+def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
+    """Write messages as one text.
+
+    A turn is a question and one growing answer. The content of an AI message is the answer so far, so a message that
+    follows tool results either repeats them (as this project's own messages do) or goes on after them. A result is
+    written where its call stood.
+
+    Raises
+    ------
+    ValueError
+        If there is no message.
+    """
+    if not messages:
+        raise ValueError("There is no message to answer: give at least one.")
+    system: list[str] = []
+    turns: list[_Turn] = []
+    for message in messages:
+        content = str(message.text).strip()
+        if isinstance(message, SystemMessage):
+            system.append(content)
+        elif isinstance(message, ToolMessage):
+            _append_result(_current(turns), content, prompt)
+        elif isinstance(message, AIMessage):
+            _append_answer(_current(turns), content, prompt)
+        elif turns and isinstance(message, HumanMessage) and not turns[-1].answer and not turns[-1].results:
+            # Two questions in a row are one question in two parts.
+            turns[-1].question = f"{turns[-1].question}\n{content}".strip()
+        else:
+            turns.append(_Turn(content))
+    current = _current(turns)
+    if not current.answer:
+        current.answer = prompt.opening
+    written = [prompt.prompt(turn.question).removeprefix(prompt.preamble) + turn.answer for turn in turns]
+    head = prompt.preamble + "".join(prompt.system.replace("{system}", text) for text in system)
+    context = "\n".join("\n".join([turn.question, *turn.results]) for turn in turns)
+    return Prompt(
+        head + prompt.separator.join(written), current.answer, current.question, tuple(current.results), context
+    )
+
+
+def result_text(content: str) -> str:
+    """Return a tool's result as it is written into the text: one line, no control characters, of bounded length."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in content[: 4 * MAX_RESULT]).split())
+    return line if len(line) <= MAX_RESULT else line[: MAX_RESULT - 1] + "…"
+
+
+def _current(turns: list[_Turn]) -> _Turn:
+    if not turns:
+        turns.append(_Turn(""))
+    return turns[-1]
+
+
+def _append_result(turn: _Turn, content: str, prompt: PromptFormat) -> None:
+    text = result_text(content)
+    if not turn.answer:
+        turn.answer = prompt.opening
+    turn.answer += prompt.result(text, follows_result=turn.ends_with_result)
+    turn.results.append(text)
+    turn.ends_with_result = True
+
+
+def _append_answer(turn: _Turn, content: str, prompt: PromptFormat) -> None:
+    if not content:
+        return
+    if content.startswith(turn.answer.strip()):
+        grown = len(content) > len(turn.answer.strip())
+        turn.answer = f" {content}"
+    else:
+        grown = True
+        turn.answer += f" {content}"
+    turn.ends_with_result = turn.ends_with_result and not grown

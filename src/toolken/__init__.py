@@ -1,0 +1,1 @@
+"""Tools as tokens for frozen language models."""

@@ -1,0 +1,156 @@
+"""The `toolken` command."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from toolken.errors import ToolkenError
+
+app = typer.Typer(
+    help="Tools as tokens for frozen language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+bench = typer.Typer(help="Measure on published benchmark data.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+# stdout is for results, so that they can be piped; everything about the way there goes to stderr.
+out = Console()
+err = Console(stderr=True)
+
+LmOption = Annotated[
+    str | None, typer.Option("--lm", help="Folder, GGUF file or hub id of a causal LM; default: the embedded one.")
+]
+
+
+@app.command()
+def setup(lm: LmOption = None) -> None:
+    """Convert the embedded LM and read the background requests, so that everything later starts fast."""
+    from toolken.agents.display import progress_bar
+    from toolken.training.background import background
+    from toolken.training.lm import FrozenLM
+    from toolken.training.prompt import PromptFormat
+
+    with progress_bar(err) as progress:
+        loaded = FrozenLM.from_pretrained(lm)
+        background(loaded, PromptFormat(), started=lambda total: progress("Reading background requests", total))
+    err.print(f"Ready: {loaded.name}")
+
+
+@app.command()
+def demo(lm: LmOption = None) -> None:
+    """Fit a head on the project's own data, then answer questions with real tools."""
+    from toolken.agents.demo import run_demo
+
+    run_demo(lm, out)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    head: Annotated[
+        Path | None, typer.Option(help="Folder of a fitted head; default: the demo's, fitted at first use.")
+    ] = None,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(help="calculator, knowledge, household, or module:attribute of your tools; default: the demo's."),
+    ] = None,
+    lm: LmOption = None,
+) -> None:
+    """Answer one question, calling tools where their toolkens win."""
+    from toolken.agents.demo import demo_agent, show_answer
+    from toolken.agents.display import progress_bar
+
+    with progress_bar(err) as progress:
+        agent = demo_agent(lm, head, tools, progress)
+    show_answer(agent, question, out)
+
+
+@app.command()
+def fit(
+    tools: Annotated[
+        list[str],
+        typer.Option(help="calculator, knowledge, household, module:attribute, or a JSON file; may be repeated."),
+    ],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write the head to.")],
+    examples: Annotated[
+        Path | None, typer.Option(help="JSON lines of examples; without it, descriptions alone are used.")
+    ] = None,
+    lm: LmOption = None,
+) -> None:
+    """Fit a head for tools, from examples and descriptions, and save it."""
+    from toolken.agents.display import progress_bar
+    from toolken.training.examples import read_examples
+    from toolken.training.fit import check_examples
+    from toolken.training.fit import fit as fit_head
+    from toolken.training.lm import FrozenLM
+    from toolken.training.tool_sources import read_tool_specs
+
+    specs = read_tool_specs(tools)
+    read = read_examples(examples) if examples else []
+    check_examples(read, [spec.name for spec in specs])
+    with progress_bar(err) as progress:
+        loaded = FrozenLM.from_pretrained(lm)
+        head = fit_head(loaded, specs, read, progress=progress)
+        head.save_pretrained(out_folder)
+    err.print(f"Fitted {len(specs)} tools on {len(read)} examples; the head is in {out_folder}.")
+
+
+@bench.command()
+def kamel(
+    data: Annotated[Path, typer.Option(help="Folder with the KAMEL data.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to.")] = None,
+    tools: Annotated[list[int] | None, typer.Option(help="Numbers of tools; default 30 and 234.")] = None,
+    examples_per_tool: Annotated[list[int] | None, typer.Option(help="Examples a tool; default 0 and 5.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Random choices of the examples.")] = 5,
+    lm: LmOption = None,
+) -> None:
+    """Selection accuracy on KAMEL: one tool a relation, chosen at the decision after the question."""
+    from toolken.agents.display import progress_bar
+    from toolken.training.benchmarks import kamel as benchmark
+    from toolken.training.benchmarks.rows import rows_table, write_rows
+    from toolken.training.lm import FrozenLM
+
+    benchmark.check_folder(data, tools or benchmark.TOOLS)
+    with progress_bar(err) as progress:
+        loaded = FrozenLM.from_pretrained(lm)
+        rows = list(
+            benchmark.run(
+                loaded,
+                data,
+                tools=tools or benchmark.TOOLS,
+                examples_per_tool=examples_per_tool or benchmark.EXAMPLES_PER_TOOL,
+                seeds=seeds,
+                progress=progress,
+            )
+        )
+    if json_file:
+        write_rows(json_file, rows)
+    out.print(rows_table("KAMEL, selection", rows))
+
+
+def main() -> None:
+    """Run the command; a `ToolkenError` becomes one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except ToolkenError as error:
+        err.print(f"[bold red]Error:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("Interrupted.")
+        sys.exit(130)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(" ".join(text.split()))
+
+
+if __name__ == "__main__":
+    main()

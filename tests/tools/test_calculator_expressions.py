@@ -1,0 +1,250 @@
+"""Expressions, equations, calculus and units: what is computed, and what the grammar keeps out."""
+
+import itertools
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolken.tools.calculator.equations import solve
+from toolken.tools.calculator.expression import parse_expression
+from toolken.tools.calculator.notation import exact_text
+from toolken.tools.calculator.symbolic import differentiate, evaluate, integrate, simplify
+from toolken.tools.calculator.units import convert_units
+from toolken.tools.errors import ToolError
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("2 + 3*4", "14"),
+        ("(1,234 + 1)×2", "2470"),
+        ("-2^2", "-4"),
+        ("2^3^2", "512"),
+        ("2**-3", "0.125"),
+        ("3² + 4²", "25"),
+        ("50% of 80", "40"),
+        ("$12 * 3 = ?", "36"),
+        ("17 mod 5", "2"),
+        ("mod(17, 5)", "2"),
+        ("2(3 + 4)", "14"),
+        ("2pi", "6.283185307"),
+        ("5!", "120"),
+        ("sin(30°)", "0.5"),
+        ("√16 + sqrt(9)", "7"),
+        ("log(1000)", "3"),
+        ("log(100,200)", "0.8691759794"),
+        ("log(8, 2)", "3"),
+        ("ln(e^2)", "2"),
+        ("(-8)^(1/3)", "-2"),
+        ("(1 + sqrt(2))*(1 - sqrt(2))", "-1"),
+        ("sqrt(2)*sqrt(3) - sqrt(6)", "0"),
+        ("max(1, 2.5, 2)", "2.5"),
+        ("choose(5, 2) + gcd(12, 18) + lcm(4, 6)", "28"),
+        ("1.0001^10000000", "1.873995858e434"),
+        ("exp(1000)", "1.970071114e434"),
+    ],
+)
+def test_an_expression_is_read_as_people_write_it(expression, text):
+    assert evaluate(expression).text == text
+
+
+leaves = st.integers(0, 99).map(str)
+trees = st.recursive(
+    leaves, lambda inner: st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda parts: f"({' '.join(parts)})")
+)
+
+
+@given(trees)
+@settings(max_examples=60, deadline=None)
+def test_arithmetic_agrees_with_fractions(expression):
+    try:
+        expected = _with_fractions(expression)
+    except ZeroDivisionError:
+        with pytest.raises(ToolError, match="zero"):
+            evaluate(expression)
+    else:
+        assert Fraction(evaluate(expression).exact) == expected
+
+
+def _with_fractions(expression: str) -> Fraction:
+    if not expression.startswith("("):
+        return Fraction(expression)
+    depths = itertools.accumulate({"(": 1, ")": -1}.get(character, 0) for character in expression)
+    position = next(
+        place
+        for place, (character, depth) in enumerate(zip(expression, depths, strict=True))
+        if depth == 1 and character in "+-*/"
+    )
+    left, right = _with_fractions(expression[1 : position - 1]), _with_fractions(expression[position + 2 : -1])
+    return {"+": left.__add__, "-": left.__sub__, "*": left.__mul__, "/": left.__truediv__}[expression[position]](right)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("__import__('os').system('true')", "x.__class__", "lambda: 1", "exec('1')", "[1][0]", "open('/etc/passwd')"),
+        *("x:=1", "1; 2", "f'{x}'", "'a'*9", "2 3", "2*(3", "()", "", "a,b", "#", "\\", "{1}", "x\x00", "x == 1"),
+        *("17 % 5", "ln 2x", "sin 30°", "1e99999", "9" * 1001, "(" * 1001, "sin(1, 2)", "sqrt()", "2 +", "🙂"),
+    ],
+)
+def test_what_is_not_in_the_grammar_is_refused_in_one_sentence(expression):
+    with pytest.raises(ToolError) as error:
+        parse_expression(expression)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 250
+
+
+def test_a_name_is_a_variable_and_nothing_else():
+    assert {str(symbol) for symbol in parse_expression("import * os + exit").free_symbols} == {"import", "os", "exit"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        ("1/(2 - 2)", "Division by zero"),
+        ("sqrt(-4)", "even root"),
+        ("(-2)^pi", "irrational power"),
+        ("ln(0)", "logarithm of zero"),
+        ("log(-1)", "logarithm"),
+        ("asin(2)", "beyond -1 to 1"),
+        ("tan(pi/2)", "divides by zero"),
+        ("0^-1", "Zero to a negative power"),
+        ("(-1)!", "factorial of -1"),
+        ("x + 1", "x has no value"),
+        ("9^9^9", "1,000 digits"),
+        ("9**9**9", "1,000 digits"),
+        ("factorial(10**8)", "1,000 digits"),
+        ("((5!)!)!", "1,000 digits"),
+        ("exp(10^9)", "1,000 digits"),
+    ],
+)
+def test_what_is_undefined_or_too_large_is_said(expression, says):
+    with pytest.raises(ToolError, match=says):
+        evaluate(expression)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("x^2 - 3x/7 + 1", "exp(-x)*ln(x)^2", "sqrt(2)*abs(x)", "sin(x)/cos(2x)", "x^(1/3)", "max(x, 2) + floor(y)"),
+        *("e^(x*y)", "atan(x)^-2", "ceil(x) + min(x, y)", "mod(x, 3)", "n!", "sign(x) + erf(x)"),
+    ],
+)
+def test_what_is_written_can_be_read_back(expression):
+    value = parse_expression(expression)
+    assert sympy.simplify(parse_expression(exact_text(value)) - value) == 0
+
+
+@pytest.mark.parametrize(
+    ("equations", "text"),
+    [
+        (["2x + 3 = 11"], "x = 4"),
+        (["3x = 1"], "x = 1/3 ≈ 0.3333333333"),
+        (["x^2 = 5x - 6"], "x = 2 or x = 3"),
+        (["x^2 = 2"], "x = -sqrt(2) ≈ -1.414213562 or x = sqrt(2) ≈ 1.414213562"),
+        (["x^2 = -1"], "no real solution"),
+        (["x^3 - 3x + 1"], "x ≈ -1.879385242 or x ≈ 0.3472963553 or x ≈ 1.532088886"),
+        (["x^2/(x - 1) = 1/(x - 1)"], "x = -1"),
+        (["sqrt(x) = x - 2"], "x = 4"),
+        (["2^x = 8"], "x = 3"),
+        (["x + 1 = x"], "never true"),
+        (["2x = x + x"], "always true"),
+        (["x + y = 3", "x - y = 1"], "x = 2, y = 1"),
+        (["x^2 + y^2 = 25", "x + y = 7"], "x = 3, y = 4 or x = 4, y = 3"),
+        (["x + y = 2", "x + y = 3"], "no real solution"),
+        (["x + y = 2", "2x + 2y = 4"], "x = 2 - y"),
+        (["sin(x) = 0"], "x = 2*pi*n or x = 2*pi*n + pi for every whole number n"),
+        (["cos(x) = x"], "x ≈ 0.7390851332 (found numerically; there may be more)"),
+        (["x^2 = 2^x"], "x ≈ -0.766664696 or x ≈ 2 or x ≈ 4 (found numerically; there may be more)"),
+    ],
+)
+def test_equations_are_solved_over_the_real_numbers(equations, text):
+    assert solve(equations).text == text
+
+
+def test_an_equation_is_solved_for_the_unknown_that_is_named():
+    assert solve(["V = pi r^2 h"], ["h"]).text == "h = V/(pi*r^2)"
+    with pytest.raises(ToolError, match="does not settle"):
+        solve(["V = pi r^2 h"])
+    with pytest.raises(ToolError, match="none of the equations"):
+        solve(["x = 1"], ["z"])
+    with pytest.raises(ToolError, match="not an equation"):
+        solve(["x > 1"])
+
+
+def test_calculus_and_rewriting():
+    assert differentiate("x^2*sin(x)").text == "x^2*cos(x) + 2*x*sin(x)"
+    assert differentiate("x^5", order=3).text == "60*x^2"
+    assert differentiate("x*y^2", "y").text == "2*x*y"
+    assert integrate("3x^2").text == "x^3 + C"
+    assert integrate("x^2", lower=0, upper=3).text == "9"
+    assert integrate("exp(-x^2)", lower="-inf", upper="inf").text == "1.772453851"
+    assert integrate("x^x", lower="0", upper="1").text == "0.7834305107"
+    assert simplify("(x^2 - 1)/(x - 1)").text == "x + 1"
+    assert simplify("(x + 1)^2", "expanded").text == "x^2 + 2*x + 1"
+    assert simplify("x^2 - 5x + 6", "factored").text == "(x - 3)*(x - 2)"
+    with pytest.raises(ToolError, match="no derivative"):
+        differentiate("floor(x)")
+    with pytest.raises(ToolError, match="diverges"):
+        integrate("1/x", lower="-1", upper="1")
+    with pytest.raises(ToolError, match="both limits"):
+        integrate("x", lower="0")
+    with pytest.raises(ToolError, match="x, y"):
+        differentiate("x*y")
+
+
+@pytest.mark.parametrize(
+    ("number", "source", "target", "text"),
+    [
+        (5, "miles", "km", "8.04672"),
+        (2, "US gallons", "L", "7.570823568"),
+        (0, "degrees C", "K", "273.15"),
+        ("98.6", "Fahrenheit", "Celsius", "37"),
+        (-40, "°C", "°F", "-40"),
+        (60, "mph", "m/s", "26.8224"),
+        (5, "kilometres per hour", "mph", "3.106855961"),
+        (1, "square feet", "sq m", "0.09290304"),
+        (2, "cubic metres", "litres", "2000"),
+        (10, "kg*m/s^2", "N", "10"),
+        (1, "kWh", "joules", "3600000"),
+        ("1,000", "MB", "GB", "1"),
+        (1, "tonne", "kg", "1000"),
+        (1, "year", "days", "365"),
+        (180, "degrees", "radians", "3.141592654"),
+        (1, "psi", "kPa", "6.894757293"),
+        (1, "hp", "W", "745.6998716"),
+        (1, "1/s", "Hz", "1"),
+    ],
+)
+def test_units_are_converted_exactly(number, source, target, text):
+    assert convert_units(number, source, target).text == text
+
+
+@given(
+    st.decimals(-1000, 1000, places=2), st.sampled_from(["Celsius", "F", "kelvin"]), st.sampled_from(["C", "°F", "K"])
+)
+@settings(deadline=None)
+def test_a_temperature_there_and_back_is_unchanged(reading, source, target):
+    there = convert_units(reading, source, target).exact
+    assert Fraction(convert_units(there, target, source).exact) == Fraction(Decimal(reading))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "says"),
+    [
+        ("km", "kg", "different things"),
+        ("Celsius", "km", "not known"),
+        ("foo", "m", "not known"),
+        ("", "m", "not known"),
+        ("m^99", "m", "not known"),
+        ("m" * 100, "m", "too long"),
+        ("__class__", "m", "not known"),
+    ],
+)
+def test_units_that_do_not_fit_are_refused(source, target, says):
+    with pytest.raises(ToolError, match=says):
+        convert_units(1, source, target)

@@ -1,0 +1,165 @@
+"""Hostile text in every argument: nothing but rows is read, and the database stays as it was, byte for byte."""
+
+import hashlib
+import itertools
+import sqlite3
+
+import pytest
+
+from toolken.tools.errors import ToolError
+from toolken.tools.knowledge import KnowledgeBase, ReflectedSchema, Relation
+
+QUOTES = ["'", '"', "`", "]", "\\'", "''", "'))", "\u02bc", "%27", ""]
+ATTACKS = [
+    "; DROP TABLE kb_fact",
+    "; DELETE FROM town",
+    "; UPDATE town SET mayor = 'x'",
+    "; INSERT INTO town VALUES ('x', 'y', 1)",
+    "; ATTACH DATABASE '/tmp/x.db' AS x",
+    "; PRAGMA query_only = OFF",
+    "; PRAGMA writable_schema = 1",
+    "; VACUUM INTO '/tmp/x.db'",
+    "; COPY town TO PROGRAM 'id'",
+    "; SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE; DROP TABLE town",
+    "; COMMIT; DROP TABLE town",
+    " OR 1=1",
+    " OR 'a'='a",
+    " OR subject LIKE '%",
+    " UNION SELECT name, sql, 1 FROM sqlite_master",
+    " UNION ALL SELECT password, 2, 3 FROM secret",
+    " UNION SELECT usename, passwd, 1 FROM pg_shadow",
+    " AND (SELECT count(*) FROM secret) > 0",
+    " AND 1=(SELECT pg_sleep(10))",
+    " AND randomblob(1000000000) IS NOT NULL",
+    " || load_extension('x')",
+    " || (SELECT password FROM secret)",
+    "; SELECT lo_import('/etc/passwd')",
+    "/**/OR/**/1=1",
+]
+COMMENTS = ["", " --", " #", " /*", ";\x00"]
+OTHERS = [
+    "%",
+    "_",
+    "*",
+    "%%%s",
+    "%(key)s",
+    ":key",
+    "?1",
+    "${key}",
+    "{0.__class__}",
+    "\\",
+    "\\x00",
+    "\0",
+    "\u202e\u2066",
+    "a" * 300,
+    '"' * 300,
+    "' OR " * 50,
+    '" OR key:*',
+    "key:^secret",
+    "NEAR(a b, 5)",
+    'a" AND "b',
+    "(((((((((((",
+    "-1",
+    "1e309",
+    "NULL",
+    "\n\r\t",
+    "<script>",
+    "../../etc/passwd",
+    "𝕏😀",
+    "\uffff\ufffe",
+]
+CORPUS = [
+    start + quote + attack + comment
+    for start, quote, attack, comment in itertools.product(["", "Ulm"], QUOTES, ATTACKS, COMMENTS)
+][::3] + OTHERS
+SECRET = "the password is swordfish"
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "town.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        """create table town (name text primary key, mayor text, people integer);
+        create table secret (password text);
+        insert into town values ('Ulm', 'Ann', 10), ('O''Brien; --', 'Bob', 20);"""
+    )
+    connection.execute("insert into secret values (?)", [SECRET])
+    connection.commit()
+    connection.close()
+    with KnowledgeBase(f"sqlite:///{path}") as kb:
+        kb.load(
+            [("Ulm", "mayor_of", "Ann"), ("O'Brien; --", "mayor_of", "Bob")], [Relation("mayor_of", "Find the mayor.")]
+        )
+    return path
+
+
+def ask_everything(tools, corpus):
+    """Return what each string got: a text or the sentence of a tool error; anything else fails the test."""
+    answers = []
+    for tool, text in itertools.product(tools, corpus):
+        try:
+            answers.append(tool.invoke({"subject": text}))
+        except ToolError as error:
+            answers.append(str(error))
+    return answers
+
+
+def test_the_corpus_is_large():
+    assert len(set(CORPUS)) >= 500
+
+
+def test_relations_read_nothing_but_their_facts_and_leave_the_file_unchanged(file):
+    before = hashlib.sha256(file.read_bytes()).digest()
+    with KnowledgeBase(f"sqlite:///{file}") as kb:
+        answers = ask_everything(kb.tools(), CORPUS)
+        assert kb.tools()[0].invoke({"subject": "o'brien; --"}) == "Bob"
+    assert hashlib.sha256(file.read_bytes()).digest() == before
+    assert not any(SECRET in answer for answer in answers)
+    assert {answer for answer in answers if not answer.endswith((".", "?"))} <= {"Ann", "Bob"}
+    assert all("\n" not in answer for answer in answers)
+    assert not list(file.parent.glob("x.db"))
+
+
+def test_reflected_lookups_read_nothing_but_their_rows_and_leave_the_file_unchanged(file):
+    before = hashlib.sha256(file.read_bytes()).digest()
+    with ReflectedSchema(f"sqlite:///{file}", tables=["town"]) as schema:
+        tools = schema.tools()
+        answers = ask_everything(tools, CORPUS)
+        assert {tool.name: tool for tool in tools}["town_mayor"].invoke({"subject": "O'Brien; --"}) == "Bob"
+    assert hashlib.sha256(file.read_bytes()).digest() == before
+    assert not any(SECRET in answer for answer in answers)
+    assert {answer for answer in answers if not answer.endswith((".", "?"))} <= {"Ann", "Bob", "10", "20"}
+
+
+def test_hostile_names_are_loaded_and_found_as_they_are():
+    loadable = list(dict.fromkeys(text for text in CORPUS if text.strip() and "\0" not in text))
+    relation = Relation("echo_of", "Find what was stored.")
+    with KnowledgeBase() as kb:
+        loaded = [text for text in loadable if _loads(kb, text, relation)]
+        assert len(loaded) > 500
+        for text in loaded:
+            assert text in [row["object"] for row in kb.lookup("echo_of", text)]
+
+
+def _loads(kb, text, relation):
+    try:
+        return kb.load([(text, "echo_of", text)], [relation]) == 1
+    except ToolError:
+        return False
+
+
+def test_hostile_table_and_column_names_are_quoted(tmp_path):
+    path = tmp_path / "odd.db"
+    connection = sqlite3.connect(path)
+    name = """t"; drop table x; --"""
+    quoted = name.replace('"', '""')
+    connection.executescript(
+        f"""create table "{quoted}" (name text, "va'l""ue" text, ":bind" text, "%(x)s" text, "select" text);
+        insert into "{quoted}" values ('a', 'b', 'c', 'd', 'e');
+        create table x (name text, y text);"""
+    )
+    connection.close()
+    with ReflectedSchema(f"sqlite:///{path}", tables=[name]) as schema:
+        assert sorted(tool.invoke({"subject": "A"}) for tool in schema.tools()) == ["b", "c", "d", "e"]
+        assert all(tool.name.isidentifier() for tool in schema.tools())

@@ -1,0 +1,151 @@
+"""Real solutions of an equation or of a system; runs in the worker, sympy having no bounds."""
+
+from collections.abc import Sequence
+
+import sympy
+from sympy import Expr, Rational, Symbol
+
+from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
+from toolken.tools.calculator.expression import parse_equation, parse_variable
+from toolken.tools.calculator.notation import exact_text
+from toolken.tools.calculator.numerals import shown
+from toolken.tools.calculator.symbolic import approximation
+from toolken.tools.errors import ToolError
+
+_NO_SOLUTION = Answer(text="no real solution", exact="no real solution", rounded=False)
+_STARTS = (0.5, -0.5, 2, -2, 5, -5, 20, -20, 100, -100)  # of the numerical search
+
+
+def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> Answer:
+    """Find the real solutions.
+
+    Parameters
+    ----------
+    equations
+        One equation, or a system that holds at once. A side left out is zero.
+    unknowns
+        What to solve for; every variable of the equations unless told.
+
+    Returns
+    -------
+    Answer
+        `x = 3`, `x = -2 or x = 2`, `x = 1, y = 2`, `no real solution`, `every real number`. A value that is no short
+        decimal is followed by one: `x = sqrt(2) ≈ 1.414213562`.
+
+    Raises
+    ------
+    ToolError
+        If an equation cannot be read, the unknown is left open, or no method solves it.
+    """
+    if not equations:
+        raise ToolError("There is no equation: give at least one, such as 2x + 3 = 11.")
+    differences = [left - right for left, right in map(parse_equation, equations)]
+    free = sorted(set().union(*(difference.free_symbols for difference in differences)), key=str)
+    symbols = [parse_variable(name) for name in unknowns] if unknowns else free
+    strangers = [str(symbol) for symbol in symbols if symbol not in free]
+    if strangers:
+        raise ToolError(f"{', '.join(strangers)} is in none of the equations: name one of {', '.join(map(str, free))}.")
+    if not symbols:
+        holds = all(difference.equals(0) for difference in differences)
+        text = "always true" if holds else "never true"
+        return Answer(text=text, exact=text, rounded=False)
+    if len(differences) == 1 and len(symbols) == 1:
+        return _solve_one(differences[0], symbols[0], equations[0])
+    if len(differences) == 1:
+        names = ", ".join(map(str, symbols))
+        raise ToolError(f"One equation does not settle {names}: give one unknown to solve for, or more equations.")
+    return _solve_system(differences, symbols)
+
+
+def _solve_one(difference: Expr, x: Symbol, equation: str) -> Answer:
+    if difference.free_symbols - {x}:
+        return _solutions([{x: value} for value in sympy.solve(difference, x)])
+    numerator, denominator = sympy.fraction(sympy.together(difference))
+    if numerator.is_polynomial(x):
+        polynomial = sympy.Poly(numerator, x)
+        if polynomial.is_zero:
+            return Answer(text="every real number", exact="every real number", rounded=False)
+        if polynomial.domain.is_ZZ or polynomial.domain.is_QQ:
+            # Isolates every real root exactly, of any degree, where a formula may need complex numbers on the way.
+            roots = sympy.real_roots(polynomial, multiple=False)
+            defined = [root for root, _ in roots if not _vanishes(denominator, x, root)]
+            return _solutions([{x: root} for root in defined])
+    return _from_set(sympy.solveset(difference, x, sympy.S.Reals), difference, x, equation)
+
+
+def _vanishes(expression: Expr, x: Symbol, value: Expr) -> bool:
+    return bool(abs(expression.subs(x, value).evalf(30)) < Rational(1, 10**20))
+
+
+def _from_set(solutions: sympy.Set, difference: Expr, x: Symbol, equation: str) -> Answer:
+    if solutions is sympy.S.EmptySet:
+        return _NO_SOLUTION
+    if isinstance(solutions, sympy.FiniteSet):
+        return _solutions([{x: value} for value in sorted(solutions, key=lambda value: value.evalf(30))])
+    families = solutions.args if isinstance(solutions, sympy.Union) else (solutions,)
+    if all(isinstance(family, sympy.ImageSet) and family.base_sets == (sympy.S.Integers,) for family in families):
+        n = Symbol("n", integer=True)
+        texts = [f"{x} = {exact_text(family.lamda(n))}" for family in families]
+        text = f"{' or '.join(texts)} for every whole number n"
+        return Answer(text=text, exact=text, rounded=False)
+    if isinstance(solutions, sympy.Interval):
+        text = f"every {x} from {exact_text(solutions.start)} to {exact_text(solutions.end)}"
+        return Answer(text=text.replace("oo", "infinity"), exact=text, rounded=False)
+    return _search(difference, x, equation)
+
+
+def _search(difference: Expr, x: Symbol, equation: str) -> Answer:
+    """Look for solutions numerically from a few starting points; for equations that no formula solves."""
+    found: list[Rational] = []
+    for start in _STARTS:
+        try:
+            root = sympy.nsolve(difference, x, start, prec=20)
+        except (ValueError, ZeroDivisionError, TypeError):  # no convergence from here
+            continue
+        if not root.is_real:
+            continue
+        # Where the curve only touches the axis the search stops near the root; a short fraction nearby may be the root.
+        short = sympy.nsimplify(root, rational=True, tolerance=1e-3)
+        value = short if difference.subs(x, short).is_zero else Rational(str(root))
+        if all(abs(value - known) > 1e-3 for known in found):
+            found.append(value)
+    if not found:
+        raise ToolError(f"No solution of {shown(equation)} was found: give a simpler equation.")
+    text = " or ".join(f"{x} ≈ {decimal_text(root)}" for root in sorted(found))
+    text += " (found numerically; there may be more)"
+    return Answer(text=text, exact=text, rounded=True)
+
+
+def _solve_system(differences: Sequence[Expr], symbols: Sequence[Symbol]) -> Answer:
+    solutions = sympy.solve(differences, symbols, dict=True)
+    real = [solution for solution in solutions if all(_may_be_real(value) for value in solution.values())]
+    return _solutions([{symbol: solution[symbol] for symbol in symbols if symbol in solution} for solution in real])
+
+
+def _may_be_real(value: Expr) -> bool:
+    if value.is_real is not None:
+        return bool(value.is_real)
+    return bool(value.free_symbols) or bool(abs(sympy.im(value.evalf(30))) < 1e-20)
+
+
+def _solutions(solutions: Sequence[dict[Symbol, Expr]]) -> Answer:
+    if not solutions:
+        return _NO_SOLUTION
+    written = [
+        [(symbol, exact_text(value), _shown_value(value)) for symbol, value in solution.items()]
+        for solution in solutions
+    ]
+    text = " or ".join(", ".join(f"{symbol} {value}" for symbol, _, value in solution) for solution in written)
+    exact = " or ".join(", ".join(f"{symbol} = {value}" for symbol, value, _ in solution) for solution in written)
+    return Answer(text=text, exact=exact, rounded="≈" in text)
+
+
+def _shown_value(value: Expr) -> str:
+    if value.free_symbols:
+        return f"= {exact_text(value)}"
+    if isinstance(value, Rational):
+        answer = exact_answer(value)
+        return f"= {answer.exact} ≈ {answer.text}" if answer.rounded else f"= {answer.text}"
+    decimal = decimal_text(approximation(value))
+    # A root that has no formula is written as the decimal alone.
+    return f"≈ {decimal}" if value.has(sympy.CRootOf) else f"= {exact_text(value)} ≈ {decimal}"

@@ -1,0 +1,176 @@
+"""Evaluating, differentiating, integrating and simplifying expressions; runs in the worker, sympy having no bounds."""
+
+from typing import Literal
+
+import sympy
+from sympy import Expr, Float, Rational, Symbol
+
+from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
+from toolken.tools.calculator.expression import parse_expression, parse_variable
+from toolken.tools.calculator.notation import exact_text
+from toolken.tools.calculator.numerals import MAX_DIGITS, bounded, shown
+from toolken.tools.errors import ToolError
+
+_DIGITS = 30  # to which an irrational value is computed
+_INFINITIES = {"inf": sympy.oo, "infinity": sympy.oo, "oo": sympy.oo, "∞": sympy.oo}
+
+Form = Literal["simplest", "expanded", "factored"]
+
+
+def evaluate(expression: str) -> Answer:
+    """Compute the value of an expression without variables; an equals sign at its end is left out.
+
+    Raises
+    ------
+    ToolError
+        If the expression cannot be read, has a variable, or has no real value.
+    """
+    value = parse_expression(_without_question(expression))
+    if value.free_symbols:
+        raise ToolError(
+            f"{_names(value)} has no value in {shown(expression)}: give numbers only, or use solve or simplify."
+        )
+    return number_answer(value)
+
+
+def differentiate(expression: str, variable: str | None = None, order: int = 1) -> Answer:
+    """Return the derivative with respect to a variable, the only one unless told.
+
+    Raises
+    ------
+    ToolError
+        If the expression cannot be read or leaves the variable open.
+    """
+    value = parse_expression(expression)
+    derivative = sympy.diff(value, _variable(value, variable), order)
+    if derivative.has(sympy.Derivative, sympy.Subs):
+        raise ToolError(
+            f"{shown(expression)} has no derivative in closed form: leave out floor, ceil, mod and the like."
+        )
+    return _expression_answer(derivative)
+
+
+def integrate(
+    expression: str,
+    variable: str | None = None,
+    lower: str | float | None = None,
+    upper: str | float | None = None,
+) -> Answer:
+    """Return the integral: between two limits a number, without limits an antiderivative with + C.
+
+    Parameters
+    ----------
+    expression, variable
+        What to integrate, over which variable; the only one unless told.
+    lower, upper
+        Both or neither. Numbers, expressions, or inf and -inf.
+
+    Raises
+    ------
+    ToolError
+        If there is no closed form, the integral diverges, or one limit is missing.
+    """
+    value = parse_expression(expression)
+    over = _variable(value, variable)
+    if (lower is None) != (upper is None):
+        raise ToolError("An integral needs both limits or none: give lower and upper, or leave both out.")
+    if lower is None or upper is None:
+        antiderivative = sympy.integrate(value, over)
+        if antiderivative.has(sympy.Integral):
+            raise ToolError(f"{shown(expression)} has no antiderivative in closed form: give limits to get a number.")
+        text = f"{exact_text(antiderivative)} + C"
+        return Answer(text=text, exact=text, rounded=False)
+    limits = (over, _limit(str(lower)), _limit(str(upper)))
+    result = sympy.integrate(value, limits)
+    if result.has(sympy.oo, -sympy.oo, sympy.nan, sympy.zoo):
+        raise ToolError("The integral diverges: give other limits.")
+    if result.free_symbols:
+        return _expression_answer(result)
+    if result.has(sympy.Integral):
+        return _quadrature(sympy.Integral(value, limits))
+    return number_answer(result)
+
+
+def simplify(expression: str, form: Form = "simplest") -> Answer:
+    """Return the expression in its simplest, its expanded or its factored form.
+
+    Raises
+    ------
+    ToolError
+        If the expression cannot be read.
+    """
+    value = parse_expression(expression)
+    rewrite = {"simplest": sympy.simplify, "expanded": sympy.expand, "factored": sympy.factor}[form]
+    return _expression_answer(rewrite(value))
+
+
+def number_answer(value: Expr) -> Answer:
+    """Return the answer for an expression without variables.
+
+    Raises
+    ------
+    ToolError
+        If the value is not a real number or has more than `MAX_DIGITS` digits.
+    """
+    if not isinstance(value, Rational):
+        expanded = sympy.expand(value)  # (1 + sqrt(2))*(1 - sqrt(2)) is -1
+        value = expanded if isinstance(expanded, Rational) else value
+    if isinstance(value, Rational):
+        return exact_answer(bounded(value))
+    return Answer(text=decimal_text(approximation(value)), exact=exact_text(value), rounded=True)
+
+
+def approximation(value: Expr) -> Rational:
+    """Return a real value to about thirty digits.
+
+    Raises
+    ------
+    ToolError
+        As for `number_answer`.
+    """
+    number = value.evalf(_DIGITS)
+    if number.is_zero or (isinstance(number, Float) and number._prec == 1):  # evalf found no digit that is not zero
+        return Rational(0)
+    if isinstance(number, Rational):
+        return bounded(number)
+    if not isinstance(number, Float):
+        raise ToolError(f"{shown(exact_text(value))} is undefined over the real numbers: give other numbers.")
+    # Judged by its exponent first: written out, exp(10^9) would have half a billion digits.
+    if abs(sympy.log(abs(number), 10).evalf(10)) > MAX_DIGITS:
+        raise ToolError(f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation.")
+    return Rational(str(number))
+
+
+def _without_question(expression: str) -> str:
+    return expression.rstrip(" ?=") if "=" in expression[-5:] else expression
+
+
+def _quadrature(integral: sympy.Integral) -> Answer:
+    value = approximation(integral.evalf(15))
+    return Answer(text=decimal_text(value), exact=exact_text(integral), rounded=True)
+
+
+def _expression_answer(value: Expr) -> Answer:
+    if not value.free_symbols:
+        return number_answer(value)
+    text = exact_text(value)
+    return Answer(text=text, exact=text, rounded=False)
+
+
+def _limit(text: str) -> Expr:
+    name = text.strip().lower()
+    if name.lstrip("+-") in _INFINITIES:
+        return -_INFINITIES[name[1:]] if name.startswith("-") else _INFINITIES[name.lstrip("+")]
+    return parse_expression(text)
+
+
+def _variable(value: Expr, name: str | None) -> Symbol:
+    if name is not None:
+        return parse_variable(name)
+    if len(value.free_symbols) > 1:
+        raise ToolError(f"The expression has the variables {_names(value)}: say which one is meant.")
+    return next(iter(value.free_symbols), parse_variable("x"))
+
+
+def _names(value: Expr) -> str:
+    return ", ".join(sorted(str(symbol) for symbol in value.free_symbols))

@@ -1,0 +1,108 @@
+"""LangChain tools that act in a household, one for each action."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import BaseModel, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from toolken.tools.household.actions import FURTHER, PUBLISHED, Action
+from toolken.tools.household.household import Household, Observation
+
+
+class Grounded:
+    """Annotation of an argument that is copied from the conversation: "x-grounded": true in its JSON schema.
+
+    LangChain rebuilds the schema it shows to a model from the annotations alone and drops `json_schema_extra`.
+    """
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "x-grounded": True}
+
+
+Name = Annotated[str, Field(min_length=1, max_length=60), Grounded()]
+
+
+class OneObject(BaseModel):
+    """Arguments of an action on one thing."""
+
+    object: Name = Field(description="The thing or room, named as in the request, such as: kitchen light.")
+
+
+class TwoObjects(BaseModel):
+    """Arguments of an action that brings one thing to another."""
+
+    object: Name = Field(description="The thing in your hand, named as in the request, such as: cup.")
+    place: Name = Field(description="Where it goes, named as in the request, such as: table.")
+
+
+class NoObject(BaseModel):
+    """Arguments of an action that needs no object: none."""
+
+
+def household_tools(household: Household) -> list[BaseTool]:
+    """The 25 actions of the published benchmark as tools on one household, in the order of their toolkens.
+
+    Each tool takes the object in words and returns what happened as text, with the `Observation` as artifact. An
+    action that is not possible raises a `HouseholdError` whose sentence says what to do first.
+
+    Parameters
+    ----------
+    household
+        Where the actions are done; all tools share it, so one tool sees what another did.
+    """
+    return [_action_tool(household, action) for action in PUBLISHED]
+
+
+def further_tools(household: Household) -> list[BaseTool]:
+    """Tools beyond the published 25: stand_up, put_on, put_in, unplug, and look_around, which changes nothing.
+
+    Parameters
+    ----------
+    household
+        The household the other tools act in.
+    """
+
+    def look_around() -> tuple[str, list[str]]:
+        return household.observe(), household.objects_in_view()
+
+    looking = StructuredTool.from_function(
+        look_around,
+        name="look_around",
+        description="Look around: what is in this room, which state is it in, where am I and what do I hold?",
+        args_schema=NoObject,
+        response_format="content_and_artifact",
+    )
+    return [*(_action_tool(household, action) for action in FURTHER), looking]
+
+
+def _action_tool(household: Household, action: Action) -> BaseTool:
+    function, arguments = _signature(household, action)
+    return StructuredTool.from_function(
+        function,
+        name=action.tool,
+        description=action.description,
+        args_schema=arguments,
+        response_format="content_and_artifact",
+    )
+
+
+def _signature(household: Household, action: Action) -> tuple[Callable[..., tuple[str, Observation]], type[BaseModel]]:
+    def act(*objects: str) -> tuple[str, Observation]:
+        observation = household.step(action.verb, *objects)
+        return observation.text, observation
+
+    def on_nothing() -> tuple[str, Observation]:
+        return act()
+
+    def on_one(object: str) -> tuple[str, Observation]:
+        return act(object)
+
+    def on_two(object: str, place: str) -> tuple[str, Observation]:
+        return act(object, place)
+
+    if "{1}" in action.said:
+        return on_two, TwoObjects
+    return (on_one, OneObject) if "{0}" in action.said else (on_nothing, NoObject)

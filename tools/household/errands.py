@@ -1,0 +1,151 @@
+"""Everyday household requests for the small flat, each with the chain of actions that carries it out."""
+
+import random
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import NamedTuple
+
+from pydantic import BaseModel
+
+from toolken.tools.household.action_tools import household_tools
+from toolken.tools.household.errors import HouseholdError
+from toolken.tools.household.household import Household
+from toolken.tools.records import CallRecord, ExampleRecord
+
+Chain = tuple[tuple[str, str], ...]
+"""Tool and object of each call."""
+
+
+class Errand(BaseModel):
+    """Requests of one kind: every wording goes with every noun.
+
+    In wordings and chain, {x} and {y} stand for a noun, or for the two parts of one written "x | y".
+    """
+
+    asked: list[str]
+    """Ways to ask for it, as orders that begin with a verb."""
+    hinted: list[str]
+    """Ways to hint at it, as whole sentences."""
+    nouns: list[str]
+    chain: Chain
+    last: bool = False
+    """Whether nothing can follow, because the character sits or lies."""
+
+
+class Phrasebook(BaseModel):
+    """The file of wordings."""
+
+    frames: list[str]
+    """What can stand around an order, which replaces {c}."""
+    joints: list[str]
+    """What can stand between two orders."""
+    errands: list[Errand]
+
+
+class Request(NamedTuple):
+    """One errand with its noun and wording chosen."""
+
+    text: str
+    is_order: bool
+    chain: Chain
+    last: bool
+
+
+_LONGEST_CHAIN = 8
+_MOST_TRIES = 1000
+
+
+def examples(count: int, seed: int = 0) -> Iterator[ExampleRecord]:
+    """Yield household requests with the calls that carry them out in the small flat.
+
+    Every chain starts from the flat as it comes, its calls work, and every object is named in the question word for
+    word. About one request in four asks for two things.
+
+    Parameters
+    ----------
+    count
+        How many to yield; no two questions are equal.
+    seed
+        Equal seeds give equal streams.
+
+    Raises
+    ------
+    HouseholdError
+        If count is negative, or so large that no new request is found.
+    SimulatorMissingError
+        If the simulator is not installed.
+    """
+    if count < 0:
+        raise HouseholdError(f"{count} examples cannot be made; ask for 0 or more.")
+    source = random.Random(seed)
+    seen: set[str] = set()
+    for made in range(count):
+        for _ in range(_MOST_TRIES):
+            question, chain = _question(source)
+            if question not in seen:
+                break
+        else:
+            raise HouseholdError(f"Only {made} different requests were found; ask for fewer than {count}.")
+        seen.add(question)
+        results = _results(chain)
+        calls = [
+            CallRecord(tool=tool, args={"object": name}, result=result)
+            for (tool, name), result in zip(chain, results, strict=True)
+        ]
+        yield ExampleRecord(question=question, calls=calls)
+
+
+@cache
+def phrasebook() -> Phrasebook:
+    """The wordings that requests are made from."""
+    text = files("toolken.tools.household").joinpath("data/errands.json").read_text(encoding="utf-8")
+    return Phrasebook.model_validate_json(text)
+
+
+@cache
+def _by_last_tool() -> list[list[Errand]]:
+    groups: dict[str, list[Errand]] = {}
+    for errand in phrasebook().errands:
+        groups.setdefault(errand.chain[-1][0], []).append(errand)
+    return list(groups.values())
+
+
+def _question(source: random.Random) -> tuple[str, Chain]:
+    first = _request(source)
+    if not first.is_order:
+        return first.text, first.chain
+    order, chain = first.text, first.chain
+    if not first.last and source.random() < 0.3:
+        second = _request(source)
+        if second.is_order and _follows(first.chain, second.chain):
+            order, chain = order + source.choice(phrasebook().joints) + second.text, (*chain, *second.chain)
+    question = source.choice(phrasebook().frames).format(c=order)
+    return question[0].upper() + question[1:], chain
+
+
+def _request(source: random.Random) -> Request:
+    # By the tool that completes it first, so that no tool is rare only because few errands are about it.
+    errand = source.choice(source.choice(_by_last_tool()))
+    x, _, y = source.choice(errand.nouns).partition(" | ")
+    wording = source.choice((*errand.asked, *errand.hinted))
+    chain = tuple((tool, name.format(x=x, y=y)) for tool, name in errand.chain)
+    return Request(wording.format(x=x, y=y), wording in errand.asked, chain, errand.last)
+
+
+def _follows(first: Chain, second: Chain) -> bool:
+    """Whether one errand can be done after another: both work, and neither spoils or repeats the other."""
+    if len(first) + len(second) > _LONGEST_CHAIN or {name for _, name in first} & {name for _, name in second}:
+        return False
+    try:
+        _results((*first, *second))
+    except HouseholdError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _results(chain: Chain) -> tuple[str, ...]:
+    """What the tools return when they are called one after another in a fresh flat."""
+    tools = {tool.name: tool for tool in household_tools(Household())}
+    return tuple(tools[tool].invoke({"object": name}) for tool, name in chain)

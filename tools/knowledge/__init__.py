@@ -1,0 +1,48 @@
+"""Knowledge as tools: relations between subjects and objects in any SQL database, or any existing schema.
+
+Each relation of a `KnowledgeBase` is a tool with one argument, the subject; its text is what is known, its artifact
+the rows. `ReflectedSchema` offers the same for a database as it is, and `world_knowledge` is a knowledge base to
+begin with.
+
+Examples
+--------
+>>> from toolken.tools.knowledge import KnowledgeBase, Relation, Triple, world_knowledge
+>>> capital_of = world_knowledge().tools()[0]
+>>> capital_of.invoke({"subject": "the czech republic"})
+'Prague'
+>>> kb = KnowledgeBase("sqlite://")
+>>> plays = Relation("plays", "Find which instruments a musician plays.", subject="the musician")
+>>> kb.load([Triple("Zoë", "plays", "cello", subject_aliases=("Zed",)), ("Zoë", "plays", "horn")], [plays])
+2
+>>> kb.tools()[0].invoke({"subject": "zoe"})
+'cello, horn'
+>>> kb.tools()[0].invoke({"subject": "Zoey"})
+Traceback (most recent call last):
+    ...
+toolken.tools.knowledge.errors.NothingFoundError: Nothing is stored under "Zoey" for plays; did you mean "Zoë"?
+"""
+
+from toolken.tools.knowledge.errors import KnowledgeError, NothingFoundError
+from toolken.tools.knowledge.examples import examples
+from toolken.tools.knowledge.facts import Relation, Triple, read_csv, read_jsonl, read_kamel, read_relations
+from toolken.tools.knowledge.knowledge_base import FactRow, KnowledgeBase
+from toolken.tools.knowledge.reflection import ReflectedSchema
+from toolken.tools.knowledge.world import world_facts, world_knowledge, world_relations
+
+__all__ = [
+    "FactRow",
+    "KnowledgeBase",
+    "KnowledgeError",
+    "NothingFoundError",
+    "ReflectedSchema",
+    "Relation",
+    "Triple",
+    "examples",
+    "read_csv",
+    "read_jsonl",
+    "read_kamel",
+    "read_relations",
+    "world_facts",
+    "world_knowledge",
+    "world_relations",
+]

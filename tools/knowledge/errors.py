@@ -1,0 +1,30 @@
+"""Errors of the knowledge base: what could not be found, read or loaded, and what to do about it."""
+
+from collections.abc import Sequence
+
+from toolken.tools.errors import ToolError
+
+
+class KnowledgeError(ToolError):
+    """The knowledge base could not be opened, loaded or read."""
+
+
+class NothingFoundError(KnowledgeError):
+    """A lookup found no row; `suggestions` are the names it could have been, best first."""
+
+    def __init__(self, message: str, suggestions: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.suggestions = list(suggestions)
+
+
+def quoted(value: object, limit: int = 80) -> str:
+    """Return `value` in quotes on one line, cut to `limit` characters, for use in a message."""
+    text = " ".join(str(value).encode("utf-8", "replace").decode().split())
+    return f'"{text if len(text) <= limit else text[: limit - 1] + "…"}"'
+
+
+def did_you_mean(suggestions: Sequence[str]) -> str:
+    """Return the end of a sentence that says nothing was found, offering `suggestions` where there are any."""
+    if not suggestions:
+        return ", nor under a similar name."
+    return f"; did you mean {' or '.join(quoted(name) for name in suggestions)}?"

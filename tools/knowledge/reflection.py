@@ -1,0 +1,272 @@
+"""Any existing database as tools: its schema is reflected, and each thing it can answer becomes a lookup."""
+
+import datetime
+import json
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from langchain_core.tools import BaseTool
+from sqlalchemy import URL, Column, MetaData, String, Table, select
+from sqlalchemy.exc import SAWarning
+
+from toolken.tools.knowledge.connections import parse_url, reading, reading_engine
+from toolken.tools.knowledge.errors import KnowledgeError, NothingFoundError, did_you_mean, quoted
+from toolken.tools.knowledge.facts import Relation, Triple
+from toolken.tools.knowledge.knowledge_base import KnowledgeBase
+from toolken.tools.knowledge.lookup_tools import joined, lookup_tool
+from toolken.tools.knowledge.names import MAX_NAME_LENGTH, fold
+from toolken.tools.knowledge.schema_paths import Lookup, find_lookups, words
+
+_SPELLING = Relation("spelling", "How a key is spelt.")
+_LONGEST_VALUE = 1000
+
+
+class ReflectedSchema:
+    """Lookups in a database as it is, without changing it.
+
+    There is one lookup for each key and value column of a table (`key_columns` and `value_columns` in
+    `toolken.tools.knowledge.schema_paths` say which those are) and one for each foreign-key path from a key: to the
+    row a key refers to, to the rows that refer to it, and through an association table. A description is made of the
+    names and of the comment of the value's column.
+
+    A key is looked up as it is written, which uses the database's own index. Where that finds nothing, the keys of
+    the column, read once into an index in memory, give those that differ in case or accents, or near matches to
+    offer; `refresh` has them read anew.
+
+    Parameters
+    ----------
+    url : str or URL
+        Any SQLAlchemy URL with a synchronous driver.
+    tables : sequence of str, optional
+        Tables and views at which lookups start; all by default.
+    schema : str, optional
+        The database schema, if not the default one.
+    keys : mapping of str to sequence of str
+        Key columns by table, where they are not to be chosen by `key_columns`. These may be numbers or dates too.
+    descriptions : mapping of str to str
+        Descriptions by tool name, where others are wanted than those made.
+    hops : int
+        Most foreign keys on a path; 0 for columns only.
+    max_tools : int
+        More lookups than that are refused.
+    max_names : int
+        Columns with more keys than that are looked up only as written.
+    row_limit, timeout
+        As for `KnowledgeBase`.
+
+    Raises
+    ------
+    KnowledgeError
+        The database cannot be read, a table or column is not there, or there are no or too many lookups.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        tables: Sequence[str] | None = None,
+        schema: str | None = None,
+        keys: Mapping[str, Sequence[str]] | None = None,
+        descriptions: Mapping[str, str] | None = None,
+        hops: int = 1,
+        max_tools: int = 200,
+        max_names: int = 200_000,
+        row_limit: int = 50,
+        timeout: float = 2.0,
+    ) -> None:
+        self._engine = reading_engine(parse_url(url), timeout)
+        self._timeout = timeout
+        self._row_limit = row_limit
+        self._max_names = max_names
+        self._descriptions = dict(descriptions or {})
+        self._spellings: dict[Column[object], KnowledgeBase | None] = {}
+        self._reading_keys = threading.Lock()
+        every = self._reflect(schema)
+        _check_names(every, tables or (), keys or {})
+        start = [table for table in every if tables is None or table.name in tables]
+        found = list(find_lookups(start, every, keys or {}, hops))
+        if not found:
+            raise KnowledgeError("No table has a column to look rows up by: name some with keys={table: [column]}.")
+        if len(found) > max_tools:
+            raise KnowledgeError(
+                f"The schema gives {len(found)} lookups, more than max_tools={max_tools}: name the tables you need "
+                "with tables=[...], or ask for fewer hops."
+            )
+        self._lookups = {lookup.name: lookup for lookup in found}
+        unknown = [name for name in self._descriptions if name not in self._lookups]
+        if unknown:
+            raise KnowledgeError(f"There is no lookup {quoted(unknown[0])} to describe; see `ReflectedSchema.lookups`.")
+
+    @property
+    def lookups(self) -> dict[str, Lookup]:
+        """The lookups by tool name."""
+        return dict(self._lookups)
+
+    def lookup(self, name: str, subject: str) -> list[dict[str, Any]]:
+        """Find the rows of one lookup for one key.
+
+        Returns
+        -------
+        list of dict
+            At least one and at most `row_limit`, each with the key under its column's name and the value under the
+            lookup's: {"title": "Metropolis", "films_director": "Fritz Lang"}.
+
+        Raises
+        ------
+        NothingFoundError
+            No row, or none with a value; carries near matches, which the message offers.
+        KnowledgeError
+            There is no such lookup, or the database did not answer in time.
+        """
+        if name not in self._lookups:
+            raise KnowledgeError(f"There is no lookup {quoted(name)}: it is one of {', '.join(self._lookups)}.")
+        return self._find(self._lookups[name], subject)[0]
+
+    def tools(self) -> list[BaseTool]:
+        """Return one tool a lookup: text is the values joined by ", ", artifact the rows as `lookup` gives them."""
+        return [
+            lookup_tool(name, self._descriptions.get(name, one.description), one.subject, partial(self._answer, one))
+            for name, one in self._lookups.items()
+        ]
+
+    def refresh(self) -> None:
+        """Forget the keys read for near matches; the next miss reads them again."""
+        with self._reading_keys:
+            for spellings in self._spellings.values():
+                if spellings is not None:
+                    spellings.close()
+            self._spellings.clear()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.refresh()
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _reflect(self, schema: str | None) -> list[Table]:
+        metadata = MetaData()
+        with reading(self._engine, self._timeout) as connection, warnings.catch_warnings():
+            # A column of a type SQLAlchemy does not know is still read, as the driver gives it.
+            warnings.simplefilter("ignore", SAWarning)
+            metadata.reflect(connection, schema=schema, views=True)
+        return sorted(metadata.tables.values(), key=lambda table: table.name)
+
+    def _answer(self, lookup: Lookup, subject: str) -> tuple[str, list[dict[str, Any]]]:
+        rows, more = self._find(lookup, subject)
+        groups: dict[str, dict[str, None]] = {}
+        for row in rows:
+            groups.setdefault(_text(row[lookup.key.name]), {})[_text(row[lookup.name])] = None
+        return joined({key: list(values) for key, values in groups.items()}, more), rows
+
+    def _find(self, lookup: Lookup, subject: str) -> tuple[list[dict[str, Any]], bool]:
+        rows = self._rows(lookup, [_converted(subject, lookup.key)])
+        if not rows and isinstance(lookup.key.type, String):
+            rows = self._rows(lookup, self._spelt(lookup, subject))
+        if not rows:
+            raise NothingFoundError(f"Nothing is stored under {quoted(subject)} for {lookup.name}.")
+        filled = [
+            {lookup.key.name: key, lookup.name: value} for key, value in rows if value is not None and value != ""
+        ]
+        if not filled:
+            raise NothingFoundError(f"{quoted(subject)} is stored, but with nothing filled in for {lookup.name}.")
+        return filled[: self._row_limit], len(rows) > self._row_limit
+
+    def _rows(self, lookup: Lookup, keys: Sequence[object]) -> list[tuple[object, object]]:
+        if not keys:
+            return []
+        statement = lookup.statement().limit(self._row_limit + 1)
+        with reading(self._engine, self._timeout) as connection:
+            return [(row.key, row.value) for row in connection.execute(statement, {"keys": keys})]
+
+    def _spelt(self, lookup: Lookup, subject: str) -> list[str]:
+        """Return the keys that are `subject` up to case and accents."""
+        with self._reading_keys:
+            if lookup.key not in self._spellings:
+                self._spellings[lookup.key] = self._read_keys(lookup.key)
+            spellings = self._spellings[lookup.key]
+            if spellings is None:
+                return []
+            try:
+                return [row["object"] for row in spellings.lookup(_SPELLING.name, subject)]
+            except NothingFoundError as error:
+                message = f"Nothing is stored under {quoted(subject)} for {lookup.name}"
+                raise NothingFoundError(f"{message}{did_you_mean(error.suggestions)}", error.suggestions) from None
+
+    def _read_keys(self, key: Column[object]) -> KnowledgeBase | None:
+        statement = select(key).where(key.is_not(None)).distinct().limit(self._max_names + 1)
+        with reading(self._engine, self._timeout) as connection:
+            found = connection.execute(statement).scalars().all()
+        if len(found) > self._max_names:
+            return None
+        spellings = KnowledgeBase(row_limit=self._row_limit)
+        names = [str(name) for name in found if _can_be_loaded(str(name))]
+        spellings.load((Triple(name, _SPELLING.name, name) for name in names), [_SPELLING], progress=False)
+        return spellings
+
+
+def _check_names(every: Sequence[Table], tables: Sequence[str], keys: Mapping[str, Sequence[str]]) -> None:
+    columns = {table.name: set(table.columns.keys()) for table in every}
+    for table in (*tables, *keys):
+        if table not in columns:
+            raise KnowledgeError(f"There is no table {quoted(table)}: there are {', '.join(columns) or 'none'}.")
+    for table, names in keys.items():
+        for name in names:
+            if name not in columns[table]:
+                raise KnowledgeError(f"The table {quoted(table)} has no column {quoted(name)} to be a key.")
+
+
+def _can_be_loaded(name: str) -> bool:
+    return "\0" not in name and 1 <= len(fold(name)) <= MAX_NAME_LENGTH and len(name) <= MAX_NAME_LENGTH
+
+
+def _converted(subject: str, key: Column[object]) -> object:
+    """Turn the text of an argument into what the type of the key column compares with."""
+    text = "".join(letter for letter in subject if letter.isprintable()).strip()
+    if not text:
+        raise NothingFoundError(f"{quoted(subject)} is no {words(key.name)}: give one of at least one letter or digit.")
+    try:
+        python_type = key.type.python_type
+    except NotImplementedError:
+        return text
+    try:
+        if python_type in (int, float, Decimal):
+            number = python_type(text)
+            if python_type is int and abs(number) >= 2**63:
+                raise ValueError("too large")
+            return number
+        if python_type in (datetime.date, datetime.datetime, datetime.time):
+            return python_type.fromisoformat(text)
+    except (ValueError, InvalidOperation):
+        raise NothingFoundError(
+            f"{quoted(subject)} is no {words(key.name)}: it must be a {python_type.__name__}."
+        ) from None
+    return text
+
+
+def _text(value: object) -> str:
+    """Write a value as a person would read it; a very long one is cut, its row is not."""
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, bytes | memoryview):
+        text = f"{len(value)} bytes"
+    elif isinstance(value, dict | list):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    elif isinstance(value, datetime.datetime):
+        text = value.isoformat(" ")
+    elif isinstance(value, Decimal):
+        text = f"{value:f}"
+    else:
+        text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

@@ -1,0 +1,290 @@
+"""What can be looked up in a reflected schema: which columns are keys, which are values, where foreign keys lead."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import (
+    Column,
+    Enum,
+    ForeignKeyConstraint,
+    FromClause,
+    Integer,
+    LargeBinary,
+    Select,
+    String,
+    Table,
+    UniqueConstraint,
+    and_,
+    bindparam,
+    select,
+)
+
+from toolken.tools.knowledge.names import fold
+
+_NAME = re.compile(r"(.*_)?(name|title|label)")
+_LONGEST_COMMENT = 300
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A join from one table to the next: pairs of a column here and the column there that equals it."""
+
+    table: Table
+    pairs: tuple[tuple[Column[object], Column[object]], ...]
+    key: ForeignKeyConstraint
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A question the schema can answer: a value found by a key, through no, one or several joins."""
+
+    name: str
+    description: str
+    key: Column[object]
+    path: tuple[Hop, ...]
+    value: Column[object]
+
+    @property
+    def subject(self) -> str:
+        """What the key is, in words: "the title of the film"."""
+        return f"the {words(self.key.name)} of the {singular(words(self.key.table.name))}"
+
+    def statement(self) -> Select[tuple[object, object]]:
+        """Select key and value where the key is one of the list bound as ``keys``, in order of primary key."""
+        # Aliases, since a path may come through one table twice.
+        start: FromClause = self.key.table.alias()
+        here = source = start
+        for hop in self.path:
+            there = hop.table.alias()
+            source = source.join(there, and_(*(here.c[a.name] == there.c[b.name] for a, b in hop.pairs)))
+            here = there
+        key = start.c[self.key.name]
+        wanted = key.in_(bindparam("keys", expanding=True))
+        order = [here.c[column.name] for column in self.value.table.primary_key]
+        return (
+            select(key.label("key"), here.c[self.value.name].label("value"))
+            .select_from(source)
+            .where(wanted)
+            .order_by(key, *order)
+        )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One foreign key followed in either direction, or an association table crossed.
+
+    `name` is what it leads to, `role` the part that the row one comes from has in it: the films of a person as actor.
+    """
+
+    name: str
+    role: str
+    hops: tuple[Hop, ...]
+    comment: str | None
+
+
+_Found = tuple[str, tuple[Hop, ...], Column[object], str | None]
+"""What is asked for in words, the joins to it, its column and the comment that describes it."""
+
+
+def find_lookups(
+    tables: Sequence[Table], every: Sequence[Table], keys: Mapping[str, Sequence[str]], hops: int
+) -> Iterator[Lookup]:
+    """List the lookups that start at some tables.
+
+    Parameters
+    ----------
+    tables : sequence of Table
+        Where lookups start.
+    every : sequence of Table
+        All tables of the schema, where paths may lead.
+    keys : mapping of str to sequence of str
+        Key columns by table name, where they are not to be chosen by `key_columns`.
+    hops : int
+        Most foreign keys on a path; crossing an association table counts as one.
+
+    Yields
+    ------
+    Lookup
+        With distinct names.
+    """
+    chosen = {
+        table: [table.c[name] for name in keys[table.name]] if table.name in keys else key_columns(table)
+        for table in every
+    }
+    taken: set[str] = set()
+    for table in tables:
+        for key in chosen[table]:
+            by = f"_by_{key.name}" if key is not chosen[table][0] else ""
+            found: list[_Found] = [
+                (words(value.name), (), value, value.comment) for value in value_columns(table) if value is not key
+            ]
+            found += _paths(table, every, chosen, hops)
+            for asked, path, value, comment in found:
+                name = _tool_name(f"{table.name}_{asked}{by}", taken)
+                description = _description(asked, table, key, comment)
+                yield Lookup(name, description, key, path, value)
+
+
+def key_columns(table: Table) -> list[Column[object]]:
+    """Choose the columns by which people name a row of a table, the best first.
+
+    They are text columns that are called name, title or label (or end so), are unique, or lead an index; a foreign
+    key is none.
+    """
+    text = [
+        column
+        for column in table.columns
+        if isinstance(column.type, String) and not isinstance(column.type, Enum) and not column.foreign_keys
+    ]
+    named = [column for column in text if _NAME.fullmatch(column.name.casefold())]
+    sets = [table.primary_key.columns.values(), *(index.columns.values() for index in table.indexes)]
+    sets += [c.columns.values() for c in table.constraints if isinstance(c, UniqueConstraint)]
+    indexed = {columns[0] for columns in sets if columns}
+    return list(dict.fromkeys(named + [column for column in text if column in indexed]))
+
+
+def value_columns(table: Table) -> list[Column[object]]:
+    """Choose the columns that say something: neither foreign keys, nor numbers that only identify a row, nor bytes."""
+    return [
+        column
+        for column in table.columns
+        if not column.foreign_keys
+        and not isinstance(column.type, LargeBinary)
+        and not (column.primary_key and isinstance(column.type, Integer))
+    ]
+
+
+def _paths(
+    start: Table, every: Sequence[Table], chosen: Mapping[Table, Sequence[Column[object]]], hops: int
+) -> list[_Found]:
+    """Return what foreign keys lead to from a table: in which words, by which joins, to which column."""
+    found: list[_Found] = []
+    ends: list[tuple[str, tuple[Hop, ...], Table]] = [("", (), start)]
+    for _ in range(hops):
+        further = []
+        for reached, path, table in ends:
+            for step in _steps(table, every):
+                # Going back along the key one came by would lead to the siblings of the start.
+                if path and step.hops[0].key is path[-1].key:
+                    continue
+                end = step.hops[-1].table
+                asked = f"{step.name} of the {reached}" if reached else step.name
+                further.append((asked, path + step.hops, end))
+                labels = chosen[end][:1]
+                for value in labels or value_columns(end):
+                    what = asked if labels else f"{words(value.name)} of the {asked}"
+                    found.append((what, path + step.hops, value, step.comment))
+        ends = further
+    return found
+
+
+def _steps(table: Table, every: Sequence[Table]) -> list[_Step]:
+    steps = []
+    for key in _foreign_keys(table):
+        comment = _comment(key) or key.referred_table.comment
+        steps.append(_Step(_role(key), "", (_forward(key),), comment))
+    for other in every:
+        for key in (key for key in _foreign_keys(other) if key.referred_table is table):
+            if _is_association(other):
+                (onward,) = (one for one in _foreign_keys(other) if one is not key)
+                hops = (_backward(key), _forward(onward))
+                steps.append(_Step(plural(_role(onward)), _role(key), hops, other.comment))
+            else:
+                steps.append(_Step(plural(words(other.name)), _role(key), (_backward(key),), other.comment))
+    # A person's films may be those directed or those acted in: then they are called by the person's part in them.
+    names = [step.name for step in steps]
+    return [
+        replace(step, name=f"{step.name} (as {step.role})")
+        if step.role and (names.count(step.name) > 1 or step.hops[-1].table is table)
+        else step
+        for step in steps
+    ]
+
+
+def _foreign_keys(table: Table) -> list[ForeignKeyConstraint]:
+    return sorted(table.foreign_key_constraints, key=lambda key: list(key.column_keys))
+
+
+def _forward(key: ForeignKeyConstraint) -> Hop:
+    return Hop(key.referred_table, tuple((element.parent, element.column) for element in key.elements), key)
+
+
+def _backward(key: ForeignKeyConstraint) -> Hop:
+    table = key.elements[0].parent.table
+    return Hop(table, tuple((element.column, element.parent) for element in key.elements), key)
+
+
+def _is_association(table: Table) -> bool:
+    keys = _foreign_keys(table)
+    return (
+        len(keys) == 2
+        and not key_columns(table)
+        and len(table.primary_key.columns) > 0
+        and all(column.foreign_keys for column in table.primary_key.columns)
+    )
+
+
+def _comment(key: ForeignKeyConstraint) -> str | None:
+    return next((element.parent.comment for element in key.elements if element.parent.comment), None)
+
+
+def _role(key: ForeignKeyConstraint) -> str:
+    """Return what a foreign key calls its target: director_id is the director."""
+    columns = list(key.column_keys)
+    if len(columns) > 1:
+        return singular(words(key.referred_table.name))
+    target = next(iter(key.elements)).column.name
+    name = words(columns[0])
+    for ending in ("id", "key", "fk", "code", words(target)):
+        name = name.removesuffix(f" {ending}") or name
+    return name
+
+
+def _description(asked: str, table: Table, key: Column[object], comment: str | None) -> str:
+    row = singular(words(table.name))
+    article = "an" if row[:1] in set("aeiou") else "a"
+    text = f"Find the {asked} of {article} {row} by {words(key.name)}"
+    comment = " ".join((comment or "").split())[:_LONGEST_COMMENT].rstrip(" .")
+    return f"{text}: {comment}." if comment else f"{text}."
+
+
+def _tool_name(text: str, taken: set[str]) -> str:
+    name = re.sub(r"[^a-z0-9_]+", "_", fold(text.replace(" of the ", "_"))).strip("_")[:58] or "lookup"
+    unique, number = name, 2
+    while unique in taken:
+        unique, number = f"{name}_{number}", number + 1
+    taken.add(unique)
+    return unique
+
+
+def words(identifier: str) -> str:
+    """Write an identifier as words: "birthYear" and "birth_year" are "birth year"."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^\w]+|_+", " ", identifier)
+    return " ".join(spaced.split()).lower() or identifier
+
+
+_IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "woman", "series": "series"}
+
+
+def singular(noun: str) -> str:
+    """Turn the usual English plurals of table names into singulars: "countries" into "country"."""
+    if noun in _IRREGULAR:
+        return _IRREGULAR[noun]
+    if noun.endswith("ies") and len(noun) > 4:
+        return f"{noun[:-3]}y"
+    if noun.endswith(("sses", "shes", "ches", "xes")):
+        return noun[:-2]
+    return noun if noun.endswith(("ss", "us", "is")) or not noun.endswith("s") else noun[:-1]
+
+
+def plural(noun: str) -> str:
+    """Turn a noun into its usual English plural, unless it is one already."""
+    for several, one in _IRREGULAR.items():
+        if noun == one:
+            return several
+    if singular(noun) != noun:
+        return noun
+    if noun.endswith("y") and noun[-2:-1] not in set("aeiou"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "sh", "ch")) else f"{noun}s"

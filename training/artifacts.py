@@ -1,0 +1,152 @@
+"""Reading and writing heads: safetensors for numbers, JSON for the rest, a checksum between them."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load, save
+
+from toolken.errors import HeadError
+from toolken.training.closed_form import Settings
+from toolken.training.demonstrations import Demonstration
+from toolken.training.gate import Gate
+from toolken.training.prompt import PromptFormat
+from toolken.training.statistics import ToolStatistics
+from toolken.training.tool_spec import ToolSpec
+
+if TYPE_CHECKING:
+    from toolken.training.head import ToolkenHead
+
+HEAD_FILE = "head.json"
+FORMAT = 1
+
+
+class _Sidecar(BaseModel):
+    """What stands in head.json."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    lm_name: str
+    lm_fingerprint: str
+    prompt: PromptFormat
+    tools: list[ToolSpec]
+    threshold: float
+    settings: Settings
+    demonstrations: dict[str, list[Demonstration]]
+    tensors: str
+    sha256: str
+
+
+def write_head(head: "ToolkenHead", folder: Path) -> None:
+    """Write a head so that a kill at any moment leaves the old head or the new one, never a mixture.
+
+    The tensors go to a file named after their checksum; head.json, which names it, is replaced last and in one step.
+
+    Raises
+    ------
+    HeadError
+        If the folder cannot be written.
+    """
+    tensors = {f"statistics.{key}": value for key, value in head.statistics.tensors().items()}
+    tensors |= {
+        "forms": head.forms,
+        "mean": head.mean,
+        "covariance": head.covariance,
+        "gate.row": head.gate.row,
+        "gate.bias": torch.tensor([head.gate.bias], dtype=torch.float64),
+    }
+    content = save({key: value.contiguous() for key, value in tensors.items()})
+    checksum = hashlib.sha256(content).hexdigest()
+    name = f"head-{checksum[:16]}.safetensors"
+    sidecar = _Sidecar(
+        format=FORMAT,
+        lm_name=head.lm_name,
+        lm_fingerprint=head.lm_fingerprint,
+        prompt=head.prompt,
+        tools=head.specs,
+        threshold=head.threshold,
+        settings=head.settings,
+        demonstrations=head.demonstrations,
+        tensors=name,
+        sha256=checksum,
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / name, content)
+        replace_file(folder / HEAD_FILE, sidecar.model_dump_json(indent=1).encode())
+    except OSError as error:
+        raise HeadError(f"The head cannot be written to {str(folder)!r}: {error}.") from error
+    for old in folder.glob("head-*.safetensors"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+
+
+def read_head(folder: Path) -> "ToolkenHead":
+    """Read a head.
+
+    Raises
+    ------
+    HeadError
+        If there is none in the folder, or a file of it is missing, altered or of another version.
+    """
+    from toolken.training.head import ToolkenHead
+
+    path = folder / HEAD_FILE
+    try:
+        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HeadError(f"There is no head in {str(folder)!r}: fit one with `toolken fit --out {folder}`.") from error
+    except ValueError as error:
+        raise HeadError(f"{str(path)!r} is damaged: fit the head anew, or restore the file ({error}).") from error
+    if isinstance(raw, dict) and raw.get("format") != FORMAT:
+        raise HeadError(
+            f"{str(path)!r} has format {raw.get('format')!r}, and this version reads {FORMAT}: fit it anew."
+        )
+    try:
+        sidecar = _Sidecar.model_validate(raw)
+    except ValidationError as error:
+        raise HeadError(f"{str(path)!r} is not a head: {error.errors()[0]['msg']}.") from error
+    file = folder / Path(sidecar.tensors).name
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise HeadError(f"The file {str(file)!r} of the head is missing: restore it, or fit the head anew.") from error
+    if hashlib.sha256(content).hexdigest() != sidecar.sha256:
+        raise HeadError(f"The file {str(file)!r} is truncated or altered: restore it, or fit the head anew.")
+    tensors = load(content)
+    names = [spec.name for spec in sidecar.tools]
+    return ToolkenHead(
+        lm_name=sidecar.lm_name,
+        lm_fingerprint=sidecar.lm_fingerprint,
+        prompt=sidecar.prompt,
+        specs=sidecar.tools,
+        forms=tensors["forms"],
+        statistics=ToolStatistics.from_tensors(
+            names, {key.removeprefix("statistics."): value for key, value in tensors.items()}
+        ),
+        mean=tensors["mean"],
+        covariance=tensors["covariance"],
+        gate=Gate(tensors["gate.row"], float(tensors["gate.bias"].item())),
+        threshold=sidecar.threshold,
+        demonstrations=sidecar.demonstrations,
+        settings=sidecar.settings,
+    )
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step: beside its place first, flushed to the disk, then renamed."""
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+"""The closed form: prior means, posterior means, a pooled covariance, and the linear discriminant they give."""
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from toolken.errors import HeadError
+from toolken.training.statistics import ToolStatistics
+
+
+class Settings(BaseModel):
+    """Numbers of the closed form; the defaults were chosen on the supervised dev split of KAMEL.
+
+    Attributes
+    ----------
+    kappa
+        Weight of a description, in examples.
+    shrinkage
+        Share of a multiple of the identity in the covariance, between 0 and 1.
+    background_weight
+        Weight of the background's covariance, in degrees of freedom.
+    prior_shrinkage
+        The same share in the metric in which descriptions are compared.
+    alignment
+        Expected length of a tool's mean along its description's direction, in standard deviations of the background;
+        what is assumed of tools before any of them has an example.
+    alignment_weight
+        Weight of that assumption, in tools.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kappa: float = Field(default=4.0, gt=0)
+    shrinkage: float = Field(default=0.05, ge=0, lt=1)
+    background_weight: float = Field(default=30.0, gt=0)
+    prior_shrinkage: float = Field(default=0.15, ge=0, lt=1)
+    alignment: float = Field(default=5.0, gt=0)
+    alignment_weight: float = Field(default=5.0, gt=0)
+
+
+@dataclass(frozen=True)
+class PriorGeometry:
+    """The background's metric: where descriptions point, seen from the middle of all requests.
+
+    Attributes
+    ----------
+    mean
+        Mean background state, `(d,) float64`.
+    covariance
+        The background's covariance as it was estimated, `(d, d)`.
+    factor
+        Cholesky factor of the covariance after shrinkage, `(d, d)`.
+    """
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+    factor: torch.Tensor
+
+    @classmethod
+    def of(cls, mean: torch.Tensor, covariance: torch.Tensor, settings: Settings) -> "PriorGeometry":
+        """Compute the metric from the background's mean and covariance."""
+        return cls(mean, covariance, _cholesky(shrunk(covariance, settings.prior_shrinkage)))
+
+    def whiten(self, states: torch.Tensor) -> torch.Tensor:
+        """Return states `(n, d)` in coordinates in which the background is spherical."""
+        white: torch.Tensor = torch.linalg.solve_triangular(self.factor, states.T, upper=False)
+        return white.T
+
+    def directions(self, forms: torch.Tensor) -> torch.Tensor:
+        """Return the unit direction of each description's form `(T, d)` from the middle of all forms, whitened.
+
+        Only the direction is kept: how far a form lies from the middle depends on its wording, and in the whitened
+        space the cosine tells tools apart better than the distance (design: method, section 4). The background
+        counts as one more form, so that a single tool has a direction too.
+        """
+        centre = (forms.sum(0) + self.mean) / (len(forms) + 1)
+        return torch.nn.functional.normalize(self.whiten(forms - centre), dim=1)
+
+    def prior_means(self, forms: torch.Tensor, statistics: ToolStatistics, settings: Settings) -> torch.Tensor:
+        """Return the prior means mu_j0, `(T, d) float64`.
+
+        `mu_j0 = m + c L (g_j - mean g)`, with the unit directions g, the metric's factor L, the middle m of the tools'
+        means, and the alignment c, the regression of the tools' means on their directions. Where no tool has an
+        example, m is the background's mean and c the assumed alignment.
+        """
+        directions = self.directions(forms)
+        seen = statistics.counts > 0
+        middle, alignment = self.mean, settings.alignment
+        centred = directions - directions.mean(0) if len(directions) > 1 else directions
+        if bool(seen.any()):
+            means = statistics.sums[seen] / statistics.counts[seen, None]
+            # The prior's middle is such that the tools with examples lie where their examples are.
+            offsets = self.whiten(means - means.mean(0))
+            along = directions[seen] - directions[seen].mean(0)
+            spread = float(along.square().sum())
+            weight = settings.alignment_weight
+            alignment = float((offsets * along).sum() + weight * alignment) / (spread + weight)
+            middle = means.mean(0) - alignment * (centred[seen].mean(0) @ self.factor.T)
+        return middle + alignment * (centred @ self.factor.T)
+
+    def pooled(self, statistics: ToolStatistics, settings: Settings) -> torch.Tensor:
+        """Return the covariance of the states round their tool's mean, pooled with the background's and shrunk."""
+        scatter, freedom = statistics.within_scatter()
+        weight = settings.background_weight
+        return shrunk((scatter + weight * self.covariance) / (freedom + weight), settings.shrinkage)
+
+
+def closed_form(
+    geometry: PriorGeometry, forms: torch.Tensor, statistics: ToolStatistics, settings: Settings
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rows `(T, d) float32` and biases `(T,) float32` of the tools (design: method, facts 3 and 4)."""
+    prior = geometry.prior_means(forms, statistics, settings)
+    means = posterior_means(statistics, prior, settings.kappa)
+    rows, biases = discriminant(means, geometry.pooled(statistics, settings))
+    return rows.float(), biases.float()
+
+
+def shrunk(covariance: torch.Tensor, shrinkage: float) -> torch.Tensor:
+    """Return `(1 - rho) S + rho (tr S / d) I`.
+
+    Raises
+    ------
+    HeadError
+        If the states do not vary at all, or are not finite.
+    """
+    size = covariance.shape[0]
+    level = float(covariance.trace()) / size
+    if not 0 < level < float("inf"):
+        raise HeadError("The hidden states do not vary or are not finite: give differing examples, check the LM.")
+    return (1 - shrinkage) * covariance + shrinkage * level * torch.eye(size, dtype=covariance.dtype)
+
+
+def posterior_means(statistics: ToolStatistics, prior: torch.Tensor, kappa: float) -> torch.Tensor:
+    """Return the posterior mean of each tool's states, `(T, d) float64`.
+
+    `mu_j = (sum_j + kappa mu_j0) / (n_j + kappa)`: the prior mean counts like kappa examples (design: method, fact 4).
+
+    Parameters
+    ----------
+    prior
+        Prior means mu_j0, `(T, d)`.
+    kappa
+        Weight of the prior in examples, above 0.
+    """
+    return (statistics.sums + kappa * prior) / (statistics.counts + kappa)[:, None]
+
+
+def discriminant(means: torch.Tensor, covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rows `(T, d)` and biases `(T,)` of linear discriminant analysis with equal class weights.
+
+    `w_j = S^-1 mu_j`, `b_j = -1/2 mu_j' S^-1 mu_j` (design: method, fact 3).
+
+    Raises
+    ------
+    HeadError
+        If the covariance is not positive definite.
+    """
+    rows = torch.cholesky_solve(means.T, _cholesky(covariance)).T
+    return rows, -0.5 * (rows * means).sum(1)
+
+
+def _cholesky(covariance: torch.Tensor) -> torch.Tensor:
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if int(failed):
+        raise HeadError("The covariance of the hidden states is singular: use more shrinkage.")
+    lower: torch.Tensor = factor
+    return lower

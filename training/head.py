@@ -1,0 +1,227 @@
+"""`ToolkenHead`: the learned vectors of a set of tools, and everything needed to extend, save and check them."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from toolken.errors import FingerprintError, ToolSpecError
+from toolken.training.background import Background
+from toolken.training.closed_form import PriorGeometry, Settings, closed_form
+from toolken.training.demonstrations import Demonstration
+from toolken.training.gate import Gate
+from toolken.training.lm import FrozenLM
+from toolken.training.priors import query_forms
+from toolken.training.prompt import PromptFormat
+from toolken.training.statistics import ToolStatistics
+from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_tools
+
+
+@dataclass
+class ToolkenHead:
+    """One vector a tool beside the word vectors of a frozen LM, and a gate that decides whether a tool is called.
+
+    The logit of tool j is `gate(h) + log softmax_j(W h + b)`: all tools together weigh against the words what the gate
+    says, and share it by the selection (design: method, gate and selection).
+
+    Attributes
+    ----------
+    lm_name, lm_fingerprint
+        The LM the head was fitted with, and what must be equal in any LM it is used with.
+    prompt
+        The wording it was fitted for.
+    specs
+        The T tools.
+    forms
+        Query form of each tool's description, `(T, d) float64`.
+    statistics
+        Sums over the examples.
+    mean, covariance
+        Of the background requests, `(d,)` and `(d, d) float64`.
+    gate
+        Whether to call at all.
+    threshold
+        P(call) from which a tool is called.
+    demonstrations
+        For each tool a few examples of its arguments; used only when arguments are written.
+    settings
+        Numbers the closed form was computed with.
+    """
+
+    lm_name: str
+    lm_fingerprint: str
+    prompt: PromptFormat
+    specs: list[ToolSpec]
+    forms: torch.Tensor
+    statistics: ToolStatistics
+    mean: torch.Tensor
+    covariance: torch.Tensor
+    gate: Gate
+    threshold: float = 0.5
+    demonstrations: dict[str, list[Demonstration]] = field(default_factory=dict)
+    settings: Settings = field(default_factory=lambda: Settings())
+
+    @property
+    def names(self) -> list[str]:
+        """The tools' names, in the order of the rows."""
+        return [spec.name for spec in self.specs]
+
+    @cached_property
+    def geometry(self) -> PriorGeometry:
+        """The background's metric, in which descriptions are compared."""
+        return PriorGeometry.of(self.mean, self.covariance, self.settings)
+
+    @cached_property
+    def _rows_and_biases(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return closed_form(self.geometry, self.forms, self.statistics, self.settings)
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """W, the toolkens, `(T, d) float32`."""
+        return self._rows_and_biases[0]
+
+    @property
+    def biases(self) -> torch.Tensor:
+        """b, `(T,) float32`."""
+        return self._rows_and_biases[1]
+
+    def check(self, lm: FrozenLM, prompt: PromptFormat | None = None) -> None:
+        """Make sure that the head was fitted with this LM (and prompt format).
+
+        Raises
+        ------
+        FingerprintError
+            If it was not.
+        """
+        if lm.fingerprint != self.lm_fingerprint:
+            raise FingerprintError(
+                f"This head was fitted with the LM {self.lm_name!r}, and {lm.name!r} is another one: "
+                f"load {self.lm_name!r}, or fit a head with {lm.name!r}."
+            )
+        if prompt is not None and prompt.fingerprint != self.prompt.fingerprint:
+            raise FingerprintError(
+                "This head was fitted for another prompt format: use the head's own (`head.prompt`), or fit it anew."
+            )
+
+    def selection(self, hidden: torch.Tensor, allowed: Sequence[str] | None = None) -> torch.Tensor:
+        """Return log P(tool | call, h), `(n, T) float32`, for states `(n, d)`; tools not allowed get minus infinity."""
+        scores = hidden.float() @ self.rows.T + self.biases
+        if allowed is not None:
+            unknown_tools(allowed, self.names)
+            mask = torch.tensor([name in set(allowed) for name in self.names])
+            scores = scores.masked_fill(~mask, -torch.inf)
+        return torch.log_softmax(scores, dim=-1)
+
+    def logits(self, hidden: torch.Tensor, allowed: Sequence[str] | None = None) -> torch.Tensor:
+        """Return the tools' logits, `(n, T) float32`, that stand beside the word logits in one softmax."""
+        return self.gate.logits(hidden.float())[:, None] + self.selection(hidden, allowed)
+
+    def with_tools(self, tools: Sequence[ToolLike | ToolSpec], lm: FrozenLM) -> "ToolkenHead":
+        """Return a head that has further tools; one whose name is taken already replaces the old one.
+
+        Raises
+        ------
+        FingerprintError
+            If `lm` is not the LM of this head.
+        """
+        new = tool_specs(tools)
+        head = copy.copy(self)
+        head._forget()
+        head.demonstrations = dict(self.demonstrations)
+        replaced = [spec.name for spec in new if spec.name in self.names]
+        if replaced and len(replaced) == len(self.names):
+            fresh = ToolStatistics.empty([], self.statistics.hidden_size)
+            head.specs, head.forms, head.demonstrations = [], self.forms[:0], {}
+            head.statistics = self.statistics.without_tools(replaced).merge(fresh)
+        elif replaced:
+            head.remove_tools(replaced)
+        head.add_tools(new, lm)
+        return head
+
+    def add_tools(self, tools: Sequence[ToolLike | ToolSpec], lm: FrozenLM) -> None:
+        """Add tools by their descriptions alone; examples for them can follow.
+
+        Raises
+        ------
+        FingerprintError
+            If `lm` is not the LM of this head.
+        ToolSpecError
+            If a tool's name is taken already.
+        """
+        self.check(lm)
+        new = tool_specs(tools)
+        taken = [spec.name for spec in new if spec.name in self.names]
+        if taken:
+            raise ToolSpecError(f"The head has a tool {taken[0]!r} already: remove that one first, or rename the new.")
+        forms = query_forms(lm, new, self.prompt)
+        self.specs = [*self.specs, *new]
+        self.forms = torch.cat([self.forms, forms])
+        self.statistics = self.statistics.with_tools([spec.name for spec in new])
+        self._forget()
+
+    def remove_tools(self, names: Sequence[str]) -> None:
+        """Take tools out of the head.
+
+        Raises
+        ------
+        ToolSpecError
+            If a name is not in the head, or no tool would be left.
+        """
+        unknown_tools(names, self.names)
+        keep = [i for i, spec in enumerate(self.specs) if spec.name not in set(names)]
+        if not keep:
+            raise ToolSpecError("A head needs at least one tool: remove fewer, or start a new head.")
+        self.specs = [self.specs[i] for i in keep]
+        self.forms = self.forms[keep]
+        self.statistics = self.statistics.without_tools(names)
+        for name in names:
+            self.demonstrations.pop(name, None)
+        self._forget()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the head to a folder; a kill at any moment leaves the old head or the new one."""
+        from toolken.training.artifacts import write_head
+
+        write_head(self, Path(folder))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, lm: FrozenLM | None = None) -> "ToolkenHead":
+        """Read a head from a folder, and check it against the LM if one is given.
+
+        Raises
+        ------
+        HeadError
+            If the folder has no head, or a file of it is broken.
+        FingerprintError
+            If `lm` is not the LM of this head.
+        """
+        from toolken.training.artifacts import read_head
+
+        head = read_head(Path(folder))
+        if lm is not None:
+            head.check(lm)
+        return head
+
+    @classmethod
+    def from_descriptions(
+        cls, lm: FrozenLM, specs: Sequence[ToolSpec], prompt: PromptFormat, background: Background, gate: Gate
+    ) -> "ToolkenHead":
+        """Return a head that has seen nothing but descriptions."""
+        return cls(
+            lm_name=lm.name,
+            lm_fingerprint=lm.fingerprint,
+            prompt=prompt,
+            specs=list(specs),
+            forms=query_forms(lm, specs, prompt),
+            statistics=ToolStatistics.empty([spec.name for spec in specs], lm.hidden_size),
+            mean=background.mean,
+            covariance=background.covariance,
+            gate=gate,
+        )
+
+    def _forget(self) -> None:
+        # Rows follow from the statistics; whatever changes those makes the cached ones stale.
+        self.__dict__.pop("_rows_and_biases", None)

@@ -1,0 +1,6 @@
+"""Frozen language models: hidden states, word logits and stepping, behind one interface."""
+
+from toolken.training.lm.frozen import Encoding, FrozenLM, States
+from toolken.training.lm.session import Session
+
+__all__ = ["Encoding", "FrozenLM", "Session", "States"]

@@ -1,0 +1,155 @@
+"""`ToolStatistics`: the additive sums from which a head is computed in closed form."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from toolken.errors import HeadError
+from toolken.training.tool_spec import unknown_tools
+
+
+@dataclass
+class ToolStatistics:
+    """Counts, sums and second moment of the hidden states at which each tool is called.
+
+    Everything is a sum over examples, so statistics can be extended, merged and reduced exactly, in any order and on
+    any number of machines. Memory is `T d + d^2` numbers whatever the number of examples (design: method, facts 3, 4).
+
+    Attributes
+    ----------
+    names
+        The T tools.
+    counts
+        Examples of each tool, `(T,) float64`.
+    sums
+        Sum of each tool's states, `(T, d) float64`.
+    moment
+        Sum of `x x'` over the states x of all tools, `(d, d) float64`.
+    retired
+        Degrees of freedom left in `moment` by tools that were dropped without their examples.
+    """
+
+    names: list[str]
+    counts: torch.Tensor
+    sums: torch.Tensor
+    moment: torch.Tensor
+    retired: float = field(default=0.0)
+
+    @classmethod
+    def empty(cls, names: Sequence[str], hidden_size: int) -> "ToolStatistics":
+        """Return statistics of no examples."""
+        return cls(
+            list(names),
+            torch.zeros(len(names), dtype=torch.float64),
+            torch.zeros(len(names), hidden_size, dtype=torch.float64),
+            torch.zeros(hidden_size, hidden_size, dtype=torch.float64),
+        )
+
+    @property
+    def hidden_size(self) -> int:
+        """Dimension d of the states."""
+        return int(self.sums.shape[1])
+
+    @property
+    def total(self) -> float:
+        """Number of examples of all tools."""
+        return float(self.counts.sum())
+
+    def add(self, hidden: torch.Tensor, labels: torch.Tensor) -> None:
+        """Add examples: states `(n, d)` and the index of each one's tool, `(n,) int64`."""
+        self._accumulate(hidden, labels, 1.0)
+
+    def remove(self, hidden: torch.Tensor, labels: torch.Tensor) -> None:
+        """Take examples out again that were added before, given in the same form.
+
+        Raises
+        ------
+        HeadError
+            If a tool has fewer examples than are to be removed; nothing is changed then.
+        """
+        short = self.counts - torch.bincount(labels, minlength=len(self.names)) < 0
+        if bool(short.any()):
+            name = self.names[int(short.nonzero()[0])]
+            raise HeadError(f"More examples of {name!r} are to be removed than were added: remove only added ones.")
+        self._accumulate(hidden, labels, -1.0)
+
+    def merge(self, other: "ToolStatistics") -> "ToolStatistics":
+        """Return the statistics of both sets of examples; tools are matched by name.
+
+        Raises
+        ------
+        HeadError
+            If the hidden sizes differ.
+        """
+        if self.hidden_size != other.hidden_size:
+            raise HeadError(
+                f"Statistics of hidden size {self.hidden_size} and {other.hidden_size} cannot be merged: "
+                "they come from different LMs."
+            )
+        names = list(dict.fromkeys([*self.names, *other.names]))
+        merged = ToolStatistics.empty(names, self.hidden_size)
+        index = {name: i for i, name in enumerate(names)}
+        for part in (self, other):
+            rows = torch.tensor([index[name] for name in part.names], dtype=torch.long)
+            merged.counts.index_add_(0, rows, part.counts)
+            merged.sums.index_add_(0, rows, part.sums)
+            merged.moment += part.moment
+            merged.retired += part.retired
+        return merged
+
+    def with_tools(self, names: Sequence[str]) -> "ToolStatistics":
+        """Return statistics with further tools that have no example yet."""
+        return self.merge(ToolStatistics.empty(names, self.hidden_size))
+
+    def without_tools(self, names: Sequence[str]) -> "ToolStatistics":
+        """Return statistics without some tools.
+
+        Their examples' spread round their own mean stays part of the pooled covariance, which is all that is still
+        known of them; to forget that as well, `remove` the examples first.
+
+        Raises
+        ------
+        ToolSpecError
+            If a name is not among the tools.
+        """
+        unknown_tools(names, self.names)
+        keep = torch.tensor([name not in set(names) for name in self.names])
+        gone = ~keep & (self.counts > 0)
+        mean_part = (self.sums[gone] / self.counts[gone, None]).T @ self.sums[gone]
+        return ToolStatistics(
+            [name for name, kept in zip(self.names, keep.tolist(), strict=True) if kept],
+            self.counts[keep],
+            self.sums[keep],
+            self.moment - mean_part,
+            self.retired + float((self.counts[gone] - 1).sum()),
+        )
+
+    def within_scatter(self) -> tuple[torch.Tensor, float]:
+        """Return the scatter of the states round their tool's mean, `(d, d)`, and its degrees of freedom."""
+        seen = self.counts > 0
+        means = self.sums[seen] / self.counts[seen, None]
+        scatter = self.moment - means.T @ self.sums[seen]
+        return (scatter + scatter.T) / 2, float((self.counts[seen] - 1).sum()) + self.retired
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return everything but the names as tensors, for saving."""
+        return {
+            "counts": self.counts,
+            "sums": self.sums,
+            "moment": self.moment,
+            "retired": torch.tensor([self.retired], dtype=torch.float64),
+        }
+
+    @classmethod
+    def from_tensors(cls, names: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> "ToolStatistics":
+        """Undo `tensors`."""
+        return cls(list(names), tensors["counts"], tensors["sums"], tensors["moment"], float(tensors["retired"].item()))
+
+    def _accumulate(self, hidden: torch.Tensor, labels: torch.Tensor, sign: float) -> None:
+        states = hidden.to(torch.float64)
+        if not bool(torch.isfinite(states).all()):
+            raise HeadError("A hidden state is not a finite number: load the LM in float32 or check its weights.")
+        self.counts.index_add_(0, labels, torch.full((len(labels),), sign, dtype=torch.float64))
+        self.sums.index_add_(0, labels, sign * states)
+        self.moment += sign * (states.T @ states)

@@ -1,0 +1,128 @@
+"""`ToolSpec`: what a head needs to know of a tool, whatever form the tool comes in."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel, ConfigDict, Field
+
+from toolken.errors import ToolSpecError
+
+#: Every form a tool may come in: a LangChain tool, a function, a pydantic class or TypedDict, an OpenAI-style dict.
+ToolLike = BaseTool | Callable[..., Any] | type | dict[str, Any]
+
+
+class ToolSpec(BaseModel):
+    """Name, description and argument schema of a tool.
+
+    Attributes
+    ----------
+    name
+        The tool's name, unique within a head.
+    description
+        What the tool does, in words. The prior of its toolken is made from it.
+    parameters
+        JSON schema of the arguments, an object.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+
+    @classmethod
+    def of(cls, tool: "ToolLike | ToolSpec") -> "ToolSpec":
+        """Read a spec off a LangChain tool, a function, a pydantic class, a TypedDict, an MCP or OpenAI-style dict.
+
+        Raises
+        ------
+        ToolSpecError
+            If `tool` is none of these.
+        """
+        if isinstance(tool, ToolSpec):
+            return tool
+        try:
+            function = convert_to_openai_tool(tool)["function"]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ToolSpecError(
+                f"{tool!r:.200} is not a tool: give a LangChain tool, a function with type hints and a docstring, "
+                f"a pydantic class, or an OpenAI-style dict ({error})."
+            ) from error
+        parameters = function.get("parameters") or {"type": "object", "properties": {}}
+        if isinstance(tool, BaseTool):
+            parameters = _with_extensions(parameters, tool)
+        return cls(name=function["name"], description=function.get("description") or "", parameters=parameters)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest of name, description and schema: the key under which anything computed from them is cached."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def arguments(self) -> dict[str, dict[str, Any]]:
+        """The schema of each argument by name."""
+        properties: dict[str, dict[str, Any]] = self.parameters.get("properties", {})
+        return properties
+
+    @property
+    def words(self) -> str:
+        """The description, or the name's words where there is none."""
+        return self.description.strip() or name_words(self.name)
+
+
+def name_words(name: str) -> str:
+    """Split a tool's name into words: `get_weatherReport` becomes "get weather report"."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", re.sub(r"[^0-9A-Za-z]+", " ", name))
+    return " ".join(spaced.split()).lower() or name
+
+
+def tool_specs(tools: "Iterable[ToolLike | ToolSpec]") -> list[ToolSpec]:
+    """Read the specs of several tools and check that they can stand beside each other.
+
+    Raises
+    ------
+    ToolSpecError
+        If there is no tool at all, or two tools share a name.
+    """
+    specs = [ToolSpec.of(tool) for tool in tools]
+    if not specs:
+        raise ToolSpecError("No tools were given: a head needs at least one.")
+    twice = [name for name, count in Counter(spec.name for spec in specs).items() if count > 1]
+    if twice:
+        raise ToolSpecError(f"Two tools are called {twice[0]!r}: rename one of them.")
+    return specs
+
+
+def unknown_tools(names: Iterable[str], known: Sequence[str]) -> None:
+    """Raise if a name is not among the known tools.
+
+    Raises
+    ------
+    ToolSpecError
+        Naming the first unknown tool and the closest known ones.
+    """
+    import difflib
+
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3) or list(known[:5])
+            raise ToolSpecError(f"There is no tool called {name!r}: did you mean {', '.join(map(repr, close))}?")
+
+
+def _with_extensions(parameters: dict[str, Any], tool: BaseTool) -> dict[str, Any]:
+    """Carry `x-` keywords of the arguments over from the tool's own schema, where LangChain's conversion drops them."""
+    schema: Any = tool.tool_call_schema
+    own = schema if isinstance(schema, dict) else schema.model_json_schema()
+    result = dict(parameters, properties=dict(parameters.get("properties", {})))
+    for name, argument in own.get("properties", {}).items():
+        extensions = {key: value for key, value in argument.items() if key.startswith("x-")}
+        if extensions and name in result["properties"]:
+            result["properties"][name] = {**result["properties"][name], **extensions}
+    return result
