@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
@@ -27,6 +27,8 @@ from toolken.training.tool_spec import ToolSpec
 
 #: Calls an agent makes for one question before it is stopped.
 MAX_CALLS = 8
+#: Tools that may fail before the answer has to be finished in words: with each one less it is likelier that none fits.
+MAX_FAILED = 1
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,10 @@ class ToolkenAgent(Runnable[Any, Answer]):
         steps: list[Step] = []
         while True:
             # After the last permitted call the answer has to be finished in words.
-            names = tuple(self.tools) if len(steps) < self.max_calls else ()
-            options = DecodingOptions(**{**vars(self.options), "tools": names})
             prompt = to_prompt(messages, self.decoder.head.prompt)
+            names = tuple(name for name in self.tools if name not in prompt.failed)
+            spent = len(steps) >= self.max_calls or len(prompt.failed) > MAX_FAILED
+            options = replace(self.options, tools=() if spent else names)
             text, started, finished = prompt.answer, None, None
             for event in self.decoder.decode(prompt, options):
                 yield event
@@ -134,19 +137,12 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 messages.append(AIMessage(text.strip()))
                 yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]))
                 return
-            result = self._run(finished)
-            yield result
             call_id = f"call_{len(steps)}"
+            message = self._run(finished, call_id)
+            result = ToolResult(finished.name, str(message.text), failed=message.status == "error")
+            yield result
             call = {"name": finished.name, "args": finished.arguments, "id": call_id}
-            messages.append(AIMessage(text.strip(), tool_calls=[call]))
-            messages.append(
-                ToolMessage(
-                    result.text,
-                    tool_call_id=call_id,
-                    name=finished.name,
-                    status="error" if result.failed else "success",
-                )
-            )
+            messages += [AIMessage(text.strip(), tool_calls=[call]), message]
             steps.append(
                 Step(
                     started.name,
@@ -158,17 +154,21 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 )
             )
 
-    def _run(self, call: CallFinished) -> ToolResult:
+    def _run(self, call: CallFinished, call_id: str) -> ToolMessage:
+        """Run a call; whatever a tool raises becomes a message with status error, and the agent carries on."""
         if call.error is not None:
-            return ToolResult(call.name, call.error, failed=True)
+            return ToolMessage(call.error, tool_call_id=call_id, name=call.name, status="error")
         try:
-            returned = self.tools[call.name].invoke(call.arguments)
-        except ToolkenError as error:
-            return ToolResult(call.name, str(error), failed=True)
-        except Exception as error:  # whatever a foreign tool raises, the agent tells it and carries on
-            return ToolResult(call.name, f"{type(error).__name__}: {error}", failed=True)
+            returned = self.tools[call.name].invoke(
+                {"type": "tool_call", "name": call.name, "args": call.arguments, "id": call_id}
+            )
+        except Exception as error:
+            text = str(error) if isinstance(error, ToolkenError) else f"{type(error).__name__}: {error}"
+            return ToolMessage(text, tool_call_id=call_id, name=call.name, status="error")
+        if isinstance(returned, ToolMessage):
+            return returned
         text = returned if isinstance(returned, str) else json.dumps(returned, ensure_ascii=False, default=str)
-        return ToolResult(call.name, text)
+        return ToolMessage(text, tool_call_id=call_id, name=call.name)
 
 
 def _collect(events: Iterator[AgentEvent | Answer]) -> Answer:

@@ -27,6 +27,10 @@ class Prompt:
         Results of the calls made for this question so far.
     context
         What users wrote and tools returned: where copied arguments come from.
+    ends_with_result
+        Whether the text ends with a result, so that the next decision is on another call.
+    failed
+        Names of the tools that failed for this question; calling them again would fail again.
     """
 
     text: str
@@ -34,6 +38,8 @@ class Prompt:
     question: str
     results: tuple[str, ...]
     context: str
+    ends_with_result: bool = False
+    failed: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -42,6 +48,7 @@ class _Turn:
     answer: str = ""
     results: list[str] = field(default_factory=list)
     ends_with_result: bool = False
+    failed: set[str] = field(default_factory=set)
 
 
 def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
@@ -60,13 +67,19 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         raise ValueError("There is no message to answer: give at least one.")
     system: list[str] = []
     turns: list[_Turn] = []
+    called: dict[str, str] = {}
     for message in messages:
         content = str(message.text).strip()
         if isinstance(message, SystemMessage):
             system.append(content)
         elif isinstance(message, ToolMessage):
-            _append_result(_current(turns), content, prompt)
+            if message.status == "error":
+                # An error is not part of an answer; that the tool failed is remembered.
+                _current(turns).failed.add(message.name or called.get(message.tool_call_id, ""))
+            else:
+                _append_result(_current(turns), content, prompt)
         elif isinstance(message, AIMessage):
+            called.update({str(call["id"]): call["name"] for call in message.tool_calls})
             _append_answer(_current(turns), content, prompt)
         elif turns and isinstance(message, HumanMessage) and not turns[-1].answer and not turns[-1].results:
             # Two questions in a row are one question in two parts.
@@ -80,7 +93,13 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
     head = prompt.preamble + "".join(prompt.system.replace("{system}", text) for text in system)
     context = "\n".join("\n".join([turn.question, *turn.results]) for turn in turns)
     return Prompt(
-        head + prompt.separator.join(written), current.answer, current.question, tuple(current.results), context
+        text=head + prompt.separator.join(written),
+        answer=current.answer,
+        question=current.question,
+        results=tuple(current.results),
+        context=context,
+        ends_with_result=current.ends_with_result,
+        failed=frozenset(current.failed),
     )
 
 

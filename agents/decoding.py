@@ -135,55 +135,85 @@ class Decoder:
             draw.seed()
         else:
             draw.manual_seed(options.seed)
-        ids = self.lm.encode(prompt.text).ids
-        session, fresh = self._resume(ids)
-        text = _GrowingText(self.lm, (*self.head.prompt.stop, *options.stop))
+        form = self.head.prompt
+        read = len(self.lm.encode(prompt.text).ids)
+        decided: _Decided | None = None
+        if options.tools and not form.everywhere:
+            # Behind a result, another call is decided after the words that would introduce its result.
+            place = prompt.text + (form.between if prompt.ends_with_result else "")
+            session, fresh = self._resume(self.lm.encode(place).ids)
+            hidden, _ = session.feed(fresh)
+            self._keep(session)
+            decided = self._race(hidden, options, draw, after_result=prompt.ends_with_result)
+        ended = _Ended("stop", 0)
+        if decided is None and prompt.ends_with_result and not form.everywhere:
+            # The results are the answer; a small model would only spoil their digits.
+            yield TextPiece(form.closing)
+        elif decided is None:
+            before = "" if form.everywhere else form.words_preamble
+            for piece in self._write_words(before + prompt.text, options, draw):
+                match piece:
+                    case _Decided():
+                        decided = piece
+                    case _Ended():
+                        ended = piece
+                    case TextPiece():
+                        yield piece
+        if decided is None:
+            yield Finished(ended.reason, read, ended.tokens)
+            return
+        yield decided.call
+        written = ended.tokens
+        for event in self._write_arguments(decided, prompt, options, draw, options.max_tokens - written):
+            if isinstance(event, int):
+                written += event
+            else:
+                yield event
+        yield Finished("tool_calls", read, written)
+
+    def _write_words(
+        self, text: str, options: DecodingOptions, draw: torch.Generator
+    ) -> "Iterator[TextPiece | _Decided | _Ended]":
+        """Yield words up to the end of the answer or, where tools race everywhere, to the call that wins."""
+        session, fresh = self._resume(self.lm.encode(text).ids)
+        growing = _GrowingText(self.lm, (*self.head.prompt.stop, *options.stop))
         written = 0
-        reason: Literal["stop", "length", "tool_calls"] = "length"
+        reason: Literal["stop", "length"] = "stop"
+        decided: _Decided | None = None
         while True:
             hidden, logits = session.feed(fresh)
-            call = self._race(hidden, logits, options, draw)
-            if call is not None:
-                if tail := text.finish():
-                    yield TextPiece(tail)
-                self._keep(session)
-                yield call
-                spec = self.head.specs[self.head.names.index(call.name)]
-                budget = options.max_tokens - written
-                for event in self._write_arguments(spec, prompt, options, draw, budget):
-                    if isinstance(event, int):
-                        written += event
-                    else:
-                        yield event
-                yield Finished("tool_calls", len(ids), written)
-                return
+            if self.head.prompt.everywhere:
+                decided = self._race(hidden, options, draw, after_result=False)
+            if decided is not None:
+                break
             if written >= options.max_tokens:
+                reason = "length"
                 break
             token = _draw(logits, options, draw)
             written += 1
             if token in self.lm.stop_ids:
-                reason = "stop"
                 break
-            piece, stopped = text.add(token)
+            piece, stopped = growing.add(token)
             if piece:
                 yield TextPiece(piece)
             if stopped:
-                reason = "stop"
                 break
             fresh = [token]
-        if reason == "length" and (tail := text.finish()):
-            yield TextPiece(tail)
         self._keep(session)
-        yield Finished(reason, len(ids), written)
+        if not growing.stopped and (tail := growing.finish()):
+            yield TextPiece(tail)
+        yield _Ended(reason, written)
+        if decided is not None:
+            yield decided
 
     def _race(
-        self, hidden: torch.Tensor, logits: torch.Tensor, options: DecodingOptions, draw: torch.Generator
-    ) -> CallStarted | None:
+        self, hidden: torch.Tensor, options: DecodingOptions, draw: torch.Generator, *, after_result: bool
+    ) -> "_Decided | None":
         """Let the tools race against the words; return the call if a tool wins."""
         if not options.tools:
             return None
-        gate = self.head.gate.probabilities(hidden[None], logits.logsumexp(0)[None])
-        call_probability = float(gate[0])
+        odds = self.head.gate.log_odds(hidden[None].double(), after_result=after_result)
+        call_probability = float(torch.sigmoid(odds[0]))
         drawn = options.temperature > 0
         if not options.must_call:
             bar = float(torch.rand(1, generator=draw)) if drawn else self.head.threshold
@@ -195,16 +225,18 @@ class Decoder:
         scale = 1.0 if options.must_call else call_probability
         others = [i for i in order if i != best and float(shares[i]) > 0][:RUNNERS_UP]
         names = self.head.names
-        return CallStarted(
+        call = CallStarted(
             names[best], scale * float(shares[best]), tuple((names[i], scale * float(shares[i])) for i in others)
         )
+        return _Decided(call, hidden)
 
     def _write_arguments(
-        self, spec: ToolSpec, prompt: Prompt, options: DecodingOptions, draw: torch.Generator, budget: int
+        self, decided: "_Decided", prompt: Prompt, options: DecodingOptions, draw: torch.Generator, budget: int
     ) -> Iterator[ArgumentsPiece | CallFinished | int]:
         """Yield the arguments as they are written, the finished call, and the number of tokens drawn."""
+        spec = self.head.specs[self.head.names.index(decided.call.name)]
         matcher = argument_matcher(self.lm, spec, prompt.context)
-        shown = self.head.demonstrations.get(spec.name, [])
+        shown = self.head.demonstrations_for(spec.name, decided.hidden)
         before = self.head.prompt.argument_prompt(spec, shown, prompt.question, prompt.results)
         session, fresh = self._resume(self.lm.encode(before).ids)
         text = _GrowingText(self.lm, ())
@@ -253,6 +285,22 @@ class Decoder:
                 self._texts.popitem(last=False)
 
 
+@dataclass(frozen=True)
+class _Decided:
+    """A call that won, and the hidden state `(d,)` at which it did."""
+
+    call: CallStarted
+    hidden: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """Why words ended, and how many tokens they took."""
+
+    reason: Literal["stop", "length"]
+    tokens: int
+
+
 class _GrowingText:
     """Text that grows token by token: gives out what is certain, holds back half characters and half stop texts."""
 
@@ -262,6 +310,7 @@ class _GrowingText:
         self._ids: list[int] = []
         self._given = 0
         self.text = ""
+        self.stopped = False
 
     def add(self, token: int) -> tuple[str, bool]:
         """Return the text that has become certain, and whether a stop text was reached."""
@@ -270,6 +319,7 @@ class _GrowingText:
         ends = [at for stop in self._stop if (at := self.text.find(stop)) >= 0]
         if ends:
             self.text = self.text[: min(ends)]
+            self.stopped = True
             return self._give(len(self.text)), True
         certain = len(self.text)
         if self.text.endswith("\ufffd"):

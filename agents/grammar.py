@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,8 @@ GROUNDED = "x-grounded"
 #: A string without a bound could run on until the token budget is gone and leave invalid JSON.
 MAX_STRING = 200
 MAX_ITEMS = 16
+#: Numbers of a text up to which it is counted how often each is used; the grammar grows with two to this power.
+MAX_COUNTED = 7
 
 _OVERRIDES: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?%?(?!\w)|(?<![\w.])[-+]?\.\d+")
@@ -72,12 +74,9 @@ def closed(schema: Any) -> Any:
 
 
 def numbers_in(text: str) -> list[str]:
-    """Return the numbers of a text in order, each once, as JSON values: `1,200` as `1200`, `5%` as `"5%"`."""
-    found: dict[str, None] = {}
-    for match in _NUMBER.findall(text):
-        plain = match.rstrip(",").replace(",", "").removeprefix("+")
-        found[plain if _is_json_number(plain) else json.dumps(plain)] = None
-    return list(found)
+    """Return the numbers of a text in order, as JSON values: `1,200` as `1200`, `5%` as `"5%"`."""
+    found = (match.rstrip(",").replace(",", "").removeprefix("+") for match in _NUMBER.findall(text))
+    return [plain if _is_json_number(plain) else json.dumps(plain) for plain in found]
 
 
 def _is_json_number(text: str) -> bool:
@@ -89,33 +88,122 @@ def _object_grammar(parameters: dict[str, Any], context: str) -> str:
     if not any(_is_grounded(argument) for argument in properties.values()):
         schema = closed({"type": "object", "properties": {}} | parameters)
         return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_OVERRIDES))
-    required = set(parameters.get("required", []))
-    definitions = {key: parameters[key] for key in ("$defs", "definitions") if key in parameters}
-    rules = [_sequence([(i, name in required) for i, name in enumerate(properties)])]
-    for index, (name, argument) in enumerate(properties.items()):
-        rules.append(f"pair{index}: {json.dumps(json.dumps(name, ensure_ascii=False) + ': ')} value{index}")
-        grounded = _grounded_value(index, argument, context) if _is_grounded(argument) else None
-        if grounded is None:
-            schema = closed({**argument, **definitions}) | {"x-guidance": _OVERRIDES}
-            grounded = [f"value{index}: %json {json.dumps(schema)}"]
-        rules.extend(grounded)
-    return "\n".join(rules) + "\n"
+    return _CopyingGrammar(parameters, context).text()
 
 
-def _sequence(arguments: Iterable[tuple[int, bool]]) -> str:
-    """Write the rule for an object whose arguments come in order, the optional ones possibly left out."""
-    pairs = sorted(arguments, key=lambda pair: not pair[1])
-    first_required = [index for index, needed in pairs if needed]
-    optional = [index for index, needed in pairs if not needed]
-    if first_required:
-        body = ' ", " '.join(f"pair{index}" for index in first_required)
-        body += "".join(f' (", " pair{index})?' for index in optional)
-        return f'start: "{{" {body} "}}"'
-    choices = [
-        f"pair{index}" + "".join(f' (", " pair{later})?' for later in optional[at + 1 :])
-        for at, index in enumerate(optional)
-    ]
-    return f'start: "{{" ({" | ".join(choices)})? "}}"'
+class _CopyingGrammar:
+    """A Lark grammar of an object some of whose values are copied from a text.
+
+    A number may be used as often as it stands in the text: without that rule a small model likes to take the first one
+    twice. So a rule stands for what is left to write and the numbers that are left to use.
+    """
+
+    def __init__(self, parameters: dict[str, Any], context: str) -> None:
+        required = set(parameters.get("required", []))
+        properties = parameters.get("properties", {})
+        # Required arguments first: whether an optional one follows is then the last question.
+        self._arguments = sorted(properties.items(), key=lambda item: item[0] not in required)
+        self._required = required
+        self._definitions = {key: parameters[key] for key in ("$defs", "definitions") if key in parameters}
+        self._words = " ".join(context.split())
+        found = Counter(numbers_in(context))
+        self._numbers = tuple(found.elements()) if found.total() <= MAX_COUNTED else ()
+        self._distinct = tuple(found)
+        self._rules: dict[str, str] = {}
+
+    def text(self) -> str:
+        """Return the grammar."""
+        start = self._rest(0, self._numbers, first=True)
+        return "\n".join([f'start: "{{" {start}', *(f"{name}: {body}" for name, body in self._rules.items())]) + "\n"
+
+    def _rest(self, index: int, left: tuple[str, ...], *, first: bool) -> str:
+        """Return the name of the rule for the arguments from `index` on."""
+        if index == len(self._arguments):
+            return '"}"'
+        name, argument = self._arguments[index]
+        rule = f"rest{index}{'f' if first else 'n'}{self._key(left)}"
+        if rule not in self._rules:
+            self._rules[rule] = ""  # the place of the rule among the others
+            key = json.dumps(("" if first else ", ") + json.dumps(name, ensure_ascii=False) + ": ")
+            choices = [f"{key} {value}" for value in self._values(index, argument, left)]
+            if name not in self._required:
+                choices.append(self._rest(index + 1, left, first=first))
+            self._rules[rule] = " | ".join(choices)
+        return rule
+
+    def _values(self, index: int, argument: dict[str, Any], left: tuple[str, ...]) -> list[str]:
+        """Return the ways to write an argument's value and what comes after it."""
+        after = self._rest(index + 1, left, first=False)
+        if not _is_grounded(argument):
+            return [f"{self._free(index, argument)} {after}"]
+        if "array" in _kinds(argument):
+            item, least = argument.get("items", {}), max(int(argument.get("minItems", 1)), 1)
+            most = max(int(argument.get("maxItems", MAX_ITEMS)), least)
+            usable = [n for n in left if _fits(n, item)] if _is_number(item) else []
+            if len(usable) >= least:
+                return [f'"[" {self._items(index, item, left, 0, least, most)}']
+            copied = self._copied(index, item)
+            if copied is None:
+                return [f"{self._free(index, argument)} {after}"]
+            return [f'"[" {copied} (", " {copied}){{{least - 1},{most - 1}}} "]" {after}']
+        usable = [n for n in dict.fromkeys(left) if _fits(n, argument)] if _is_number(argument) else []
+        if usable:
+            return [f"{json.dumps(n)} {self._rest(index + 1, _without(left, n), first=False)}" for n in usable]
+        return [f"{self._copied(index, argument) or self._free(index, argument)} {after}"]
+
+    def _items(self, index: int, item: dict[str, Any], left: tuple[str, ...], count: int, least: int, most: int) -> str:
+        """Return the name of the rule for the rest of an array of copied numbers, of which `count` are written."""
+        rule = f"items{index}c{count}{self._key(left)}"
+        if rule not in self._rules:
+            self._rules[rule] = ""
+            choices = []
+            if count < most:
+                for number in dict.fromkeys(left):
+                    if _fits(number, item):
+                        rest = self._items(index, item, _without(left, number), count + 1, least, most)
+                        choices.append(f"{json.dumps((', ' if count else '') + number)} {rest}")
+            if count >= least:
+                choices.append(f'"]" {self._rest(index + 1, left, first=False)}')
+            self._rules[rule] = " | ".join(choices)
+        return rule
+
+    def _copied(self, index: int, argument: dict[str, Any]) -> str | None:
+        """Return the name of the rule for one value copied from the text, or None where the text has none."""
+        rule = f"COPY{index}"
+        if rule in self._rules:
+            return rule
+        if _is_number(argument):
+            numbers = [number for number in self._distinct if _fits(number, argument)]
+            if not numbers:
+                return None
+            self._rules[rule] = " | ".join(json.dumps(number) for number in numbers)
+            return rule
+        if not self._words:
+            return None
+        # The quotes and backslashes of a JSON string are escaped in the source, so that a substring stays valid JSON;
+        # a copy neither begins nor ends in the middle of such an escape.
+        source = json.dumps(json.dumps(self._words, ensure_ascii=False)[1:-1], ensure_ascii=False)
+        most = max(int(argument.get("maxLength", MAX_STRING)), 2)
+        whole = f'/(\\\\"|[^\\s"\\\\])(.{{0,{most - 2}}}[^\\s\\\\])?/'
+        self._rules[f"WORDS{index}"] = f'%regex {{ "substring_words": {source} }} & {whole}'
+        self._rules[f"copy{index}"] = f'"\\"" WORDS{index} "\\""'
+        return f"copy{index}"
+
+    def _free(self, index: int, argument: dict[str, Any]) -> str:
+        """Return the name of the rule for a value that only the schema restricts."""
+        rule = f"free{index}"
+        self._rules[rule] = (
+            f"%json {json.dumps(closed({**argument, **self._definitions}) | {'x-guidance': _OVERRIDES})}"
+        )
+        return rule
+
+    def _key(self, left: tuple[str, ...]) -> str:
+        return "".join(f"x{self._distinct.index(number)}" for number in left)
+
+
+def _without(left: tuple[str, ...], number: str) -> tuple[str, ...]:
+    at = left.index(number)
+    return left[:at] + left[at + 1 :]
 
 
 def _is_grounded(argument: dict[str, Any]) -> bool:
@@ -130,35 +218,13 @@ def _kinds(argument: dict[str, Any]) -> set[str]:
     return found
 
 
-def _grounded_value(index: int, argument: dict[str, Any], context: str) -> list[str] | None:
-    """Return the rules of a value copied from the context, or None where the context has no such value."""
-    if "array" in _kinds(argument):
-        item = _grounded_value(index, argument.get("items", {}), context)
-        if item is None:
-            return None
-        least = max(int(argument.get("minItems", 1)), 1)
-        most = max(int(argument.get("maxItems", MAX_ITEMS)), least)
-        repeat = f'(", " item{index}){{{least - 1},{most - 1}}}'
-        item[0] = item[0].replace(f"value{index}:", f"item{index}:", 1)
-        return [f'value{index}: "[" item{index} {repeat} "]"', *item]
-    if _kinds(argument) & {"integer", "number"}:
-        numbers = numbers_in(context)
-        if "string" not in _kinds(argument):
-            numbers = [number for number in numbers if not number.startswith('"')]
-        if _kinds(argument) == {"integer"}:
-            numbers = [number for number in numbers if re.fullmatch(r"-?\d+", number)]
-        if not numbers:
-            return None
-        return [f"value{index}: NUMBER{index}", f"NUMBER{index}: {' | '.join(json.dumps(n) for n in numbers)}"]
-    words = context.strip()
-    if not words:
-        return None
-    # The quotes and backslashes of a JSON string are escaped in the source, so that a substring stays valid JSON.
-    source = json.dumps(json.dumps(" ".join(words.split()), ensure_ascii=False)[1:-1], ensure_ascii=False)
-    most = max(int(argument.get("maxLength", MAX_STRING)), 2)
-    # A copy neither begins nor ends in the middle of such an escape.
-    whole = f'/(\\\\"|[^\\s"\\\\])(.{{0,{most - 2}}}[^\\s\\\\])?/'
-    return [
-        f'value{index}: "\\"" COPY{index} "\\""',
-        f'COPY{index}: %regex {{ "substring_words": {source} }} & {whole}',
-    ]
+def _is_number(argument: dict[str, Any]) -> bool:
+    return bool(_kinds(argument) & {"integer", "number"})
+
+
+def _fits(number: str, argument: dict[str, Any]) -> bool:
+    """Tell whether a number, a JSON value, is of a kind that the argument takes."""
+    kinds = _kinds(argument)
+    if number.startswith('"'):
+        return "string" in kinds
+    return "number" in kinds or re.fullmatch(r"-?\d+", number) is not None

@@ -13,8 +13,9 @@ from safetensors.torch import load, save
 
 from toolken.errors import HeadError
 from toolken.training.closed_form import Settings
-from toolken.training.demonstrations import Demonstration
-from toolken.training.gate import Gate
+from toolken.training.demonstrations import Demonstrations
+from toolken.training.examples import Demonstration
+from toolken.training.gate import Boundary, Gate
 from toolken.training.prompt import PromptFormat
 from toolken.training.statistics import ToolStatistics
 from toolken.training.tool_spec import ToolSpec
@@ -38,7 +39,7 @@ class _Sidecar(BaseModel):
     tools: list[ToolSpec]
     threshold: float
     settings: Settings
-    demonstrations: dict[str, list[Demonstration]]
+    demonstrations: list[Demonstration]
     tensors: str
     sha256: str
 
@@ -56,10 +57,11 @@ def write_head(head: "ToolkenHead", folder: Path) -> None:
     tensors = {f"statistics.{key}": value for key, value in head.statistics.tensors().items()}
     tensors |= {
         "forms": head.forms,
+        "demonstrations": head.demonstrations.states,
         "mean": head.mean,
         "covariance": head.covariance,
-        "gate.row": head.gate.row,
-        "gate.bias": torch.tensor([head.gate.bias], dtype=torch.float64),
+        "gate.rows": torch.stack([head.gate.opening.row, head.gate.following.row]),
+        "gate.biases": torch.tensor([head.gate.opening.bias, head.gate.following.bias], dtype=torch.float64),
     }
     content = save({key: value.contiguous() for key, value in tensors.items()})
     checksum = hashlib.sha256(content).hexdigest()
@@ -72,7 +74,7 @@ def write_head(head: "ToolkenHead", folder: Path) -> None:
         tools=head.specs,
         threshold=head.threshold,
         settings=head.settings,
-        demonstrations=head.demonstrations,
+        demonstrations=head.demonstrations.shown,
         tensors=name,
         sha256=checksum,
     )
@@ -132,9 +134,9 @@ def read_head(folder: Path) -> "ToolkenHead":
         ),
         mean=tensors["mean"],
         covariance=tensors["covariance"],
-        gate=Gate(tensors["gate.row"], float(tensors["gate.bias"].item())),
+        gate=Gate(*map(Boundary, tensors["gate.rows"], tensors["gate.biases"].tolist())),
         threshold=sidecar.threshold,
-        demonstrations=sidecar.demonstrations,
+        demonstrations=Demonstrations(sidecar.demonstrations, tensors["demonstrations"]),
         settings=sidecar.settings,
     )
 

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from toolken.training.examples import Example
-from toolken.training.features import Decisions, decisions, join, query_states
+from toolken.training.features import Decisions, decisions, query_states
 from toolken.training.lm import FrozenLM
 from toolken.training.lm.embedded import cache_folder
 from toolken.training.prompt import PromptFormat
@@ -42,6 +42,11 @@ class Background:
     count: int
     requests: Decisions
     words: Decisions
+
+    @property
+    def decisions(self) -> Decisions:
+        """The requests and the words together."""
+        return Decisions.join([self.requests, self.words])
 
 
 #: Requests whose single states are kept for the gate.
@@ -79,7 +84,7 @@ def background(
     requests, plain = background_requests(), plain_examples()
     advance = started(len(requests) + len(plain)) if started else None
     states = query_states(lm, prompt, requests, advance=advance)
-    words = join(decisions(lm, prompt, plain, [], advance=advance), lm.hidden_size)
+    words = Decisions.join(decisions(lm, prompt, plain, [], advance=advance))
     computed = _background(states.hidden, states.logsumexp, words)
     _write(path, computed)
     return computed
@@ -90,8 +95,8 @@ def _background(hidden: torch.Tensor, logsumexp: torch.Tensor, words: Decisions)
     mean = exact.mean(0)
     centred = exact - mean
     kept = min(GATE_REQUESTS, len(hidden))
-    labels = torch.zeros(kept, dtype=torch.long)
-    sample = Decisions(hidden[:kept].clone(), logsumexp[:kept].clone(), labels, torch.arange(kept))
+    labels, behind = torch.zeros(kept, dtype=torch.long), torch.zeros(kept, dtype=torch.bool)
+    sample = Decisions(hidden[:kept].clone(), logsumexp[:kept].clone(), labels, torch.arange(kept), behind)
     return Background(mean, centred.T @ centred / len(exact), len(exact), sample, words)
 
 
@@ -103,8 +108,8 @@ def _write(path: Path, computed: Background) -> None:
         "count": torch.tensor([computed.count]),
     }
     for part in ("requests", "words"):
-        for field in ("hidden", "logsumexp", "labels", "examples"):
-            tensors[f"{part}.{field}"] = getattr(getattr(computed, part), field).contiguous()
+        for one in fields(Decisions):
+            tensors[f"{part}.{one.name}"] = getattr(getattr(computed, part), one.name).contiguous()
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
     os.close(handle)
     try:
@@ -116,8 +121,7 @@ def _write(path: Path, computed: Background) -> None:
 
 def _from_tensors(tensors: dict[str, torch.Tensor]) -> Background:
     parts = {
-        part: Decisions(*(tensors[f"{part}.{field}"] for field in ("hidden", "logsumexp", "labels", "examples")))
-        for part in ("requests", "words")
+        part: Decisions(*(tensors[f"{part}.{one.name}"] for one in fields(Decisions))) for part in ("requests", "words")
     }
     return Background(
         tensors["mean"], tensors["covariance"], int(tensors["count"].item()), parts["requests"], parts["words"]

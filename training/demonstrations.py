@@ -1,53 +1,72 @@
-"""`Demonstration`: an example of a tool's arguments, shown to the LM only while it writes arguments."""
+"""`Demonstrations`: examples of the tools' arguments, shown to the LM only while it writes arguments."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict
+import torch
 
-from toolken.training.examples import Example
+from toolken.training.examples import Demonstration, Example
+from toolken.training.features import Decisions
 
-#: Demonstrations kept for each tool.
-KEPT = 6
+#: Demonstrations kept for each tool, first calls and later ones apart.
+KEPT = 16
+#: Demonstrations shown for one call.
+SHOWN = 4
 
 
-class Demonstration(BaseModel):
-    """A question, the results that were there already, and the arguments of the next call.
+@dataclass
+class Demonstrations:
+    """Demonstrations with the hidden states at which their calls were decided, `(n, d) float32`.
 
-    Attributes
-    ----------
-    question
-        What the user asked.
-    results
-        Results of the calls before this one.
-    args
-        The call's arguments.
+    The states tell which demonstrations are like the call that is being written, at no cost: its own state is known.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    shown: list[Demonstration] = field(default_factory=list)
+    states: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
-    question: str
-    results: tuple[str, ...] = ()
-    args: dict[str, Any]
+    def add(self, examples: Sequence[Example], part: Decisions) -> None:
+        """Keep the first few of each tool among the calls of a feature pass."""
+        kept = Counter((one.tool, bool(one.results)) for one in self.shown)
+        states = []
+        for hidden, example, number in _calls(part):
+            call = examples[example].calls[number]
+            results = tuple(before.result for before in examples[example].calls[:number])
+            key = (call.tool, bool(results))
+            if call.args and examples[example].question and kept[key] < KEPT:
+                kept[key] += 1
+                question = examples[example].question
+                self.shown.append(Demonstration(tool=call.tool, question=question, results=results, args=call.args))
+                states.append(hidden)
+        if states:
+            self.states = torch.cat([self.states, torch.stack(states)]) if len(self.states) else torch.stack(states)
+
+    def nearest(self, tool: str, hidden: torch.Tensor, whiten: torch.Tensor) -> list[Demonstration]:
+        """Return the tool's demonstrations most like a state `(d,)`, the likest last, where the LM heeds it most.
+
+        Parameters
+        ----------
+        whiten
+            Cholesky factor `(d, d)` of the covariance in whose metric states are compared.
+        """
+        mine = [i for i, one in enumerate(self.shown) if one.tool == tool]
+        if not mine:
+            return []
+        offsets = self.states[mine].to(whiten.dtype) - hidden.to(whiten.dtype)
+        white: torch.Tensor = torch.linalg.solve_triangular(whiten, offsets.T, upper=False)
+        order = white.square().sum(0).argsort()[:SHOWN].tolist()
+        return [self.shown[mine[i]] for i in reversed(order)]
+
+    def without(self, tools: Sequence[str]) -> "Demonstrations":
+        """Return the demonstrations of all other tools."""
+        keep = [i for i, one in enumerate(self.shown) if one.tool not in set(tools)]
+        return Demonstrations([self.shown[i] for i in keep], self.states[keep] if keep else torch.empty(0, 0))
 
 
-def demonstrations_of(examples: Iterable[Example], names: Sequence[str]) -> dict[str, list[Demonstration]]:
-    """Keep the first few demonstrations of each tool, half of them with earlier results where there are any."""
-    first: dict[str, list[Demonstration]] = {name: [] for name in names}
-    later: dict[str, list[Demonstration]] = {name: [] for name in names}
-    for example in examples:
-        if not example.question:
-            continue
-        results: tuple[str, ...] = ()
-        for call in example.calls:
-            shown = Demonstration(question=example.question, results=results, args=call.args)
-            where = later if results else first
-            if call.args and call.tool in where and len(where[call.tool]) < KEPT:
-                where[call.tool].append(shown)
-            results = (*results, call.result)
-    half = KEPT // 2
-    kept = {}
-    for name in names:
-        behind = later[name][: max(half, KEPT - len(first[name]))]
-        kept[name] = [*first[name][: KEPT - len(behind)], *behind]
-    return {name: shown for name, shown in kept.items() if shown}
+def _calls(part: Decisions) -> Iterator[tuple[torch.Tensor, int, int]]:
+    """Yield state, example and position in the example's chain of each call; calls of an example come in order."""
+    calls = part.calls()
+    seen: Counter[int] = Counter()
+    for hidden, example in zip(calls.hidden, calls.examples.tolist(), strict=True):
+        yield hidden, example, seen[example]
+        seen[example] += 1

@@ -1,4 +1,4 @@
-"""`Example` and `Call`: a question, the calls that answer it, and where their results stand in the answer."""
+"""`Example`, `Call` and `Demonstration`: a question, the calls that answer it, and where their results stand."""
 
 import json
 import re
@@ -76,6 +76,29 @@ class Example(BaseModel):
                 )
             last = call.start + len(call.result)
         return self
+
+
+class Demonstration(BaseModel):
+    """A question, the results that were there already, and the arguments of the next call.
+
+    Attributes
+    ----------
+    tool
+        The tool that was called.
+    question
+        What the user asked.
+    results
+        Results of the calls before this one.
+    args
+        The call's arguments.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tool: str
+    question: str
+    results: tuple[str, ...] = ()
+    args: dict[str, Any]
 
 
 def read_examples(path: str | Path) -> list[Example]:

@@ -1,7 +1,7 @@
 """The feature pass: one run of the LM over the examples, hidden states kept only where something is decided."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -30,12 +30,27 @@ class Decisions:
         `(n,) int64`: index of the tool that was called, or `WORDS`.
     examples
         `(n,) int64`: index of the example each decision belongs to.
+    after_result
+        `(n,) bool`: whether it is decided behind a result if another call follows.
     """
 
     hidden: torch.Tensor
     logsumexp: torch.Tensor
     labels: torch.Tensor
     examples: torch.Tensor
+    after_result: torch.Tensor
+
+    @classmethod
+    def join(cls, parts: "Iterable[Decisions]") -> "Decisions":
+        """Put one or more sets of decisions together."""
+        found = list(parts)
+        return cls(*(torch.cat([getattr(part, one.name) for part in found]) for one in fields(cls)))
+
+    @classmethod
+    def none(cls, hidden_size: int) -> "Decisions":
+        """Return an empty set."""
+        integers = torch.empty(0, dtype=torch.long)
+        return cls(torch.empty(0, hidden_size), torch.empty(0), integers, integers, torch.empty(0, dtype=torch.bool))
 
     def calls(self) -> "Decisions":
         """Return the positions at which a tool was called."""
@@ -43,28 +58,40 @@ class Decisions:
 
     def where(self, mask: torch.Tensor) -> "Decisions":
         """Return the positions at which a mask `(n,) bool` holds."""
-        return Decisions(self.hidden[mask], self.logsumexp[mask], self.labels[mask], self.examples[mask])
+        return Decisions(*(getattr(self, one.name)[mask] for one in fields(self)))
 
 
-def decision_positions(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tuple[list[int], list[int]]:
-    """Return the token positions of an example at which something is decided, and their labels.
+@dataclass(frozen=True)
+class Place:
+    """A token position at which something is decided: the state there, and what comes next."""
 
-    The state at a position decides what comes next. A call is decided at the last token that ends before it; a word
-    at every position whose next token the model itself writes. Tokens that touch a result decide nothing, except the
-    last one, after which the model goes on.
+    position: int
+    label: int
+    after_result: bool
+
+
+def decision_places(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> list[Place]:
+    """Return the token positions of an example at which something is decided, in order.
+
+    A call, or a word whose place is known, is decided at the last token that ends before it. Where everything is
+    decided, so is every token that the model itself writes; those that touch a result are not.
     """
     labels: dict[int, int] = {}
-    first = max(encoding.last_token_before(rendered.begin), 0)
-    for position in range(first, len(encoding.ids)):
-        following = encoding.spans[position + 1] if position + 1 < len(encoding.ids) else None
-        if following is None or not any(following[0] < end and start < following[1] for start, end in rendered.given):
-            labels[position] = WORDS
-    for offset, tool in rendered.decisions:
+    behind_results = set(rendered.behind_results)
+    following: set[int] = set()
+    if rendered.everywhere:
+        for position in range(max(encoding.last_token_before(rendered.begin), 0), len(encoding.ids)):
+            after = encoding.spans[position + 1] if position + 1 < len(encoding.ids) else None
+            if after is None or not any(after[0] < end and start < after[1] for start, end in rendered.given):
+                labels[position] = WORDS
+    decided = [(offset, WORDS) for offset in rendered.words] + [(o, names[tool]) for o, tool in rendered.calls]
+    for offset, label in decided:
         position = encoding.last_token_before(offset)
         if position >= 0:
-            labels[position] = names[tool]
-    positions = sorted(labels)
-    return positions, [labels[p] for p in positions]
+            labels[position] = label
+            if offset in behind_results:
+                following.add(position)
+    return [Place(position, labels[position], position in following) for position in sorted(labels)]
 
 
 def decisions(
@@ -93,17 +120,13 @@ def decisions(
     Raises
     ------
     ExampleError
-        If an example calls a tool that is not in `names`, or does not fit the LM's context and `skipped` is not given.
+        If an example does not fit the LM's context and `skipped` is not given.
+    KeyError
+        If an example calls a tool that is not in `names`.
     """
     index_of = {name: i for i, name in enumerate(names)}
-    group: list[tuple[int, list[int], list[int], list[int]]] = []
+    group: list[_Wanted] = []
     for number, example in enumerate(examples):
-        unknown = next((call.tool for call in example.calls if call.tool not in index_of), None)
-        if unknown is not None:
-            raise ExampleError(
-                f"Example {number + 1} calls {unknown!r}, which is not among the {len(names)} tools: "
-                "add the tool or remove the example."
-            )
         rendered = prompt.render(example)
         encoding = lm.encode(rendered.text)
         if len(encoding.ids) > lm.max_length:
@@ -112,30 +135,17 @@ def decisions(
                 raise ExampleError(f"Example {number + 1} {reason}: shorten or remove it.")
             skipped(number, reason)
             continue
-        positions, labels = decision_positions(encoding, rendered, index_of)
+        places = decision_places(encoding, rendered, index_of)
         if not words:
-            kept = [i for i, label in enumerate(labels) if label != WORDS]
-            positions, labels = [positions[i] for i in kept], [labels[i] for i in kept]
-        # Causal attention: nothing after the last wanted position can change a wanted state.
-        ids = encoding.ids[: positions[-1] + 1] if positions else []
-        if ids:
-            group.append((number, ids, positions, labels))
+            places = [place for place in places if place.label != WORDS]
+        if places:
+            # Causal attention: nothing after the last wanted position can change a wanted state.
+            group.append(_Wanted(number, encoding.ids[: places[-1].position + 1], places))
         if len(group) == GROUP:
             yield _run(lm, group, advance)
             group = []
     if group:
         yield _run(lm, group, advance)
-
-
-def join(parts: Iterable[Decisions], hidden_size: int) -> Decisions:
-    """Put decisions together; of no parts, an empty one."""
-    all_parts = list(parts)
-    if not all_parts:
-        none = torch.empty(0, dtype=torch.long)
-        return Decisions(torch.empty(0, hidden_size), torch.empty(0), none, none)
-    return Decisions(
-        *(torch.cat([getattr(p, field) for p in all_parts]) for field in ("hidden", "logsumexp", "labels", "examples"))
-    )
 
 
 def query_states(
@@ -149,12 +159,27 @@ def query_states(
     return States(hidden, logsumexp)
 
 
-def _run(
-    lm: FrozenLM, group: list[tuple[int, list[int], list[int], list[int]]], advance: Callable[[int], None] | None
-) -> Decisions:
+@dataclass(frozen=True)
+class _Wanted:
+    """A text whose states are wanted: its example, its tokens, and the places."""
+
+    example: int
+    ids: list[int]
+    places: list[Place]
+
+
+def _run(lm: FrozenLM, group: list[_Wanted], advance: Callable[[int], None] | None) -> Decisions:
     parts = []
-    for index, states in lm.hidden_states([g[1] for g in group], [g[2] for g in group], advance=advance):
-        number, _, _, labels = group[index]
-        count = len(labels)
-        parts.append(Decisions(states.hidden, states.logsumexp, torch.tensor(labels), torch.full((count,), number)))
-    return join(parts, lm.hidden_size)
+    sequences, positions = [one.ids for one in group], [[place.position for place in one.places] for one in group]
+    for index, states in lm.hidden_states(sequences, positions, advance=advance):
+        one = group[index]
+        parts.append(
+            Decisions(
+                states.hidden,
+                states.logsumexp,
+                torch.tensor([place.label for place in one.places]),
+                torch.full((len(one.places),), one.example),
+                torch.tensor([place.after_result for place in one.places]),
+            )
+        )
+    return Decisions.join(parts)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from toolken.errors import ToolSpecError
-from toolken.training.background import Background, background
-from toolken.training.demonstrations import demonstrations_of
+from toolken.errors import ExampleError, ToolSpecError
+from toolken.training.background import background
+from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Example
-from toolken.training.features import WORDS, Decisions, decisions, join
-from toolken.training.gate import Gate, fit_gate
+from toolken.training.features import WORDS, Decisions, decisions
+from toolken.training.gate import fit_gate
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.prompt import PromptFormat
@@ -61,33 +61,46 @@ def fit(
     """
     specs = tool_specs(tools)
     _check_descriptions(specs)
+    names = [spec.name for spec in specs]
+    check_examples(examples, names)
     prompt = prompt or PromptFormat()
 
     def step(label: str) -> Callable[[int], Callable[[int], None]]:
         return lambda total: progress(label, total) if progress else (lambda _: None)
 
     shared = background(lm, prompt, started=step("Reading background requests (once for this model)"))
-    names = [spec.name for spec in specs]
     statistics = ToolStatistics.empty(names, lm.hidden_size)
     sample = _GateSample(seed)
+    demonstrations = Demonstrations()
     advance = step("Reading examples")(len(examples)) if examples else None
     for part in decisions(lm, prompt, examples, names, advance=advance):
         calls = part.calls()
         statistics.add(calls.hidden, calls.labels)
         sample.add(part)
-    head = ToolkenHead.from_descriptions(lm, specs, prompt, shared, _gate(sample, shared, lm.hidden_size))
+        demonstrations.add(examples, part)
+    gate = fit_gate(sample.points(lm.hidden_size), shared.decisions, running_text=prompt.everywhere)
+    head = ToolkenHead.from_descriptions(lm, specs, prompt, shared, gate)
     head.statistics = statistics
-    head.demonstrations = demonstrations_of(examples, names)
+    head.demonstrations = demonstrations
     return head
 
 
-def _gate(sample: "_GateSample", shared: Background, hidden_size: int) -> Gate:
-    """Fit the gate on the examples' decisions; the background's stand in for what the examples do not show."""
-    points = sample.points(hidden_size)
-    parts = [points, shared.words]
-    if not bool((points.labels != WORDS).any()):
-        parts.append(shared.requests)
-    return fit_gate(join(parts, hidden_size))
+def check_examples(examples: Sequence[Example], names: Sequence[str]) -> None:
+    """Make sure that examples call known tools only, before anything long begins.
+
+    Raises
+    ------
+    ExampleError
+        Naming the first example that does not, and the tool it calls.
+    """
+    known = set(names)
+    for number, example in enumerate(examples, start=1):
+        unknown = next((call.tool for call in example.calls if call.tool not in known), None)
+        if unknown is not None:
+            raise ExampleError(
+                f"Example {number} calls {unknown!r}, which is not among the {len(known)} tools: "
+                "add the tool or remove the example."
+            )
 
 
 class _GateSample:
@@ -105,7 +118,7 @@ class _GateSample:
             keys = torch.rand(len(chosen.labels), generator=self._random)
             if kind in self._kept:
                 before, old_keys = self._kept[kind]
-                chosen, keys = join([before, chosen], part.hidden.shape[1]), torch.cat([old_keys, keys])
+                chosen, keys = Decisions.join([before, chosen]), torch.cat([old_keys, keys])
             if len(keys) > GATE_POINTS:
                 smallest = torch.topk(keys, GATE_POINTS, largest=False).indices.sort().values
                 mask = torch.zeros(len(keys), dtype=torch.bool)
@@ -114,7 +127,7 @@ class _GateSample:
             self._kept[kind] = (chosen, keys)
 
     def points(self, hidden_size: int) -> Decisions:
-        return join((kept for kept, _ in self._kept.values()), hidden_size)
+        return Decisions.join([Decisions.none(hidden_size), *(kept for kept, _ in self._kept.values())])
 
 
 def _check_descriptions(specs: Sequence[ToolSpec]) -> None:

@@ -5,23 +5,22 @@ from dataclasses import dataclass
 import torch
 
 from toolken.errors import HeadError
+from toolken.training.closed_form import discriminant, shrunk
 from toolken.training.features import WORDS, Decisions
 
-#: Weight of the ridge penalty on the gate, in units of one example at one standard deviation. Chosen on GSM8K-XL train.
-RIDGE = 1.0
+#: Shrinkage of the covariance behind an opening's boundary, and ridge penalty (in examples at one standard deviation)
+#: on that behind a result. Chosen on held-out problems of the project's own generators.
+SHRINKAGE, RIDGE = 0.1, 1.0
 
 
 @dataclass(frozen=True)
-class Gate:
-    """One learned vector against the words: `P(call) = sigmoid(u'h + c - logsumexp(z))`.
-
-    `u'h + c` is the logit of all tools together, competing with the word logits z in one softmax
-    (design: method, gate and selection).
+class Boundary:
+    """A linear boundary between calls and words: `log odds of a call = v'h + c`.
 
     Attributes
     ----------
     row
-        u, `(d,) float64`.
+        v, `(d,) float64`.
     bias
         c.
     """
@@ -29,54 +28,101 @@ class Gate:
     row: torch.Tensor
     bias: float
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the joint logit of the tools, `(n,)`, for states `(n, d)`."""
+    def log_odds(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the log odds of a call, `(n,)`, for states `(n, d)`."""
         return hidden @ self.row.to(hidden.dtype) + self.bias
 
-    def probabilities(self, hidden: torch.Tensor, logsumexp: torch.Tensor) -> torch.Tensor:
-        """Return P(call), `(n,)`, for states `(n, d)` and the words' logsumexp `(n,)`."""
-        return torch.sigmoid(self.logits(hidden) - logsumexp)
+
+@dataclass(frozen=True)
+class Gate:
+    """P(call | h), one learned vector for each kind of place at which it is decided.
+
+    Whether a question wants a tool and whether a result wants another one are different questions, asked of states that
+    have little in common; one vector for both answers neither well.
+
+    Attributes
+    ----------
+    opening
+        Behind the opening of an answer, or anywhere in running text.
+    following
+        Behind a result.
+    """
+
+    opening: Boundary
+    following: Boundary
+
+    def log_odds(self, hidden: torch.Tensor, *, after_result: bool) -> torch.Tensor:
+        """Return the log odds of a call, `(n,)`, for states `(n, d)` of one kind of place."""
+        return (self.following if after_result else self.opening).log_odds(hidden)
 
 
-def fit_gate(points: Decisions, ridge: float = RIDGE) -> Gate:
-    """Fit the gate by logistic regression with an offset; convex, so the result does not depend on where it starts.
+def fit_gate(points: Decisions, background: Decisions, *, running_text: bool) -> Gate:
+    """Fit the gate.
 
-    The penalty is on the row in whitened coordinates (design: method, fact 3): no direction is favoured by its scale.
+    Behind an opening, calls and words are two clouds and linear discriminant analysis parts them; the background's
+    requests count as calls of little weight, so that a tool that is added later is called as well. Behind a result,
+    and in running text, the states of calls and words overlap, and logistic regression is better.
 
     Parameters
     ----------
     points
-        Decisions, those labelled `WORDS` against all others.
+        Decisions of the examples, those labelled `WORDS` against all others.
+    background
+        Decisions of the background, labelled in the same way.
+    running_text
+        Whether the examples' decisions fall everywhere in running text.
 
     Raises
     ------
     HeadError
-        If there is no decision of one of the two kinds, or the fit does not come to a finite result.
+        If the states do not vary or are not finite.
     """
-    calls = (points.labels != WORDS).to(torch.float64)
-    if not 0 < float(calls.sum()) < len(calls):
-        raise HeadError("The gate needs decisions of both kinds, calls and words: give examples of each.")
-    hidden = points.hidden.to(torch.float64)
+    own, following = points.where(~points.after_result), points.where(points.after_result)
+    if running_text and _has_both(own):
+        opening = logistic_boundary(own)
+    else:
+        weights = torch.cat([torch.ones(len(own.labels)), _background_weights(own, background)]).double()
+        opening = discriminant_boundary(Decisions.join([own, background]), weights)
+    return Gate(opening, logistic_boundary(following) if _has_both(following) else _never(opening))
+
+
+def discriminant_boundary(points: Decisions, weights: torch.Tensor, shrinkage: float = SHRINKAGE) -> Boundary:
+    """Return the boundary of linear discriminant analysis with equal weight of the two classes.
+
+    Parameters
+    ----------
+    weights
+        Weight of each decision, `(n,) float64`.
+    """
+    hidden, calls = points.hidden.double(), points.labels != WORDS
+    means = []
+    residuals = torch.empty_like(hidden)
+    for mask in (calls, ~calls):
+        mean = (hidden[mask] * weights[mask, None]).sum(0) / weights[mask].sum()
+        residuals[mask] = hidden[mask] - mean
+        means.append(mean)
+    covariance = (residuals * weights[:, None]).T @ residuals / weights.sum()
+    rows, biases = discriminant(torch.stack(means), shrunk(covariance, shrinkage))
+    return Boundary(rows[0] - rows[1], float(biases[0] - biases[1]))
+
+
+def logistic_boundary(points: Decisions, ridge: float = RIDGE) -> Boundary:
+    """Return the boundary of logistic regression; convex, so the result does not depend on where it starts.
+
+    The penalty is on the row in whitened coordinates (design: method, fact 3): no direction is favoured by its scale.
+    """
+    hidden, calls = points.hidden.double(), (points.labels != WORDS).double()
     mean = hidden.mean(0)
     centred = hidden - mean
-    covariance = centred.T @ centred / len(hidden)
-    size = covariance.shape[0]
-    level = float(covariance.trace()) / size
-    factor = torch.linalg.cholesky(covariance + 0.01 * level * torch.eye(size, dtype=torch.float64))
+    factor = torch.linalg.cholesky(shrunk(centred.T @ centred / len(hidden), 0.01))
     white = torch.linalg.solve_triangular(factor, centred.T, upper=False).T
-    offset = points.logsumexp.to(torch.float64)
-    # Calls and words weigh the same in total: how many words an answer has says nothing about the next question.
-    share = calls.mean()
-    weights = torch.where(calls > 0, 0.5 / share, 0.5 / (1 - share))
-
-    row = torch.zeros(size, dtype=torch.float64, requires_grad=True)
-    bias = offset.mean().clone().requires_grad_(True)
+    row = torch.zeros(hidden.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([row, bias], max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
 
     def closure() -> float:
         optimiser.zero_grad()
-        margins = white @ row + bias - offset
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(margins, calls, weight=weights, reduction="sum")
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(white @ row + bias, calls, reduction="sum")
         objective = losses + 0.5 * ridge * row.square().sum()
         objective.backward()
         return float(objective.detach())
@@ -85,4 +131,20 @@ def fit_gate(points: Decisions, ridge: float = RIDGE) -> Gate:
     whole = torch.linalg.solve_triangular(factor.T, row.detach()[:, None], upper=True)[:, 0]
     if not bool(torch.isfinite(whole).all()):
         raise HeadError("The gate did not come to a finite result: check the hidden states for extreme values.")
-    return Gate(whole, float(bias.detach()) - float(whole @ mean))
+    return Boundary(whole, float(bias.detach()) - float(whole @ mean))
+
+
+def _background_weights(own: Decisions, background: Decisions) -> torch.Tensor:
+    """Return the background's weights: words count fully, requests a tenth where there are calls of one's own."""
+    requests = 0.1 if bool((own.labels != WORDS).any()) else 1.0
+    return torch.where(background.labels != WORDS, requests, 1.0)
+
+
+def _has_both(points: Decisions) -> bool:
+    calls = int((points.labels != WORDS).sum())
+    return 0 < calls < len(points.labels)
+
+
+def _never(like: Boundary) -> Boundary:
+    """Return the boundary that never calls: without an example of a second call, one is more often wrong than right."""
+    return Boundary(torch.zeros_like(like.row), -30.0)

@@ -11,7 +11,8 @@ import torch
 from toolken.errors import FingerprintError, ToolSpecError
 from toolken.training.background import Background
 from toolken.training.closed_form import PriorGeometry, Settings, closed_form
-from toolken.training.demonstrations import Demonstration
+from toolken.training.demonstrations import Demonstrations
+from toolken.training.examples import Demonstration
 from toolken.training.gate import Gate
 from toolken.training.lm import FrozenLM
 from toolken.training.priors import query_forms
@@ -24,8 +25,8 @@ from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_t
 class ToolkenHead:
     """One vector a tool beside the word vectors of a frozen LM, and a gate that decides whether a tool is called.
 
-    The logit of tool j is `gate(h) + log softmax_j(W h + b)`: all tools together weigh against the words what the gate
-    says, and share it by the selection (design: method, gate and selection).
+    P(tool j) is `P(call | h) P(j | call, h)`: the gate says how likely a call is, and the tools share that by
+    `softmax_j(W h + b)` (design: method, gate and selection).
 
     Attributes
     ----------
@@ -46,7 +47,7 @@ class ToolkenHead:
     threshold
         P(call) from which a tool is called.
     demonstrations
-        For each tool a few examples of its arguments; used only when arguments are written.
+        A few examples of each tool's arguments; used only when arguments are written.
     settings
         Numbers the closed form was computed with.
     """
@@ -61,7 +62,7 @@ class ToolkenHead:
     covariance: torch.Tensor
     gate: Gate
     threshold: float = 0.5
-    demonstrations: dict[str, list[Demonstration]] = field(default_factory=dict)
+    demonstrations: Demonstrations = field(default_factory=Demonstrations)
     settings: Settings = field(default_factory=lambda: Settings())
 
     @property
@@ -115,9 +116,25 @@ class ToolkenHead:
             scores = scores.masked_fill(~mask, -torch.inf)
         return torch.log_softmax(scores, dim=-1)
 
-    def logits(self, hidden: torch.Tensor, allowed: Sequence[str] | None = None) -> torch.Tensor:
-        """Return the tools' logits, `(n, T) float32`, that stand beside the word logits in one softmax."""
-        return self.gate.logits(hidden.float())[:, None] + self.selection(hidden, allowed)
+    def logits(
+        self,
+        hidden: torch.Tensor,
+        logsumexp: torch.Tensor,
+        allowed: Sequence[str] | None = None,
+        *,
+        after_result: bool = False,
+    ) -> torch.Tensor:
+        """Return the tools' logits, `(n, T) float32`, that stand beside the word logits in one softmax.
+
+        Parameters
+        ----------
+        hidden, logsumexp
+            States `(n, d)` and the words' logsumexp `(n,)` there.
+        after_result
+            Whether these are places behind a result.
+        """
+        odds = self.gate.log_odds(hidden.double(), after_result=after_result).float()
+        return (odds + logsumexp)[:, None] + self.selection(hidden, allowed)
 
     def with_tools(self, tools: Sequence[ToolLike | ToolSpec], lm: FrozenLM) -> "ToolkenHead":
         """Return a head that has further tools; one whose name is taken already replaces the old one.
@@ -130,16 +147,19 @@ class ToolkenHead:
         new = tool_specs(tools)
         head = copy.copy(self)
         head._forget()
-        head.demonstrations = dict(self.demonstrations)
         replaced = [spec.name for spec in new if spec.name in self.names]
         if replaced and len(replaced) == len(self.names):
             fresh = ToolStatistics.empty([], self.statistics.hidden_size)
-            head.specs, head.forms, head.demonstrations = [], self.forms[:0], {}
+            head.specs, head.forms, head.demonstrations = [], self.forms[:0], Demonstrations()
             head.statistics = self.statistics.without_tools(replaced).merge(fresh)
         elif replaced:
             head.remove_tools(replaced)
         head.add_tools(new, lm)
         return head
+
+    def demonstrations_for(self, tool: str, hidden: torch.Tensor) -> list[Demonstration]:
+        """Return the demonstrations of a tool's arguments that are most like the call decided at a state `(d,)`."""
+        return self.demonstrations.nearest(tool, hidden, self.geometry.factor)
 
     def add_tools(self, tools: Sequence[ToolLike | ToolSpec], lm: FrozenLM) -> None:
         """Add tools by their descriptions alone; examples for them can follow.
@@ -177,8 +197,7 @@ class ToolkenHead:
         self.specs = [self.specs[i] for i in keep]
         self.forms = self.forms[keep]
         self.statistics = self.statistics.without_tools(names)
-        for name in names:
-            self.demonstrations.pop(name, None)
+        self.demonstrations = self.demonstrations.without(names)
         self._forget()
 
     def save_pretrained(self, folder: str | Path) -> None:

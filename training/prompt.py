@@ -8,8 +8,7 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
-from toolken.training.demonstrations import Demonstration
-from toolken.training.examples import Example
+from toolken.training.examples import Demonstration, Example
 from toolken.training.tool_spec import ToolSpec
 
 
@@ -23,16 +22,25 @@ class Rendered:
         The whole text.
     begin
         Character offset from which the model writes; what stands before is given to it.
-    decisions
+    calls
         `(offset, tool)`: after the text up to this offset the tool is called.
+    words
+        Offsets after which words follow and no tool is called, where these are known singly.
     given
-        Character spans `[start, end)` that no one decides on: the results, and what joins them.
+        Character spans `[start, end)` inside which nothing is decided: the results, and what joins them.
+    behind_results
+        Those of the offsets of calls and words that stand behind a result.
+    everywhere
+        Whether a word is decided after every token from `begin` on that is not given, besides `words`.
     """
 
     text: str
     begin: int
-    decisions: tuple[tuple[int, str], ...]
-    given: tuple[tuple[int, int], ...]
+    calls: tuple[tuple[int, str], ...]
+    words: tuple[int, ...] = ()
+    given: tuple[tuple[int, int], ...] = ()
+    behind_results: tuple[int, ...] = ()
+    everywhere: bool = False
 
 
 class PromptFormat(BaseModel):
@@ -42,6 +50,9 @@ class PromptFormat(BaseModel):
     ----------
     preamble
         Text before everything else, for example demonstrations.
+    words_preamble
+        Text before everything else while words are written, where decisions are not taken everywhere. A few answered
+        questions show a small model how short an answer is; in front of decisions they cost accuracy.
     system
         How a system message is written.
     question
@@ -50,13 +61,17 @@ class PromptFormat(BaseModel):
         The first words of each answer, written for the model. A question's decision falls right after them, so their
         wording decides how well the tools can be told apart there.
     between
-        Written in front of a result that directly follows another result.
+        Written in front of a result that directly follows another result. Whether another one follows is decided
+        after these words, which are taken back if none does: behind a bare number a small model knows less.
     closing
         The end of an answer that consists of results alone.
     separator
         Written between two turns of a conversation.
     stop
         Texts at which an answer ends.
+    everywhere
+        Whether a tool may be called after every token of the answer, as calls in running text need it, rather than
+        after the opening and after each result only. The fewer places, the fewer calls by mistake.
     argument_question, argument_results, arguments
         How a question, the results there are already, and the place where the arguments begin are written while the
         model writes a call's arguments.
@@ -65,6 +80,10 @@ class PromptFormat(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preamble: str = ""
+    words_preamble: str = (
+        "Question: What colour is a ripe banana?\nAnswer: The answer is yellow.\n\n"
+        "Question: What do bees make?\nAnswer: The answer is honey.\n\n"
+    )
     system: str = "{system}\n\n"
     question: str = "Question: {question}\nAnswer:"
     opening: str = " The answer is"
@@ -72,6 +91,7 @@ class PromptFormat(BaseModel):
     closing: str = "."
     separator: str = "\n\n"
     stop: tuple[str, ...] = ("\n",)
+    everywhere: bool = False
     argument_question: str = "Question: {question}\n"
     argument_results: str = "Known: {results}\n"
     arguments: str = "Arguments:\n"
@@ -115,38 +135,50 @@ class PromptFormat(BaseModel):
     def render(self, example: Example) -> Rendered:
         """Write an example out and mark what is decided in it.
 
-        An example without a question is running text and stands alone, without the words of this format.
+        An answer that consists of the opening and the results alone is written as the model will meet it: after the
+        last result stands what would introduce another one, and that is where it is decided that none follows. Other
+        answers stand as they are, and an example without a question without the words of this format.
         """
-        if example.answer is None:
+        if example.answer is None or (not self.everywhere and self._is_results_alone(example)):
             return self._compose(example)
         prompt = self.prompt(example.question) + " " if example.question else ""
         text = prompt + example.answer
+        begin = len(prompt.rstrip())
         opened = prompt.rstrip() + self.opening
-        begin = len(opened) if example.question and text.startswith(opened) else len(prompt.rstrip())
-        decisions: list[tuple[int, str]] = []
+        if example.question and self.opening:
+            if text.startswith(opened):
+                begin = len(opened)
+            elif not example.calls:
+                # The model always begins with the opening, so of another beginning only the question is of use.
+                return Rendered(opened, len(opened), (), (len(opened),))
+        calls: list[tuple[int, str]] = []
         given: list[tuple[int, int]] = []
-        joint = self.between.strip()
         for call in example.calls:
             assert call.start is not None  # Example checks it where there is an answer
             start = len(prompt) + call.start
-            offset = len(text[:start].rstrip())
-            if given and joint and text[given[-1][1] : start].strip() == joint:
-                offset = given[-1][1]
-            decisions.append((offset, call.tool))
-            given.append((offset, start + len(call.result)))
-        return Rendered(text, begin, tuple(decisions), tuple(given))
+            decided = len(text[:start].rstrip())
+            calls.append((decided, call.tool))
+            given.append((decided, start + len(call.result)))
+        words = () if example.calls or not example.question else (begin,)
+        # Running text without a question is of no use unless each of its words is a decision.
+        everywhere = self.everywhere or not example.question
+        return Rendered(text, begin, tuple(calls), words, tuple(given), everywhere=everywhere)
+
+    def _is_results_alone(self, example: Example) -> bool:
+        if not (example.question and example.calls and example.answer):
+            return False
+        results = "".join(self.result(call.result, follows_result=i > 0) for i, call in enumerate(example.calls))
+        return example.answer.strip().removesuffix(self.closing) == (self.opening + results).strip()
 
     def _compose(self, example: Example) -> Rendered:
         text = self.query(example.question)
         begin = len(text)
-        decisions: list[tuple[int, str]] = []
-        given: list[tuple[int, int]] = []
-        for position, call in enumerate(example.calls):
-            decisions.append((len(text), call.tool))
+        calls: list[tuple[int, str]] = []
+        for call in example.calls:
+            calls.append((len(text), call.tool))
+            behind = tuple(offset for offset, _ in calls[1:])
             if not call.result:
                 # What follows an unknown result is unknown too.
-                return Rendered(text, begin, tuple(decisions), tuple(given))
-            start = len(text)
-            text += self.result(call.result, follows_result=position > 0)
-            given.append((start, len(text)))
-        return Rendered(text + self.closing, begin, tuple(decisions), tuple(given))
+                return Rendered(text, begin, tuple(calls), behind_results=behind)
+            text += f" {call.result}{self.between}"
+        return Rendered(text, begin, tuple(calls), (len(text),), behind_results=(*behind, len(text)))

@@ -1,5 +1,6 @@
 """The `toolken` command."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -45,9 +46,10 @@ def setup(lm: LmOption = None) -> None:
 @app.command()
 def demo(lm: LmOption = None) -> None:
     """Fit a head on the project's own data, then answer questions with real tools."""
-    from toolken.agents.demo import run_demo
+    from toolken.agents.demo import ENOUGH, run_demo
 
-    run_demo(lm, out)
+    if run_demo(lm, out) < ENOUGH:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -99,6 +101,40 @@ def fit(
         head = fit_head(loaded, specs, read, progress=progress)
         head.save_pretrained(out_folder)
     err.print(f"Fitted {len(specs)} tools on {len(read)} examples; the head is in {out_folder}.")
+
+
+@app.command()
+def tools(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="calculator, knowledge, household, module:attribute or a JSON file; default: all shipped."),
+    ] = None,
+    schemas: Annotated[bool, typer.Option("--schemas", help="Show the argument schemas as well.")] = False,
+) -> None:
+    """List tools with their descriptions and arguments."""
+    from rich.table import Table
+
+    from toolken.training.tool_sources import read_tool_specs, shipped_families
+
+    for source in sources or list(shipped_families()):
+        table = Table(title=source, show_lines=schemas)
+        for heading in ("tool", "description", "arguments"):
+            table.add_column(heading)
+        for spec in read_tool_specs([source]):
+            arguments = json.dumps(spec.parameters, indent=1) if schemas else ", ".join(spec.arguments)
+            table.add_row(spec.name, spec.description, arguments)
+        out.print(table)
+
+
+@bench.command()
+def knowledge(
+    facts: Annotated[int, typer.Option(min=1000, help="Facts to load.")] = 1_000_000,
+    lookups: Annotated[int, typer.Option(min=10, help="Lookups to time.")] = 2_000,
+) -> None:
+    """Speed and memory of the knowledge base on SQLite: loading, lookups with and without the index."""
+    from toolken.tools.knowledge.benchmark import measure
+
+    measure(facts=facts, lookups=lookups)
 
 
 @bench.command()

@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from toolken.tools.calculator import OPERATIONS, arithmetic, keyword_arguments
+from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.numerals import MAX_DIGITS
-from toolken.tools.errors import ToolError
 
 numbers = st.one_of(
     st.integers(-(10**12), 10**12), st.fractions(max_denominator=10**9), st.decimals(-(10**9), 10**9, places=4)
@@ -35,7 +35,7 @@ def test_sums_differences_and_products_are_exact(values):
 def test_quotients_are_exact_and_refused_for_zero(values):
     fractions = [Fraction(value) for value in values]
     if 0 in fractions[1:]:
-        with pytest.raises(ToolError, match="zero"):
+        with pytest.raises(CalculationError, match="zero"):
             arithmetic.divide(values)
     else:
         assert exact(arithmetic.divide(values)) == fractions[0] / math.prod(fractions[1:])
@@ -121,7 +121,7 @@ def test_counts_agree_with_math(total, part):
     ],
 )
 def test_what_is_undefined_is_said(call, says):
-    with pytest.raises(ToolError, match=says):
+    with pytest.raises(CalculationError, match=says):
         call()
 
 
@@ -148,7 +148,7 @@ def test_an_odd_root_of_a_negative_number_is_the_real_one():
     ],
 )
 def test_a_result_beyond_the_limit_is_refused_before_it_is_computed(call):
-    with pytest.raises(ToolError, match=f"more than {MAX_DIGITS:,} digits"):
+    with pytest.raises(CalculationError, match=f"more than {MAX_DIGITS:,} digits"):
         call()
 
 
@@ -167,8 +167,8 @@ def test_positional_operands_get_the_names_of_the_tool():
     assert keyword_arguments("log", ["8", "2"]) == {"number": "8", "base": "2"}
     assert keyword_arguments("choose", ["7", "2"]) == {"total": "7", "chosen": "2"}
     assert keyword_arguments("remainder", ["7", "2"]) == {"dividend": "7", "divisor": "2"}
-    with pytest.raises(ToolError, match="at most 2"):
+    with pytest.raises(CalculationError, match="at most 2"):
         keyword_arguments("power", ["1", "2", "3"])
-    with pytest.raises(ToolError, match="no operation"):
+    with pytest.raises(CalculationError, match="no operation"):
         keyword_arguments("evaluate", ["1"])
     assert len(OPERATIONS) == 13

@@ -106,7 +106,7 @@ def test_the_artifact_is_plain_and_matches_the_text(name):
 )
 def test_bad_arguments_get_a_sentence_and_no_traceback(name, arguments, says):
     message = TOOLS[name].invoke({"type": "tool_call", "id": "1", "name": name, "args": arguments})
-    assert message.status == "error"
+    assert (message.status, message.artifact) == ("error", None)
     assert says in message.content
     assert "\n" not in message.content
     assert len(message.content) < 300

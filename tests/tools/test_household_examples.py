@@ -8,7 +8,7 @@ from toolken.tools.household import Household, HouseholdError, examples, househo
 from toolken.tools.household.errands import phrasebook
 from toolken.tools.records import ExampleRecord
 
-pytest.importorskip("virtualhome_eval", reason="the simulator is not installed")
+pytest.importorskip("virtualhome_eval", reason="the VirtualHome simulator is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from toolken.tools.household.rebuilding import rebuild
 from toolken.tools.household.scene import SceneView
 from toolken.tools.household.simulator import SceneGraph, run_script
 
-pytest.importorskip("virtualhome_eval", reason="the simulator is not installed")
+pytest.importorskip("virtualhome_eval", reason="the VirtualHome simulator is not installed")
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "virtualhome"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"the published VirtualHome data is not in {DATA}")

@@ -119,13 +119,31 @@ def test_near_matches_use_the_index_and_no_scan(kb):
 def test_tool_gives_text_and_rows_and_a_bounded_grounded_argument(kb):
     tool = kb.tools()[1]
     message = tool.invoke({"type": "tool_call", "id": "1", "name": "rivers_of", "args": {"subject": "france"}})
-    assert message.content == "Seine, Loire, Rhône"
+    assert (message.status, message.content) == ("success", "Seine, Loire, Rhône")
     assert message.artifact == kb.lookup("rivers_of", "France")
     assert tool.description == RIVER.description
     subject = tool.tool_call_schema.model_json_schema()["properties"]["subject"]
     assert subject["x-grounded"] is True
     assert subject["maxLength"] > 0
     assert subject["description"] == "The name of the country, as it is written in the question."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"subject": "Frnace"}, 'did you mean "France"?'),
+        ({}, "The argument subject is missing: give it."),
+        ({"subject": "France", "year": 1900}, "There is no argument year: leave it out."),
+        ({"subject": "x" * 400}, "should have at most 300 characters."),
+        ({"subject": None}, "should be a valid string."),
+    ],
+)
+def test_a_call_that_fails_is_a_message_with_status_error_and_one_sentence(kb, arguments, says):
+    tool = kb.tools()[1]
+    message = tool.invoke({"type": "tool_call", "id": "1", "name": tool.name, "args": arguments})
+    assert (message.status, message.artifact) == ("error", None)
+    assert message.content.endswith(says)
+    assert len(message.content) < 200
 
 
 def test_tools_answer_asynchronously_and_from_many_threads(kb):
@@ -147,8 +165,9 @@ def test_the_exact_spelling_is_found_beyond_the_row_limit():
 def test_a_closed_knowledge_base_says_so(kb):
     tool = kb.tools()[0]
     kb.close()
+    assert "is closed" in tool.invoke({"subject": "France"})
     with pytest.raises(KnowledgeError, match="is closed"):
-        tool.invoke({"subject": "France"})
+        kb.lookup("capital_of", "France")
     with pytest.raises(KnowledgeError, match="is closed"):
         kb.load([])
 

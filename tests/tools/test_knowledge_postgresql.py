@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from toolken.tools.errors import ToolError
 from toolken.tools.knowledge import KnowledgeBase, KnowledgeError, NothingFoundError, ReflectedSchema, Relation, Triple
 
 pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -234,13 +233,14 @@ def test_hostile_text_reads_nothing_but_rows_and_changes_nothing(kb, url):
     run_script(url, "create table secret (password text); insert into secret values ('swordfish')")
     run_script(url, SCHEMA)
     before = checksum(url)
-    answers, sentences = [], []
+    statuses, sentences = set(), []
     with ReflectedSchema(url, schema="cinema", tables=["films"]) as schema:
-        for tool, hostile in itertools.product([*kb.tools(), *schema.tools()[:2]], corpus.CORPUS):
-            try:
-                answers.append(tool.invoke({"subject": hostile}))
-            except ToolError as error:
-                sentences.append(str(error))
-    assert answers == []
+        # Every string reaches the server once, through a relation or through a lookup of a reflected table.
+        for tool, hostile in zip(itertools.cycle([*kb.tools(), schema.tools()[0]]), corpus.CORPUS, strict=False):
+            call = {"type": "tool_call", "id": "1", "name": tool.name, "args": {"subject": hostile}}
+            message = tool.invoke(call)
+            statuses.add(message.status)
+            sentences.append(message.content)
+    assert statuses == {"error"}
     assert all(sentence.endswith((".", "?")) for sentence in sentences)
     assert checksum(url) == before

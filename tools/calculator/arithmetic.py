@@ -9,8 +9,8 @@ from typing import Any
 from sympy import Integer, Rational, integer_nthroot
 
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer, irrational_answer
+from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.numerals import MAX_DIGITS, bounded, parse_number
-from toolken.tools.errors import ToolError
 
 _TOO_LARGE = f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation."
 _MAX_BITS = math.ceil(MAX_DIGITS * math.log2(10))
@@ -46,13 +46,13 @@ def divide(numbers: Sequence[Any]) -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If a divisor is zero.
     """
     first, *others = _operands("divide", numbers, 2)
     for number in others:
         if number == 0:
-            raise ToolError("Division by zero is undefined: give divisors other than zero.")
+            raise CalculationError("Division by zero is undefined: give divisors other than zero.")
         first = bounded(first / number)
     return exact_answer(first)
 
@@ -65,7 +65,7 @@ def power(base: Any, exponent: Any) -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         For zero to a negative power, an even root of a negative number, or a result beyond `MAX_DIGITS`.
     """
     b, e = parse_number(base), parse_number(exponent)
@@ -81,13 +81,15 @@ def exact_power(base: Rational, exponent: Rational) -> Rational | None:
 
     Raises
     ------
-    ToolError
+    CalculationError
         For zero to a negative power, or an even root of a negative number.
     """
     if base == 0 and exponent < 0:
-        raise ToolError("Zero to a negative power divides by zero, which is undefined: give another base or exponent.")
+        raise CalculationError(
+            "Zero to a negative power divides by zero, which is undefined: give another base or exponent."
+        )
     if base < 0 and exponent.q % 2 == 0:
-        raise ToolError(
+        raise CalculationError(
             f"{decimal_text(base)} to the power {exponent} is an even root of a negative number, which is undefined: "
             "give a base of zero or more."
         )
@@ -115,13 +117,13 @@ def decimal_power(base: Rational, exponent: Rational) -> Decimal:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the result, or its reciprocal, has more than `MAX_DIGITS` digits.
     """
     context = Context(prec=_GUARD_DIGITS)
     log_of_power = context.multiply(_decimal(exponent, context), _logarithm(base))
     if abs(log_of_power) > MAX_DIGITS * math.log(10):
-        raise ToolError(_TOO_LARGE)
+        raise CalculationError(_TOO_LARGE)
     return context.exp(log_of_power)
 
 
@@ -130,12 +132,12 @@ def sqrt(number: Any) -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the number is negative.
     """
     value = parse_number(number)
     if value < 0:
-        raise ToolError(
+        raise CalculationError(
             f"The square root of the negative number {decimal_text(value)} is undefined: give a number of zero or more."
         )
     root = exact_power(value, Rational(1, 2))
@@ -149,7 +151,7 @@ def log(number: Any, base: Any = None) -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the number is not positive, or the base not positive or one.
     """
     value, b = parse_number(number), parse_number(10 if base is None else base)
@@ -165,7 +167,7 @@ def exact_log(value: Rational, base: Rational) -> Rational | None:
 
     Raises
     ------
-    ToolError
+    CalculationError
         As for `log`.
     """
     return _rational_logarithm(value, base, _logarithm_ratio(value, base))
@@ -176,7 +178,7 @@ def ln(number: Any) -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the number is not positive.
     """
     value = parse_number(number)
@@ -203,12 +205,12 @@ def remainder(dividend: Any, divisor: Any) -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the divisor is zero.
     """
     a, b = parse_number(dividend), parse_number(divisor)
     if b == 0:
-        raise ToolError("The remainder of a division by zero is undefined: give a divisor other than zero.")
+        raise CalculationError("The remainder of a division by zero is undefined: give a divisor other than zero.")
     left = Fraction(int(a.p), int(a.q)) % abs(Fraction(int(b.p), int(b.q)))
     return exact_answer(bounded(Rational(left.numerator, left.denominator)))
 
@@ -221,7 +223,7 @@ def choose(total: Any, chosen: Any) -> Answer:
     k = min(k, n - k)
     # C(n, k) >= (n/k)^k >= 2^k, and k factors are multiplied: past the limit the product is never begun.
     if k > 4 * MAX_DIGITS or (k and k * (math.log10(n) - math.log10(k)) > MAX_DIGITS):
-        raise ToolError(_TOO_LARGE)
+        raise CalculationError(_TOO_LARGE)
     return exact_answer(bounded(Integer(math.comb(n, k))))
 
 
@@ -232,14 +234,14 @@ def permutate(total: Any, arranged: Any) -> Answer:
         return exact_answer(Integer(0))
     # n!/(n-k)! >= (n/e)^k, and >= k! > 2^k: past the limit the product is never begun.
     if k > 4 * MAX_DIGITS or k * (math.log10(n or 1) - math.log10(math.e)) > MAX_DIGITS:
-        raise ToolError(_TOO_LARGE)
+        raise CalculationError(_TOO_LARGE)
     return exact_answer(bounded(Integer(math.perm(n, k))))
 
 
 def _operands(operation: str, numbers: Sequence[Any], at_least: int) -> list[Rational]:
     if len(numbers) < at_least:
         some = "one number" if at_least == 1 else f"{at_least} numbers"
-        raise ToolError(f"{operation} needs at least {some} and got {len(numbers)}: give the numbers as a list.")
+        raise CalculationError(f"{operation} needs at least {some} and got {len(numbers)}: give the numbers as a list.")
     return [parse_number(number) for number in numbers]
 
 
@@ -247,7 +249,7 @@ def _whole_numbers(operation: str, numbers: Sequence[Any], at_least: int) -> lis
     values = _operands(operation, numbers, at_least)
     for value in values:
         if value.q != 1:
-            raise ToolError(
+            raise CalculationError(
                 f"{operation} is defined for whole numbers only and {decimal_text(value)} is not one: round it first."
             )
     return [int(value) for value in values]
@@ -257,7 +259,9 @@ def _counts(operation: str, total: Any, part: Any) -> tuple[int, int]:
     n, k = _whole_numbers(operation, [total, part], 2)
     if n < 0 or k < 0:
         negative = decimal_text(Integer(min(n, k)))
-        raise ToolError(f"{operation} counts things and {negative} is negative: give whole numbers of zero or more.")
+        raise CalculationError(
+            f"{operation} counts things and {negative} is negative: give whole numbers of zero or more."
+        )
     return n, k
 
 
@@ -268,7 +272,7 @@ def _decimal(value: Rational, context: Context) -> Decimal:
 def _logarithm(value: Rational) -> Decimal:
     if value <= 0:
         kind = "zero" if value == 0 else f"the negative number {decimal_text(value)}"
-        raise ToolError(f"The logarithm of {kind} is undefined: give a number above zero.")
+        raise CalculationError(f"The logarithm of {kind} is undefined: give a number above zero.")
     # Digits enough to tell the value from 1: the logarithm of a value close to 1 would otherwise lose them all.
     digits = max(value.p.bit_length(), value.q.bit_length()) * math.log10(2)
     context = Context(prec=_GUARD_DIGITS + math.ceil(digits))
@@ -277,7 +281,9 @@ def _logarithm(value: Rational) -> Decimal:
 
 def _logarithm_ratio(value: Rational, base: Rational) -> Decimal:
     if base <= 0 or base == 1:
-        raise ToolError(f"A logarithm to base {decimal_text(base)} is undefined: give a positive base other than 1.")
+        raise CalculationError(
+            f"A logarithm to base {decimal_text(base)} is undefined: give a positive base other than 1."
+        )
     return Context(prec=_GUARD_DIGITS).divide(_logarithm(value), _logarithm(base))
 
 

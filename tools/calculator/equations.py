@@ -6,11 +6,11 @@ import sympy
 from sympy import Expr, Rational, Symbol
 
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
+from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.expression import parse_equation, parse_variable
 from toolken.tools.calculator.notation import exact_text
-from toolken.tools.calculator.numerals import shown
 from toolken.tools.calculator.symbolic import approximation
-from toolken.tools.errors import ToolError
+from toolken.tools.quotation import quoted
 
 _NO_SOLUTION = Answer(text="no real solution", exact="no real solution", rounded=False)
 _STARTS = (0.5, -0.5, 2, -2, 5, -5, 20, -20, 100, -100)  # of the numerical search
@@ -34,17 +34,19 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
 
     Raises
     ------
-    ToolError
+    CalculationError
         If an equation cannot be read, the unknown is left open, or no method solves it.
     """
     if not equations:
-        raise ToolError("There is no equation: give at least one, such as 2x + 3 = 11.")
+        raise CalculationError("There is no equation: give at least one, such as 2x + 3 = 11.")
     differences = [left - right for left, right in map(parse_equation, equations)]
     free = sorted(set().union(*(difference.free_symbols for difference in differences)), key=str)
     symbols = [parse_variable(name) for name in unknowns] if unknowns else free
     strangers = [str(symbol) for symbol in symbols if symbol not in free]
     if strangers:
-        raise ToolError(f"{', '.join(strangers)} is in none of the equations: name one of {', '.join(map(str, free))}.")
+        raise CalculationError(
+            f"{', '.join(strangers)} is in none of the equations: name one of {', '.join(map(str, free))}."
+        )
     if not symbols:
         holds = all(difference.equals(0) for difference in differences)
         text = "always true" if holds else "never true"
@@ -53,7 +55,9 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
         return _solve_one(differences[0], symbols[0], equations[0])
     if len(differences) == 1:
         names = ", ".join(map(str, symbols))
-        raise ToolError(f"One equation does not settle {names}: give one unknown to solve for, or more equations.")
+        raise CalculationError(
+            f"One equation does not settle {names}: give one unknown to solve for, or more equations."
+        )
     return _solve_system(differences, symbols)
 
 
@@ -110,7 +114,7 @@ def _search(difference: Expr, x: Symbol, equation: str) -> Answer:
         if all(abs(value - known) > 1e-3 for known in found):
             found.append(value)
     if not found:
-        raise ToolError(f"No solution of {shown(equation)} was found: give a simpler equation.")
+        raise CalculationError(f"No solution of {quoted(equation)} was found: give a simpler equation.")
     text = " or ".join(f"{x} ≈ {decimal_text(root)}" for root in sorted(found))
     text += " (found numerically; there may be more)"
     return Answer(text=text, exact=text, rounded=True)
@@ -119,6 +123,11 @@ def _search(difference: Expr, x: Symbol, equation: str) -> Answer:
 def _solve_system(differences: Sequence[Expr], symbols: Sequence[Symbol]) -> Answer:
     solutions = sympy.solve(differences, symbols, dict=True)
     real = [solution for solution in solutions if all(_may_be_real(value) for value in solution.values())]
+    # Of polynomials sympy finds every solution; of other systems it may find none although there are some.
+    if not real and not all(
+        sympy.fraction(sympy.together(difference))[0].is_polynomial(*symbols) for difference in differences
+    ):
+        raise CalculationError("No solution of the equations was found: give simpler ones, or fewer unknowns.")
     return _solutions([{symbol: solution[symbol] for symbol in symbols if symbol in solution} for solution in real])
 
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterator
 from random import Random
-from typing import Any
-
-from langchain_core.tools import BaseTool
+from typing import TYPE_CHECKING, Any
 
 from toolken.tools.calculator.tools import OPERATIONS, calculator_tools, keyword_arguments
 from toolken.tools.calculator.word_problems import MULTI_STEP, ONE_STEP, OPENINGS, WORDS, Scenario
 from toolken.tools.records import CallRecord, ExampleRecord
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
 
 _MULTI_STEP_SHARE = 1 / 3
 _SEPARATED_SHARE = 0.5  # of the questions in which numbers from 1,000 up are written with separators
@@ -63,7 +64,7 @@ def _stream(count: int, seed: int, max_calls: int) -> Iterator[ExampleRecord]:
             yield record
 
 
-def _record(scenario: Scenario, rng: Random, tools: dict[str, BaseTool]) -> ExampleRecord:
+def _record(scenario: Scenario, rng: Random, tools: "dict[str, BaseTool]") -> ExampleRecord:
     separated = rng.random() < _SEPARATED_SHARE
     numbers = {
         slot: value if isinstance(value, str) else f"{value:,}" if separated else str(value)

@@ -13,8 +13,9 @@ from sympy import Expr, Float, Integer, Rational, Symbol
 from toolken.tools.calculator import arithmetic
 from toolken.tools.calculator.answer import Answer, decimal_text
 from toolken.tools.calculator.arithmetic import decimal_power, exact_log, exact_power
-from toolken.tools.calculator.numerals import MAX_DIGITS, bounded, parse_number, shown
-from toolken.tools.errors import ToolError
+from toolken.tools.calculator.errors import CalculationError
+from toolken.tools.calculator.numerals import MAX_DIGITS, bounded, parse_number
+from toolken.tools.quotation import quoted
 
 MAX_LENGTH = 1000
 """Characters of an expression. With `MAX_DIGITS` it bounds what is built before anything is computed."""
@@ -88,7 +89,7 @@ def parse_expression(text: str) -> Expr:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the text is no expression, is undefined over the reals, or has a number too large.
     """
     result: Expr = _parse(text, "expression")
@@ -100,12 +101,12 @@ def parse_equation(text: str) -> tuple[Expr, Expr]:
 
     Raises
     ------
-    ToolError
+    CalculationError
         As for `parse_expression`.
     """
     if re.search("[<>≤≥≠]|!=", text):
-        raise ToolError(
-            f"{shown(text)} is not an equation: give two sides with = between them, and a space after a factorial."
+        raise CalculationError(
+            f"{quoted(text)} is not an equation: give two sides with = between them, and a space after a factorial."
         )
     if "=" not in text:
         return parse_expression(text), Integer(0)
@@ -118,12 +119,12 @@ def parse_variable(text: str) -> Symbol:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the text is no name, or the name of a constant or a function.
     """
     name = text.strip()
     if not re.fullmatch(r"[^\W\d_]\w{0,30}", name) or name in _CONSTANTS or name.lower() in FUNCTIONS:
-        raise ToolError(f"{shown(text)} is not a variable: give a name such as x.")
+        raise CalculationError(f"{quoted(text)} is not a variable: give a name such as x.")
     return variable(name)
 
 
@@ -134,17 +135,17 @@ def variable(name: str) -> Symbol:
 
 def _parse(text: str, start: str) -> Any:
     if len(text) > MAX_LENGTH:
-        raise ToolError(f"{shown(text)} is too long: give an expression of at most {MAX_LENGTH:,} characters.")
+        raise CalculationError(f"{quoted(text)} is too long: give an expression of at most {MAX_LENGTH:,} characters.")
     plain = _plain(text)
     if re.search(r"%\s*(?!(?:of|mod)\b)[\w.(]", plain):
-        raise ToolError(f"The % in {shown(text)} can be read in two ways: write 17 mod 5, or 17% * 5.")
+        raise CalculationError(f"The % in {quoted(text)} can be read in two ways: write 17 mod 5, or 17% * 5.")
     try:
         return _parser().parse(plain, start=start)
     except UnexpectedInput as error:
         stops = isinstance(error, UnexpectedToken) and error.token.type == "$END"
-        where = "because it stops too early" if stops else f"at {shown(plain[error.pos_in_stream or 0 :][:20])}"
-        raise ToolError(
-            f"{shown(text)} cannot be read {where}: write it like 3*(x + 1)^2 - sqrt(2)/5, with every bracket closed."
+        where = "because it stops too early" if stops else f"at {quoted(plain[error.pos_in_stream or 0 :][:20])}"
+        raise CalculationError(
+            f"{quoted(text)} cannot be read {where}: write it like 3*(x + 1)^2 - sqrt(2)/5, with every bracket closed."
         ) from error
 
 
@@ -205,7 +206,7 @@ class _Builder(Transformer[Token, Any]):
 
     def divide(self, left: Expr, right: Expr) -> Expr:
         if right.is_zero:
-            raise ToolError("Division by zero is undefined: give a divisor other than zero.")
+            raise CalculationError("Division by zero is undefined: give a divisor other than zero.")
         return _checked(left / right)
 
     def mod(self, left: Expr, right: Expr) -> Expr:
@@ -227,7 +228,9 @@ class _Builder(Transformer[Token, Any]):
         build, fewest, most = FUNCTIONS[name]
         if not fewest <= len(arguments) <= most:
             wanted = str(fewest) if fewest == most else f"{fewest} to {most}"
-            raise ToolError(f"{name} takes {wanted} value(s) and got {len(arguments)}: write them as in {name}(…).")
+            raise CalculationError(
+                f"{name} takes {wanted} value(s) and got {len(arguments)}: write them as in {name}(…)."
+            )
         return _checked(build(*arguments))
 
     def bare_call(self, token: Token) -> Expr:
@@ -240,21 +243,23 @@ def _checked(value: Expr) -> Expr:
     if isinstance(value, Rational):
         return bounded(value)
     if value.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo):
-        raise ToolError("The expression divides by zero, which is undefined: give other numbers.")
+        raise CalculationError("The expression divides by zero, which is undefined: give other numbers.")
     return value
 
 
 def _power(base: Expr, exponent: Expr) -> Expr:
     if not isinstance(exponent, Rational):
         if base.is_negative:
-            raise ToolError("A negative number to an irrational power is undefined: give a base of zero or more.")
+            raise CalculationError(
+                "A negative number to an irrational power is undefined: give a base of zero or more."
+            )
         return _checked(base**exponent)
     if not isinstance(base, Rational):
         if base.is_zero and exponent < 0:
-            raise ToolError("Zero to a negative power divides by zero, which is undefined: give another base.")
+            raise CalculationError("Zero to a negative power divides by zero, which is undefined: give another base.")
         if base.is_negative and exponent.q > 1:
             if exponent.q % 2 == 0:
-                raise ToolError("An even root of a negative number is undefined: give a number of zero or more.")
+                raise CalculationError("An even root of a negative number is undefined: give a number of zero or more.")
             return (-1) ** (exponent.p % 2) * (-base) ** exponent
         return _checked(base**exponent)
     exact = exact_power(base, exponent)
@@ -272,7 +277,9 @@ def _factorial(value: Expr) -> Expr:
     if not isinstance(value, Rational):
         return sympy.factorial(value)
     if value.q != 1 or value < 0:
-        raise ToolError(f"The factorial of {decimal_text(value)} is undefined: give a whole number of zero or more.")
+        raise CalculationError(
+            f"The factorial of {decimal_text(value)} is undefined: give a whole number of zero or more."
+        )
     return _whole(arithmetic.permutate(value, value))
 
 
@@ -293,7 +300,7 @@ def _log(value: Expr, base: Expr | None = None) -> Expr:
 
 def _ln(value: Expr) -> Expr:
     if value.is_nonpositive:
-        raise ToolError("The logarithm of zero or of a negative number is undefined: give a number above zero.")
+        raise CalculationError("The logarithm of zero or of a negative number is undefined: give a number above zero.")
     return sympy.log(value)
 
 
@@ -304,7 +311,7 @@ def _whole(answer: Answer) -> Expr:
 def _of_numbers(operation: Callable[..., Answer], *, listed: bool = False) -> Callable[..., Expr]:
     def build(*values: Expr) -> Expr:
         if not all(isinstance(value, Rational) for value in values):
-            raise ToolError(f"{operation.__name__} works on numbers only: give numbers in place of variables.")
+            raise CalculationError(f"{operation.__name__} works on numbers only: give numbers in place of variables.")
         return _whole(operation(values) if listed else operation(*values))
 
     return build
@@ -313,7 +320,7 @@ def _of_numbers(operation: Callable[..., Answer], *, listed: bool = False) -> Ca
 def _inverse(function: Callable[[Expr], Expr], name: str) -> Callable[[Expr], Expr]:
     def build(value: Expr) -> Expr:
         if (value - 1).is_positive or (value + 1).is_negative:
-            raise ToolError(f"{name} is undefined beyond -1 to 1: give a value between them.")
+            raise CalculationError(f"{name} is undefined beyond -1 to 1: give a value between them.")
         return function(value)
 
     return build

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import toolken
 from toolken.tools.calculator.answer import Answer
-from toolken.tools.errors import ToolError
+from toolken.tools.calculator.errors import CalculationError
 
 SECONDS = 1.5
 """Time a calculation may take in a worker that is up."""
@@ -56,7 +56,7 @@ class _Worker:
 
         Raises
         ------
-        ToolError
+        CalculationError
             If the process does not start.
         """
         if self._is_up:
@@ -64,7 +64,9 @@ class _Worker:
         began = time.monotonic()
         if not self._read(_START_SECONDS):
             self.close()
-            raise ToolError("The calculator's worker does not start: check that Python may start a process here.")
+            raise CalculationError(
+                "The calculator's worker does not start: check that Python may start a process here."
+            )
         self._is_up = True
         return min(SECONDS, max(_LEAST_SECONDS, _COLD_SECONDS - (time.monotonic() - began)))
 
@@ -73,7 +75,7 @@ class _Worker:
 
         Raises
         ------
-        ToolError
+        CalculationError
             If the reply takes longer than `seconds`, or the process ends on the way to it; the worker is then closed.
         """
         try:
@@ -84,7 +86,7 @@ class _Worker:
             reply = b""
         if not reply:
             self.close()
-            raise ToolError(
+            raise CalculationError(
                 "The calculation ended its worker process, likely for lack of memory: ask for a smaller one."
             )
         return reply
@@ -104,7 +106,7 @@ class _Worker:
         timer.join()  # a timer that fires just now has killed the worker before it could be used again
         if expired.is_set():
             self.close()
-            raise ToolError(_TOO_SLOW)
+            raise CalculationError(_TOO_SLOW)
         return reply
 
     def is_alive(self) -> bool:
@@ -131,7 +133,7 @@ class _Pool:
 
     def ask(self, request: bytes) -> dict[str, Any]:
         if not self._turns.acquire(timeout=_QUEUE_SECONDS):
-            raise ToolError("The calculator is busy with other calculations: ask again later.")
+            raise CalculationError("The calculator is busy with other calculations: ask again later.")
         try:
             worker = self._take()
             seconds = worker.await_start()
@@ -194,7 +196,7 @@ if hasattr(os, "register_at_fork"):
 def run_isolated(operation: str, **arguments: Any) -> Answer:
     """Run one of the worker's operations.
 
-    The first call starts a worker, which takes about a second; later ones take milliseconds. A worker whose
+    The first call starts a worker, which takes just under a second; later ones take milliseconds. A worker whose
     calculation exceeds `SECONDS` is killed; another was started by then.
 
     Parameters
@@ -206,10 +208,10 @@ def run_isolated(operation: str, **arguments: Any) -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the operation refuses its arguments, or exceeds its time or memory.
     """
     reply = _POOL.ask(json.dumps({"operation": operation, "arguments": arguments}, default=str).encode() + b"\n")
     if "error" in reply:
-        raise ToolError(reply["error"])
+        raise CalculationError(reply["error"])
     return Answer(**reply["answer"])

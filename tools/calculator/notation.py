@@ -5,7 +5,7 @@ from typing import Any
 from sympy import Basic, true
 from sympy.printing.str import StrPrinter
 
-from toolken.tools.errors import ToolError
+from toolken.tools.calculator.errors import CalculationError
 
 MAX_RESULT_LENGTH = 2000
 """Characters of a result; a longer one is of use to nobody who reads it."""
@@ -55,11 +55,11 @@ def exact_text(value: Basic) -> str:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the text is longer than `MAX_RESULT_LENGTH`.
     """
     # The two stars of a power are the only ones that stand together.
     text: str = _Notation({"full_prec": False}).doprint(value).replace("**", "^")
     if len(text) > MAX_RESULT_LENGTH:
-        raise ToolError(f"The result is {len(text):,} characters long: ask for a smaller calculation.")
+        raise CalculationError(f"The result is {len(text):,} characters long: ask for a smaller calculation.")
     return text

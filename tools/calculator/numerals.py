@@ -7,7 +7,8 @@ from typing import Any
 
 from sympy import Integer, Rational
 
-from toolken.tools.errors import ToolError
+from toolken.tools.calculator.errors import CalculationError
+from toolken.tools.quotation import quoted
 
 MAX_DIGITS = 1000
 """Numerator and denominator of every number, read or computed, have at most this many decimal digits.
@@ -18,7 +19,6 @@ that is the bound which lets arithmetic run without a worker process.
 """
 _LIMIT: int = 10**MAX_DIGITS
 
-_SHOWN = 40  # characters of a value that an error message repeats
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _CURRENCY = "$€£¥₹"
 # The minus signs and the spaces that word processors put into numbers.
@@ -36,24 +36,16 @@ _NUMERAL = re.compile(
 )
 
 
-def shown(value: object) -> str:
-    """Return `value` in quotes as an error message repeats it, shortened when it is long."""
-    text = value if isinstance(value, str) else repr(value)
-    if len(text) <= _SHOWN:
-        text = " ".join(text.split())  # one line, as a sentence is
-    return f'"{text}"' if len(text) <= _SHOWN else f'"{" ".join(text[:_SHOWN].split())}…" ({len(text):,} characters)'
-
-
 def bounded(value: Rational) -> Rational:
     """Return `value` itself if it keeps to `MAX_DIGITS`.
 
     Raises
     ------
-    ToolError
+    CalculationError
         If numerator or denominator has more digits.
     """
     if abs(value.p) >= _LIMIT or value.q >= _LIMIT:
-        raise ToolError(f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation.")
+        raise CalculationError(f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation.")
     return value
 
 
@@ -73,11 +65,11 @@ def parse_number(value: Any) -> Rational:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If `value` is no number, is infinite, divides by zero or has too many digits.
     """
     if isinstance(value, bool):
-        raise ToolError(f"{value} is not a number: give a number such as 12, 1,234.5, 23.8% or 2/3.")
+        raise CalculationError(f"{value} is not a number: give a number such as 12, 1,234.5, 23.8% or 2/3.")
     if isinstance(value, (int, Integer)):
         _check_size(value)
         return Integer(value)
@@ -89,29 +81,29 @@ def parse_number(value: Any) -> Rational:
         return _parse_text(repr(value) if isinstance(value, float) else str(value))
     if isinstance(value, str):
         return _parse_text(value)
-    raise ToolError(f"{shown(value)} is not a number: give one number such as 12, 1,234.5, 23.8% or 2/3.")
+    raise CalculationError(f"{quoted(value)} is not a number: give one number such as 12, 1,234.5, 23.8% or 2/3.")
 
 
 def _check_size(value: int | Integer) -> None:
     # Compared, never printed: Python refuses to print integers of more than 4,300 digits.
     if abs(value) >= _LIMIT:
-        raise ToolError(f"A number has more than {MAX_DIGITS:,} digits: give a shorter one.")
+        raise CalculationError(f"A number has more than {MAX_DIGITS:,} digits: give a shorter one.")
 
 
 def _parse_text(text: str) -> Rational:
-    if len(text) > 2 * MAX_DIGITS + _SHOWN:  # before the pattern sees it, whose cost grows with the length
-        raise ToolError(f"{shown(text)} is too long for a number: give one of at most {MAX_DIGITS:,} digits.")
+    if len(text) > 2 * MAX_DIGITS + 40:  # before the pattern sees it, whose cost grows with the length
+        raise CalculationError(f"{quoted(text)} is too long for a number: give one of at most {MAX_DIGITS:,} digits.")
     # Runs of spaces become one: the pattern's optional spaces would backtrack over a run in cubic time.
     match = _NUMERAL.fullmatch(" ".join(text.translate(_TYPOGRAPHY).split()))
     if match is None or (match["sign"] and match["inner_sign"]) or (match["whole"] and "." in match["numerator"]):
-        raise ToolError(
-            f"{shown(text)} is not a number: give the number alone, written like 12, 1,234.5, 23.8%, $12, 3e5 or 2/3."
+        raise CalculationError(
+            f"{quoted(text)} is not a number: give the number alone, written like 12, 1,234.5, 23.8%, $12, 3e5 or 2/3."
         )
     value = _decimal(match["numerator"], text)
     if match["denominator"] is not None:
         denominator = _decimal(match["denominator"], text)
         if denominator == 0:
-            raise ToolError(f"{shown(text)} divides by zero, which is undefined: give another denominator.")
+            raise CalculationError(f"{quoted(text)} divides by zero, which is undefined: give another denominator.")
         value = value / denominator
     if match["whole"] is not None:
         value = value + int(match["whole"])
@@ -131,9 +123,9 @@ def _decimal(digits: str, text: str) -> Rational:
     whole, _, decimals = mantissa.partition(".")
     # The exponent is judged as text first, so that 1e999999999 never becomes a number.
     if len(exponent.lstrip("+-").lstrip("0")) > len(str(MAX_DIGITS)) or abs(int(exponent or 0)) > MAX_DIGITS:
-        raise ToolError(f"{shown(text)} has more than {MAX_DIGITS:,} digits: give a shorter number.")
+        raise CalculationError(f"{quoted(text)} has more than {MAX_DIGITS:,} digits: give a shorter number.")
     if len(whole) > MAX_DIGITS or len(decimals) > MAX_DIGITS:
-        raise ToolError(f"{shown(text)} has more than {MAX_DIGITS:,} digits: give a shorter number.")
+        raise CalculationError(f"{quoted(text)} has more than {MAX_DIGITS:,} digits: give a shorter number.")
     shift = int(exponent or 0) - len(decimals)
     value = int(whole + decimals)
     return Rational(value * 10**shift) if shift >= 0 else Rational(value, 10**-shift)

@@ -6,16 +6,17 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from toolken.tools.calculator.summary import Measure
 from toolken.tools.calculator.symbolic import Form
+from toolken.tools.grounding import GROUNDED
 
 # Any value passes and is read by `parse_number`, whose one sentence says more than a validator's list of failures.
 # Grounded: the digits are to be copied from the conversation, a question or an earlier result, not made up.
 Number = Annotated[
     Any,
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "maxLength": 40}], "x-grounded": True}),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "maxLength": 40}], GROUNDED: True}),
 ]
 # The bounds on texts are for grammars that generate them; the parsers accept longer ones.
 Expression = Annotated[str, WithJsonSchema({"type": "string", "maxLength": 200})]
-Unit = Annotated[str, WithJsonSchema({"type": "string", "maxLength": 60, "x-grounded": True})]
+Unit = Annotated[str, WithJsonSchema({"type": "string", "maxLength": 60, GROUNDED: True})]
 Variable = Annotated[str, WithJsonSchema({"type": "string", "maxLength": 20})]
 
 

@@ -10,8 +10,8 @@ from sympy import Rational
 
 from toolken.tools.calculator.answer import Answer, exact_answer
 from toolken.tools.calculator.arithmetic import sqrt
+from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.numerals import MAX_DIGITS, bounded, parse_number
-from toolken.tools.errors import ToolError
 
 Measure = Literal[
     "all",
@@ -58,20 +58,20 @@ def statistics(numbers: Sequence[Any], measure: Measure = "all") -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the list is empty or too short for the measure.
     """
     if measure not in get_args(Measure):
-        raise ToolError(f'There is no measure "{measure}": choose one of {", ".join(get_args(Measure))}.')
+        raise CalculationError(f'There is no measure "{measure}": choose one of {", ".join(get_args(Measure))}.')
     if not numbers:
-        raise ToolError("The list of numbers is empty: give at least one.")
+        raise CalculationError("The list of numbers is empty: give at least one.")
     values = [Fraction(int(value.p), int(value.q)) for value in map(parse_number, numbers)]
     # With one common denominator of bounded length every sum below is one of bounded integers.
     common = 1
     for value in values:
         common = math.lcm(common, value.denominator)
         if common >= 10**MAX_DIGITS:
-            raise ToolError(
+            raise CalculationError(
                 f"The numbers have a common denominator of more than {MAX_DIGITS:,} digits: round them first."
             )
     if measure != "all":
@@ -91,7 +91,9 @@ def _needs_two(measure: str) -> bool:
 
 def _one(values: list[Fraction], measure: str) -> Answer:
     if _needs_two(measure) and len(values) < 2:
-        raise ToolError(f"The {measure} of one number is undefined: give two or more, or ask for the population's.")
+        raise CalculationError(
+            f"The {measure} of one number is undefined: give two or more, or ask for the population's."
+        )
     if measure == "mode":
         modes = [_answer(mode) for mode in stdlib_statistics.multimode(values)]
         return Answer(

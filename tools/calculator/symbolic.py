@@ -6,10 +6,11 @@ import sympy
 from sympy import Expr, Float, Rational, Symbol
 
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
+from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.expression import parse_expression, parse_variable
 from toolken.tools.calculator.notation import exact_text
-from toolken.tools.calculator.numerals import MAX_DIGITS, bounded, shown
-from toolken.tools.errors import ToolError
+from toolken.tools.calculator.numerals import MAX_DIGITS, bounded
+from toolken.tools.quotation import quoted
 
 _DIGITS = 30  # to which an irrational value is computed
 _INFINITIES = {"inf": sympy.oo, "infinity": sympy.oo, "oo": sympy.oo, "∞": sympy.oo}
@@ -22,13 +23,13 @@ def evaluate(expression: str) -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the expression cannot be read, has a variable, or has no real value.
     """
     value = parse_expression(_without_question(expression))
     if value.free_symbols:
-        raise ToolError(
-            f"{_names(value)} has no value in {shown(expression)}: give numbers only, or use solve or simplify."
+        raise CalculationError(
+            f"{_names(value)} has no value in {quoted(expression)}: give numbers only, or use solve or simplify."
         )
     return number_answer(value)
 
@@ -38,14 +39,14 @@ def differentiate(expression: str, variable: str | None = None, order: int = 1) 
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the expression cannot be read or leaves the variable open.
     """
     value = parse_expression(expression)
     derivative = sympy.diff(value, _variable(value, variable), order)
     if derivative.has(sympy.Derivative, sympy.Subs):
-        raise ToolError(
-            f"{shown(expression)} has no derivative in closed form: leave out floor, ceil, mod and the like."
+        raise CalculationError(
+            f"{quoted(expression)} has no derivative in closed form: leave out floor, ceil, mod and the like."
         )
     return _expression_answer(derivative)
 
@@ -67,23 +68,25 @@ def integrate(
 
     Raises
     ------
-    ToolError
+    CalculationError
         If there is no closed form, the integral diverges, or one limit is missing.
     """
     value = parse_expression(expression)
     over = _variable(value, variable)
     if (lower is None) != (upper is None):
-        raise ToolError("An integral needs both limits or none: give lower and upper, or leave both out.")
+        raise CalculationError("An integral needs both limits or none: give lower and upper, or leave both out.")
     if lower is None or upper is None:
         antiderivative = sympy.integrate(value, over)
         if antiderivative.has(sympy.Integral):
-            raise ToolError(f"{shown(expression)} has no antiderivative in closed form: give limits to get a number.")
+            raise CalculationError(
+                f"{quoted(expression)} has no antiderivative in closed form: give limits to get a number."
+            )
         text = f"{exact_text(antiderivative)} + C"
         return Answer(text=text, exact=text, rounded=False)
     limits = (over, _limit(str(lower)), _limit(str(upper)))
     result = sympy.integrate(value, limits)
     if result.has(sympy.oo, -sympy.oo, sympy.nan, sympy.zoo):
-        raise ToolError("The integral diverges: give other limits.")
+        raise CalculationError("The integral diverges: give other limits.")
     if result.free_symbols:
         return _expression_answer(result)
     if result.has(sympy.Integral):
@@ -96,7 +99,7 @@ def simplify(expression: str, form: Form = "simplest") -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the expression cannot be read.
     """
     value = parse_expression(expression)
@@ -109,7 +112,7 @@ def number_answer(value: Expr) -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If the value is not a real number or has more than `MAX_DIGITS` digits.
     """
     if not isinstance(value, Rational):
@@ -125,7 +128,7 @@ def approximation(value: Expr) -> Rational:
 
     Raises
     ------
-    ToolError
+    CalculationError
         As for `number_answer`.
     """
     number = value.evalf(_DIGITS)
@@ -134,10 +137,10 @@ def approximation(value: Expr) -> Rational:
     if isinstance(number, Rational):
         return bounded(number)
     if not isinstance(number, Float):
-        raise ToolError(f"{shown(exact_text(value))} is undefined over the real numbers: give other numbers.")
+        raise CalculationError(f"{quoted(exact_text(value))} is undefined over the real numbers: give other numbers.")
     # Judged by its exponent first: written out, exp(10^9) would have half a billion digits.
     if abs(sympy.log(abs(number), 10).evalf(10)) > MAX_DIGITS:
-        raise ToolError(f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation.")
+        raise CalculationError(f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation.")
     return Rational(str(number))
 
 
@@ -168,7 +171,7 @@ def _variable(value: Expr, name: str | None) -> Symbol:
     if name is not None:
         return parse_variable(name)
     if len(value.free_symbols) > 1:
-        raise ToolError(f"The expression has the variables {_names(value)}: say which one is meant.")
+        raise CalculationError(f"The expression has the variables {_names(value)}: say which one is meant.")
     return next(iter(value.free_symbols), parse_variable("x"))
 
 

@@ -1,20 +1,18 @@
 """The calculator as LangChain tools."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Literal
-
-from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import ValidationError
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from toolken.tools.calculator import arithmetic, schemas
 from toolken.tools.calculator.answer import Answer
+from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.isolation import run_isolated
-from toolken.tools.calculator.numerals import shown
 from toolken.tools.calculator.summary import statistics
-from toolken.tools.errors import ToolError
+from toolken.tools.quotation import quoted
 
-Result = tuple[str, Answer]
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
 
 # name -> what computes it in this process, its arguments, what someone wants who needs it
 _IN_PROCESS: dict[str, tuple[Callable[..., Answer], type[schemas.Arguments], str]] = {
@@ -131,7 +129,7 @@ _ISOLATED: dict[str, tuple[type[schemas.Arguments], str]] = {
 }
 
 
-def calculator_tools(selection: Literal["all", "operations"] = "all") -> list[BaseTool]:
+def calculator_tools(selection: Literal["all", "operations"] = "all") -> "list[BaseTool]":
     """Return the calculator's tools.
 
     A tool answers with text and a plain `Answer` as the artifact. What it cannot compute it reports in one sentence,
@@ -151,8 +149,17 @@ def calculator_tools(selection: Literal["all", "operations"] = "all") -> list[Ba
     """
     if selection not in ("all", "operations"):
         raise ValueError(f'There is no selection "{selection}" of calculator tools: say "all" or "operations".')
-    tools = [_in_process_tool(name) for name in (OPERATIONS if selection == "operations" else _IN_PROCESS)]
-    return tools if selection == "operations" else [*tools, *map(_isolated_tool, _ISOLATED)]
+    # Imported here, since the worker process imports this package too and starts in half the time without LangChain.
+    from toolken.tools.calculator.structured import structured_tool
+
+    tools = [structured_tool(name, *_IN_PROCESS[name]) for name in OPERATIONS]
+    if selection == "operations":
+        return tools
+    isolated = [
+        structured_tool(name, partial(run_isolated, name), arguments, description, blocks=True)
+        for name, (arguments, description) in _ISOLATED.items()
+    ]
+    return [*tools, structured_tool("statistics", *_IN_PROCESS["statistics"]), *isolated]
 
 
 def keyword_arguments(operation: str, operands: Sequence[Any]) -> dict[str, Any]:
@@ -172,7 +179,7 @@ def keyword_arguments(operation: str, operands: Sequence[Any]) -> dict[str, Any]
 
     Raises
     ------
-    ToolError
+    CalculationError
         If there is no such operation, or it takes fewer operands.
 
     Examples
@@ -181,68 +188,12 @@ def keyword_arguments(operation: str, operands: Sequence[Any]) -> dict[str, Any]
     ({'base': '3', 'exponent': '4'}, {'numbers': ['1', '2']})
     """
     if operation not in OPERATIONS:
-        raise ToolError(f"There is no operation {shown(operation)}: use one of {', '.join(OPERATIONS)}.")
+        raise CalculationError(f"There is no operation {quoted(operation)}: use one of {', '.join(OPERATIONS)}.")
     names = list(_IN_PROCESS[operation][1].model_fields)
     if names == ["numbers"]:
         return {"numbers": list(operands)}
     if len(operands) > len(names):
-        raise ToolError(f"{operation} takes at most {len(names)} operand(s) and got {len(operands)}: split the call.")
+        raise CalculationError(
+            f"{operation} takes at most {len(names)} operand(s) and got {len(operands)}: split the call."
+        )
     return dict(zip(names, operands, strict=False))
-
-
-# A tool invoked with a bare string instead of named arguments receives it as the one positional argument, `text`.
-
-
-def _in_process_tool(name: str) -> BaseTool:
-    compute, arguments, description = _IN_PROCESS[name]
-
-    def run(*text: str, **values: Any) -> Result:
-        answer = compute(*text, **values)
-        return answer.text, answer
-
-    async def arun(*text: str, **values: Any) -> Result:
-        return run(*text, **values)  # microseconds: not worth a thread
-
-    return _tool(name, run, arun, arguments, description)
-
-
-def _isolated_tool(name: str) -> BaseTool:
-    arguments, description = _ISOLATED[name]
-
-    def run(*text: str, **values: Any) -> Result:
-        answer = run_isolated(name, **dict(zip(arguments.model_fields, text, strict=False)), **values)
-        return answer.text, answer
-
-    async def arun(*text: str, **values: Any) -> Result:
-        return await asyncio.to_thread(run, *text, **values)
-
-    return _tool(name, run, arun, arguments, description)
-
-
-def _tool(
-    name: str,
-    run: Callable[..., Result],
-    arun: Callable[..., Coroutine[Any, Any, Result]],
-    arguments: type[schemas.Arguments],
-    description: str,
-) -> BaseTool:
-    return StructuredTool(
-        name=name,
-        description=description,
-        args_schema=arguments,
-        func=run,
-        coroutine=arun,
-        response_format="content_and_artifact",
-        handle_tool_error=True,
-        handle_validation_error=_validation_sentence,
-    )
-
-
-def _validation_sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    where = ".".join(map(str, first["loc"])) or "the arguments"
-    if first["type"] == "missing":
-        return f"The argument {where} is missing: give it."
-    if first["type"] == "extra_forbidden":
-        return f"There is no argument {where}: leave it out."
-    return f"The argument {where} cannot be {shown(first['input'])}: {first['msg'].lower()}."

@@ -9,9 +9,10 @@ from sympy.physics import units as si
 from sympy.physics.units.quantities import PhysicalConstant, Quantity
 
 from toolken.tools.calculator.answer import Answer, exact_answer
-from toolken.tools.calculator.numerals import bounded, parse_number, shown
+from toolken.tools.calculator.errors import CalculationError
+from toolken.tools.calculator.numerals import bounded, parse_number
 from toolken.tools.calculator.symbolic import number_answer
-from toolken.tools.errors import ToolError
+from toolken.tools.quotation import quoted
 
 MAX_LENGTH = 60
 _MAX_EXPONENT = 9
@@ -78,7 +79,7 @@ def convert_units(number: Any, from_unit: str, to_unit: str) -> Answer:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If a unit is not known or the two measure different things.
     """
     amount = parse_number(number)
@@ -88,8 +89,8 @@ def convert_units(number: Any, from_unit: str, to_unit: str) -> Answer:
         return exact_answer(bounded((amount + offset) * scale / target_scale - target_offset))
     factor = si.convert_to(parse_unit(from_unit), _BASE) / si.convert_to(parse_unit(to_unit), _BASE)
     if factor.has(Quantity):
-        raise ToolError(
-            f"{shown(from_unit)} and {shown(to_unit)} measure different things: give two units of the same kind."
+        raise CalculationError(
+            f"{quoted(from_unit)} and {quoted(to_unit)} measure different things: give two units of the same kind."
         )
     return number_answer(amount * factor)
 
@@ -99,11 +100,11 @@ def parse_unit(text: str) -> Expr:
 
     Raises
     ------
-    ToolError
+    CalculationError
         If a part is not known.
     """
     if len(text) > MAX_LENGTH:
-        raise ToolError(f"{shown(text)} is too long for a unit: give one such as miles or km/h.")
+        raise CalculationError(f"{quoted(text)} is too long for a unit: give one such as miles or km/h.")
     plain = " ".join(text.replace("²", "^2").replace("³", "^3").replace("**", "^").replace("·", "*").split())
     plain = re.sub(r"\bper\b", "/", plain).replace("US ", "")
     plain = re.sub(r"\b(?:square|sq\.?) ([^\W\d_]+)", r"\1^2", plain, flags=re.IGNORECASE)
@@ -122,8 +123,8 @@ def _product(part: str, text: str) -> Expr:
         match = re.fullmatch(r"\s*(?P<name>[^\d^]+?)\s*(?:\^?\s*(?P<exponent>-?[0-9]))?\s*", factor)
         unit = _lookup(match["name"]) if match else None
         if match is None or unit is None:
-            raise ToolError(
-                f"The unit {shown(text)} is not known: give one such as miles, km/h, square feet, kg or Celsius."
+            raise CalculationError(
+                f"The unit {quoted(text)} is not known: give one such as miles, km/h, square feet, kg or Celsius."
             )
         product = product * unit ** int(match["exponent"] or 1)
     return product

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 
 from toolken.tools.calculator.answer import Answer
 from toolken.tools.calculator.equations import solve
+from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.symbolic import differentiate, evaluate, integrate, simplify
 from toolken.tools.calculator.units import convert_units
-from toolken.tools.errors import ToolError
 
 OPERATIONS: dict[str, Callable[..., Answer]] = {
     "evaluate": evaluate,
@@ -60,7 +60,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Return the reply to one request; never raises."""
     try:
         return {"answer": OPERATIONS[request["operation"]](**request["arguments"]).model_dump()}
-    except ToolError as error:
+    except CalculationError as error:
         return {"error": str(error)}
     except MemoryError:
         return {"error": "The calculation needs too much memory: ask for a smaller one."}

@@ -1,52 +1,45 @@
 """LangChain tools that act in a household, one for each action."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, Field, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, ConfigDict, Field
 
+from toolken.tools.errors import validation_sentence
+from toolken.tools.grounding import Grounded
 from toolken.tools.household.actions import FURTHER, PUBLISHED, Action
 from toolken.tools.household.household import Household, Observation
-
-
-class Grounded:
-    """Annotation of an argument that is copied from the conversation: "x-grounded": true in its JSON schema.
-
-    LangChain rebuilds the schema it shows to a model from the annotations alone and drops `json_schema_extra`.
-    """
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {**handler(schema), "x-grounded": True}
-
 
 Name = Annotated[str, Field(min_length=1, max_length=60), Grounded()]
 
 
-class OneObject(BaseModel):
+class NoObject(BaseModel):
+    """Arguments of an action that needs no object: none."""
+
+    # An argument that does not exist is an error, not ignored.
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+class OneObject(NoObject):
     """Arguments of an action on one thing."""
 
     object: Name = Field(description="The thing or room, named as in the request, such as: kitchen light.")
 
 
-class TwoObjects(BaseModel):
+class TwoObjects(NoObject):
     """Arguments of an action that brings one thing to another."""
 
     object: Name = Field(description="The thing in your hand, named as in the request, such as: cup.")
     place: Name = Field(description="Where it goes, named as in the request, such as: table.")
 
 
-class NoObject(BaseModel):
-    """Arguments of an action that needs no object: none."""
-
-
 def household_tools(household: Household) -> list[BaseTool]:
     """The 25 actions of the published benchmark as tools on one household, in the order of their toolkens.
 
-    Each tool takes the object in words and returns what happened as text, with the `Observation` as artifact. An
-    action that is not possible raises a `HouseholdError` whose sentence says what to do first.
+    Each tool takes the object in words and returns what happened as text, with the `Observation` as artifact. What
+    is not possible it reports in one sentence that says what to do first, as a tool message with status "error"
+    (`handle_tool_error` is set; set it to False on a tool to have a `HouseholdError` raised instead).
 
     Parameters
     ----------
@@ -74,6 +67,8 @@ def further_tools(household: Household) -> list[BaseTool]:
         description="Look around: what is in this room, which state is it in, where am I and what do I hold?",
         args_schema=NoObject,
         response_format="content_and_artifact",
+        handle_tool_error=True,
+        handle_validation_error=validation_sentence,
     )
     return [*(_action_tool(household, action) for action in FURTHER), looking]
 
@@ -86,6 +81,8 @@ def _action_tool(household: Household, action: Action) -> BaseTool:
         description=action.description,
         args_schema=arguments,
         response_format="content_and_artifact",
+        handle_tool_error=True,
+        handle_validation_error=validation_sentence,
     )
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from toolken.tools.household.action_tools import household_tools
 from toolken.tools.household.errors import HouseholdError
 from toolken.tools.household.household import Household
 from toolken.tools.records import CallRecord, ExampleRecord
@@ -147,5 +146,5 @@ def _follows(first: Chain, second: Chain) -> bool:
 @lru_cache(maxsize=4096)
 def _results(chain: Chain) -> tuple[str, ...]:
     """What the tools return when they are called one after another in a fresh flat."""
-    tools = {tool.name: tool for tool in household_tools(Household())}
-    return tuple(tools[tool].invoke({"object": name}) for tool, name in chain)
+    home = Household()
+    return tuple(home.step(tool, name).text for tool, name in chain)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from langchain_core.tools import BaseTool, StructuredTool
 
+from toolken.tools.errors import validation_sentence
 from toolken.tools.household.action_tools import NoObject
 from toolken.tools.household.actions import PUBLISHED
 from toolken.tools.household.errors import HouseholdError
@@ -137,4 +138,6 @@ def _toolken_tool(toolken: str, description: str, call: Callable[[str], tuple[st
         description=description,
         args_schema=NoObject,
         response_format="content_and_artifact",
+        handle_tool_error=True,
+        handle_validation_error=validation_sentence,
     )

@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from toolken.tools.knowledge.errors import KnowledgeError, quoted
+from toolken.tools.knowledge.errors import KnowledgeError
+from toolken.tools.quotation import quoted
 
 _INSTRUCTIONS_BETWEEN_CHECKS = 10_000
 """SQLite virtual machine instructions between two looks at the clock: well under a millisecond."""

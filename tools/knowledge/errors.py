@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from toolken.tools.errors import ToolError
+from toolken.tools.quotation import quoted
 
 
 class KnowledgeError(ToolError):
@@ -15,12 +16,6 @@ class NothingFoundError(KnowledgeError):
     def __init__(self, message: str, suggestions: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.suggestions = list(suggestions)
-
-
-def quoted(value: object, limit: int = 80) -> str:
-    """Return `value` in quotes on one line, cut to `limit` characters, for use in a message."""
-    text = " ".join(str(value).encode("utf-8", "replace").decode().split())
-    return f'"{text if len(text) <= limit else text[: limit - 1] + "…"}"'
 
 
 def did_you_mean(suggestions: Sequence[str]) -> str:

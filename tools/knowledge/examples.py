@@ -78,6 +78,8 @@ def examples(count: int, seed: int = 0) -> Iterator[ExampleRecord]:
     seen: set[str] = set()
     with world_knowledge() as kb:
         tools = {tool.name: tool for tool in kb.tools()}
+        for lookup in tools.values():
+            lookup.handle_tool_error = False  # a lookup that fails must not become the result of an example
         results: dict[tuple[str, str], str] = {}
 
         def call(tool: str, subject: str) -> CallRecord:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from toolken.tools.knowledge.errors import KnowledgeError, quoted
+from toolken.tools.knowledge.errors import KnowledgeError
+from toolken.tools.quotation import quoted
 
 ALIAS_SEPARATOR = "|"
 """What stands between two other names in a CSV cell."""

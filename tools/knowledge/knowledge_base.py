@@ -26,10 +26,11 @@ from toolken.tools.knowledge.connections import (
     reason_of,
     writing_engine,
 )
-from toolken.tools.knowledge.errors import KnowledgeError, NothingFoundError, did_you_mean, quoted
+from toolken.tools.knowledge.errors import KnowledgeError, NothingFoundError, did_you_mean
 from toolken.tools.knowledge.facts import Relation, Triple, read_csv, read_jsonl
 from toolken.tools.knowledge.lookup_tools import joined, lookup_tool
 from toolken.tools.knowledge.names import MAX_NAME_LENGTH, closest, fold
+from toolken.tools.quotation import quoted
 
 _ROW = (tables.fact.c.subject, tables.fact.c.object, tables.fact.c.object_aliases)
 _OF_RELATION = tables.fact.c.relation_id == bindparam("relation")

@@ -14,10 +14,11 @@ from sqlalchemy import Connection, Insert, Table, exists, func, insert, select, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from toolken.tools.knowledge import tables
-from toolken.tools.knowledge.errors import KnowledgeError, quoted
+from toolken.tools.knowledge.errors import KnowledgeError
 from toolken.tools.knowledge.facts import Relation, Triple
 from toolken.tools.knowledge.names import MAX_NAME_LENGTH, fold
 from toolken.tools.knowledge.near_matches import extend_index
+from toolken.tools.quotation import quoted
 
 BATCH = 20_000
 """Facts a statement; more gains little and costs memory."""

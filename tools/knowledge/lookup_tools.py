@@ -4,28 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import Field, GetJsonSchemaHandler, create_model
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import ConfigDict, Field, create_model
 
+from toolken.tools.errors import validation_sentence
+from toolken.tools.grounding import Grounded
 from toolken.tools.knowledge.names import MAX_NAME_LENGTH
-
-
-class Grounded:
-    """Annotation of an argument that is copied from the conversation: "x-grounded": true in its JSON schema.
-
-    As `json_schema_extra` of the field it would be lost: `BaseTool.tool_call_schema` copies a field's annotations only.
-    """
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {**handler(schema), "x-grounded": True}
-
 
 Answer = Callable[[str], tuple[str, Sequence[Mapping[str, Any]]]]
 
 
 def lookup_tool(name: str, description: str, subject: str, answer: Answer) -> BaseTool:
     """Build a tool whose one argument is the subject, copied from the conversation.
+
+    Where the lookup or the argument fails, the tool answers with a sentence, as a tool message with status "error"
+    (`handle_tool_error` is set; set it to False on a tool to have the error raised instead).
 
     Parameters
     ----------
@@ -45,12 +37,17 @@ def lookup_tool(name: str, description: str, subject: str, answer: Answer) -> Ba
         max_length=MAX_NAME_LENGTH,
         description=f"{subject[:1].upper()}{subject[1:]}, as it is written in the question.",
     )
+    arguments = create_model(
+        f"{name}_arguments", __config__=ConfigDict(extra="forbid"), subject=Annotated[str, argument, Grounded()]
+    )
     return StructuredTool.from_function(
         func=look_up,
         name=name,
         description=description,
-        args_schema=create_model(f"{name}_arguments", subject=Annotated[str, argument, Grounded()]),
+        args_schema=arguments,
         response_format="content_and_artifact",
+        handle_tool_error=True,
+        handle_validation_error=validation_sentence,
     )
 
 

@@ -15,12 +15,13 @@ from sqlalchemy import URL, Column, MetaData, String, Table, select
 from sqlalchemy.exc import SAWarning
 
 from toolken.tools.knowledge.connections import parse_url, reading, reading_engine
-from toolken.tools.knowledge.errors import KnowledgeError, NothingFoundError, did_you_mean, quoted
+from toolken.tools.knowledge.errors import KnowledgeError, NothingFoundError, did_you_mean
 from toolken.tools.knowledge.facts import Relation, Triple
 from toolken.tools.knowledge.knowledge_base import KnowledgeBase
 from toolken.tools.knowledge.lookup_tools import joined, lookup_tool
 from toolken.tools.knowledge.names import MAX_NAME_LENGTH, fold
 from toolken.tools.knowledge.schema_paths import Lookup, find_lookups, words
+from toolken.tools.quotation import quoted
 
 _SPELLING = Relation("spelling", "How a key is spelt.")
 _LONGEST_VALUE = 1000

@@ -16,7 +16,7 @@ from toolken.training.background import background
 from toolken.training.benchmarks.rows import Row, bootstrap_interval
 from toolken.training.closed_form import PriorGeometry, Settings, closed_form
 from toolken.training.examples import Example, read_examples
-from toolken.training.features import decisions, join, query_states
+from toolken.training.features import Decisions, decisions, query_states
 from toolken.training.fit import Progress
 from toolken.training.lm import FrozenLM
 from toolken.training.priors import query_forms
@@ -25,6 +25,9 @@ from toolken.training.statistics import ToolStatistics
 from toolken.training.tool_spec import ToolSpec
 
 NAME = "kamel"
+TRAIN = "supervised_train.jsonl"
+TOOLS = (30, 234)
+EXAMPLES_PER_TOOL = (0, 5)
 SEEDS = 5
 
 
@@ -82,7 +85,7 @@ def read_train(folder: Path, exclude: Sequence[str]) -> dict[str, list[Example]]
     """Read the supervised training examples of each tool, without the questions in `exclude` (the test's)."""
     left_out = set(exclude)
     by_tool: dict[str, list[Example]] = defaultdict(list)
-    for example in read_examples(folder / "supervised_train.jsonl"):
+    for example in read_examples(folder / TRAIN):
         if example.question not in left_out:
             by_tool[example.calls[0].tool].append(example)
     return by_tool
@@ -92,8 +95,8 @@ def run(
     lm: FrozenLM,
     folder: Path,
     *,
-    tools: Sequence[int] = (30, 234),
-    examples_per_tool: Sequence[int] = (0, 5),
+    tools: Sequence[int] = TOOLS,
+    examples_per_tool: Sequence[int] = EXAMPLES_PER_TOOL,
     seeds: int = SEEDS,
     progress: Progress | None = None,
 ) -> Iterator[Row]:
@@ -132,7 +135,7 @@ def run(
             begun = time.perf_counter()
             advance = step(f"Reading KAMEL examples, {count} tools")(len(wanted))
             examples = [pool[name][i] for name, i in wanted]
-            read = join(decisions(lm, prompt, examples, names, words=False, advance=advance), lm.hidden_size)
+            read = Decisions.join(decisions(lm, prompt, examples, names, words=False, advance=advance))
             seconds_each = (time.perf_counter() - begun) / len(wanted)
             states = {wanted[int(e)]: read.hidden[i] for i, e in enumerate(read.examples.tolist())}
         for k in examples_per_tool:
@@ -152,7 +155,23 @@ def run(
             yield _row(count, k, None, torch.stack(outcomes), sum(seconds) / len(seconds))
 
 
-def _draw(pool: dict[str, list[Example]], names: Sequence[str], most: int, seed: int) -> dict[str, list[tuple[str, int]]]:
+def check_folder(folder: Path, tools: Sequence[int]) -> None:
+    """Make sure that a folder holds the tests and the training examples, before anything long begins.
+
+    Raises
+    ------
+    DataFormatError
+        If a file is missing or in another format.
+    """
+    for count in tools:
+        read_test(folder, count)
+    if not (folder / TRAIN).is_file():
+        raise DataFormatError(f"There is no {str(folder / TRAIN)!r}: give the folder with the KAMEL data as --data.")
+
+
+def _draw(
+    pool: dict[str, list[Example]], names: Sequence[str], most: int, seed: int
+) -> dict[str, list[tuple[str, int]]]:
     chosen = random.Random(seed)
     return {
         name: [(name, i) for i in chosen.sample(range(len(pool[name])), min(most, len(pool[name])))] for name in names

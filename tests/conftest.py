@@ -1,0 +1,189 @@
+"""Shared fixtures: tiny random LMs built in memory for the plumbing, and the embedded LM for the claims."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+
+from toolken.errors import LMNotFoundError
+from toolken.training import Call, Example, FrozenLM, ToolkenHead, ToolSpec, fit
+from toolken.training.lm.embedded import embedded_gguf
+
+#: Sentences that the tiny tokenizer is trained on: enough for tokens of several characters.
+SENTENCES = [
+    "Question: What is the sum of 12 and 30?\nAnswer: The answer is 42, then 7.",
+    "Question: Where is the capital of France?\nAnswer: The answer is Paris.",
+    "Arguments:\n{\"city\": \"Paris\", \"numbers\": [1, 2, 3]}",
+    "Known: 17, 25\nWhat is the weather in the city of the user's question? The weather is fine.",
+]
+
+# A first call that loads a library takes as long as it takes; examples are the same in every run.
+settings.register_profile("toolken", deadline=None, derandomize=True)
+settings.load_profile("toolken")
+
+BuildLM = Callable[..., FrozenLM]
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """A byte-level BPE of some 400 tokens with four special ones."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(SENTENCES, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        eos_token="<|endoftext|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+    )
+
+
+@pytest.fixture(scope="session")
+def build_lm(tiny_tokenizer: Any) -> BuildLM:
+    """Build a tiny random LM: an architecture, tied or untied embeddings, a seed, a context length."""
+    from transformers import (
+        AutoModelForCausalLM,
+        GPT2Config,
+        GPTNeoXConfig,
+        LlamaConfig,
+        MistralConfig,
+        Qwen2Config,
+    )
+
+    def build(
+        architecture: str = "llama",
+        *,
+        tied: bool = True,
+        seed: int = 0,
+        context: int = 512,
+        dtype: torch.dtype = torch.float32,
+        **changes: Any,
+    ) -> FrozenLM:
+        common: dict[str, Any] = {
+            "vocab_size": len(tiny_tokenizer),
+            "tie_word_embeddings": tied,
+            "eos_token_id": tiny_tokenizer.eos_token_id,
+            "bos_token_id": tiny_tokenizer.eos_token_id,
+            "initializer_range": 0.2,  # wide enough that different texts give clearly different states
+        }
+        layers: dict[str, Any] = {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": context,
+        }
+        config: Any
+        match architecture:
+            case "llama":
+                config = LlamaConfig(**common, **layers, num_key_value_heads=2, **changes)
+            case "mistral":
+                config = MistralConfig(**common, **layers, num_key_value_heads=2, sliding_window=16, **changes)
+            case "qwen2":
+                config = Qwen2Config(**common, **layers, num_key_value_heads=2, **changes)
+            case "gpt_neox":
+                config = GPTNeoXConfig(**common, **layers, **changes)
+            case "gpt2":
+                config = GPT2Config(**common, n_embd=32, n_layer=2, n_head=4, n_positions=context, **changes)
+            case _:
+                raise ValueError(architecture)
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config).to(dtype)
+        return FrozenLM(model, tiny_tokenizer, f"tiny-{architecture}-{seed}")
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_lm(build_lm: BuildLM) -> FrozenLM:
+    """The tiny LM that most tests use."""
+    return build_lm()
+
+
+@pytest.fixture
+def tiny_background(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Make the background small and cache it in a folder of the test's own; returns the folder."""
+    requests = [f"{verb} the {noun}" for verb in ("What is", "Find", "Tell me") for noun in NOUNS]
+    plain = [Example(question=f"What do you call a {noun}?", answer=f"The answer is a {noun}.") for noun in NOUNS]
+    monkeypatch.setattr("toolken.training.background.background_requests", lambda: requests)
+    monkeypatch.setattr("toolken.training.background.plain_examples", lambda: plain)
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("TOOLKEN_CACHE", str(folder))
+    return folder
+
+
+NOUNS = ("city", "sum of 3 and 4", "weather", "baby dog", "capital of France", "user's name", "price", "answer")
+
+
+def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+@pytest.fixture(scope="session")
+def specs() -> list[ToolSpec]:
+    """Three tools with simple arguments."""
+    numbers = {"type": "array", "items": {"type": "number", "x-grounded": True}, "minItems": 2}
+    city = {"type": "string", "x-grounded": True, "maxLength": 30}
+    return [
+        ToolSpec(name="add", description="Find the sum of several numbers.", parameters=_object(numbers=numbers)),
+        ToolSpec(name="weather", description="Tell the weather in a city.", parameters=_object(city=city)),
+        ToolSpec(name="capital", description="Name the capital of a country.", parameters=_object(country=city)),
+    ]
+
+
+@pytest.fixture(scope="session")
+def examples() -> list[Example]:
+    """A few examples of each of the three tools, and some that need none."""
+    found = []
+    for a, b in ((1, 2), (30, 4), (7, 8), (12, 30)):
+        call = Call(tool="add", args={"numbers": [a, b]}, result=str(a + b))
+        found.append(Example(question=f"What is {a} plus {b}?", calls=(call,)))
+    for name in ("Paris", "Rome", "Oslo", "Lima"):
+        call = Call(tool="weather", args={"city": name}, result="fine")
+        found.append(Example(question=f"How is the weather in {name}?", calls=(call,)))
+    for name, city in (("France", "Paris"), ("Peru", "Lima"), ("Italy", "Rome"), ("Norway", "Oslo")):
+        call = Call(tool="capital", args={"country": name}, result=city)
+        found.append(Example(question=f"Where is the capital of {name}?", calls=(call,)))
+    for young, old in (("puppy", "dog"), ("kitten", "cat"), ("calf", "cow")):
+        found.append(Example(question=f"What is a young {old} called?", answer=f"The answer is a {young}."))
+    return found
+
+
+@pytest.fixture
+def tiny_head(tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], tiny_background: Path) -> ToolkenHead:
+    """A head fitted on the tiny examples."""
+    return fit(tiny_lm, specs, examples)
+
+
+@pytest.fixture(scope="session")
+def embedded_lm() -> Iterator[FrozenLM]:
+    """The embedded LM; tests that need it are skipped where its package is not installed."""
+    try:
+        embedded_gguf()
+    except LMNotFoundError as error:
+        pytest.skip(str(error))
+    yield FrozenLM.from_pretrained()
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder with the published data sets: $TOOLKEN_DATA, or ../shared/data beside the repository."""
+    configured = os.environ.get("TOOLKEN_DATA")
+    folder = Path(configured) if configured else Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"There is no data folder {folder}: set TOOLKEN_DATA to one.")
+    return folder

@@ -1,0 +1,54 @@
+"""The background is computed once for an LM and a wording, and a broken cache is only a lost minute."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from toolken.training import FrozenLM, PromptFormat
+from toolken.training import background as module
+from toolken.training.background import background
+from toolken.training.features import WORDS
+
+
+def test_a_background_is_read_from_the_cache_the_second_time(
+    tiny_lm: FrozenLM, tiny_background: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = background(tiny_lm, PromptFormat())
+    monkeypatch.setattr(module, "query_states", None)
+    second = background(tiny_lm, PromptFormat())
+    assert torch.equal(first.mean, second.mean)
+    assert torch.equal(first.covariance, second.covariance)
+    assert torch.equal(first.decisions.hidden, second.decisions.hidden)
+    assert first.count == second.count == 24
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
+def test_a_broken_cache_is_computed_anew(tiny_lm: FrozenLM, tiny_background: Path, content: bytes) -> None:
+    first = background(tiny_lm, PromptFormat())
+    (path,) = (tiny_background / "background").iterdir()
+    path.write_bytes(content)
+    assert torch.equal(background(tiny_lm, PromptFormat()).mean, first.mean)
+    assert path.stat().st_size > 1000
+
+
+def test_another_wording_has_a_background_of_its_own(tiny_lm: FrozenLM, tiny_background: Path) -> None:
+    one, other = background(tiny_lm, PromptFormat()), background(tiny_lm, PromptFormat(opening=" It is"))
+    assert not torch.allclose(one.mean, other.mean)
+    assert len(list((tiny_background / "background").iterdir())) == 2
+
+
+def test_mean_and_covariance_are_those_of_the_requests(tiny_lm: FrozenLM, tiny_background: Path) -> None:
+    found = background(tiny_lm, PromptFormat())
+    states = found.requests.hidden.double()
+    torch.testing.assert_close(found.mean, states.mean(0))
+    torch.testing.assert_close(found.covariance, torch.cov(states.T, correction=0))
+    assert set(found.requests.labels.tolist()) == {0}
+    assert set(found.words.labels.tolist()) == {WORDS}
+
+
+def test_the_shipped_requests_and_answers_are_many_and_different() -> None:
+    requests, plain = module.background_requests(), module.plain_examples()
+    assert len(set(requests)) > 1000
+    assert len({example.question for example in plain}) == len(plain) > 50
+    assert all(example.answer and not example.calls for example in plain)

@@ -1,0 +1,66 @@
+"""The feature pass keeps the states at decisions, whatever else the examples hold."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from toolken.errors import ExampleError
+from toolken.training import Call, Example, FrozenLM, PromptFormat
+from toolken.training.features import WORDS, Decisions, decisions, query_states
+
+BuildLM = Callable[..., FrozenLM]
+
+CHAIN = Example(question="Q?", calls=(Call(tool="add", result="5"), Call(tool="double", result="10")))
+WORDED = Example(question="What is a young dog?", answer="The answer is a puppy.")
+
+
+def passed(lm: FrozenLM, examples: list[Example], **options: object) -> Decisions:
+    """Return the decisions of examples."""
+    return Decisions.join(decisions(lm, PromptFormat(), examples, ["add", "double"], **options))  # type: ignore[arg-type]
+
+
+def test_labels_places_and_states_belong_together(tiny_lm: FrozenLM) -> None:
+    found = passed(tiny_lm, [CHAIN, WORDED])
+    by_example = sorted(zip(found.examples.tolist(), found.labels.tolist(), found.after_result.tolist(), strict=True))
+    assert by_example == [(0, WORDS, True), (0, 0, False), (0, 1, True), (1, WORDS, False)]
+    opening = query_states(tiny_lm, PromptFormat(), ["What is a young dog?"])
+    torch.testing.assert_close(found.where(found.examples == 1).hidden, opening.hidden, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.where(found.examples == 1).logsumexp, opening.logsumexp, rtol=1e-4, atol=1e-4)
+
+
+def test_the_states_of_a_chain_are_in_its_order(tiny_lm: FrozenLM) -> None:
+    calls = passed(tiny_lm, [CHAIN]).calls()
+    assert calls.labels.tolist() == [0, 1]
+
+
+def test_calls_alone_can_be_asked_for(tiny_lm: FrozenLM) -> None:
+    found = passed(tiny_lm, [CHAIN, WORDED], words=False)
+    assert found.labels.tolist() == [0, 1]
+    assert found.examples.tolist() == [0, 0]
+
+
+def test_the_same_states_come_whatever_the_other_examples(tiny_lm: FrozenLM) -> None:
+    alone = passed(tiny_lm, [CHAIN])
+    among = passed(tiny_lm, [WORDED, CHAIN, WORDED, CHAIN])
+    torch.testing.assert_close(among.where(among.examples == 1).hidden, alone.hidden, rtol=1e-4, atol=1e-4)
+
+
+def test_examples_that_are_too_long_are_left_out_when_asked(build_lm: BuildLM) -> None:
+    lm = build_lm(context=64)
+    long = Example(question="very " * 100, calls=(Call(tool="add"),))
+    with pytest.raises(ExampleError, match="Example 2"):
+        passed(lm, [CHAIN, long])
+    skipped: list[int] = []
+    found = passed(lm, [CHAIN, long, WORDED], skipped=lambda number, reason: skipped.append(number))
+    assert skipped == [1]
+    assert set(found.examples.tolist()) == {0, 2}
+
+
+def test_query_states_come_in_the_order_of_the_requests(tiny_lm: FrozenLM) -> None:
+    requests = ["a long request about the weather in the city", "short", "another one of them", ""]
+    together = query_states(tiny_lm, PromptFormat(), requests)
+    for index, request in enumerate(requests):
+        alone = query_states(tiny_lm, PromptFormat(), [request])
+        torch.testing.assert_close(together.hidden[index], alone.hidden[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(together.logsumexp[index], alone.logsumexp[0], rtol=1e-4, atol=1e-4)

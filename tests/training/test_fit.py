@@ -1,0 +1,195 @@
+"""Fitting turns descriptions and examples into a head, the same one every time."""
+
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from toolken.errors import ExampleError, ToolSpecError
+from toolken.training import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
+from toolken.training.features import WORDS, Decisions, decisions
+
+BuildLM = Callable[..., FrozenLM]
+
+#: The module; its name in the package is the function's.
+MODULE = sys.modules[fit.__module__]
+
+pytestmark = pytest.mark.usefixtures("tiny_background")
+
+
+@pytest.fixture
+def gate_points(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Keep few decisions for the gate."""
+    monkeypatch.setattr(MODULE, "GATE_POINTS", 5)
+    return 5
+
+
+def assert_finite(head: ToolkenHead, lm: FrozenLM) -> None:
+    """Check that a head has a finite row for each tool."""
+    assert head.rows.shape == (len(head.specs), lm.hidden_size)
+    assert bool(torch.isfinite(head.rows).all() & torch.isfinite(head.biases).all())
+
+
+def test_descriptions_alone_give_a_head(tiny_lm: FrozenLM, specs: list[ToolSpec]) -> None:
+    head = fit(tiny_lm, specs)
+    assert_finite(head, tiny_lm)
+    assert head.names == ["add", "weather", "capital"]
+    assert head.statistics.total == 0
+    # The request closest to a description is the description itself.
+    assert torch.equal(head.selection(head.forms).argmax(1), torch.arange(3))
+
+
+def test_examples_are_told_apart_by_the_head_fitted_on_them(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
+) -> None:
+    head = fit(tiny_lm, specs, examples)
+    assert_finite(head, tiny_lm)
+    assert head.statistics.counts.tolist() == [4, 4, 4]
+    calls = Decisions.join(decisions(tiny_lm, PromptFormat(), examples, head.names)).calls()
+    right = head.selection(calls.hidden).argmax(1) == calls.labels
+    assert float(right.double().mean()) > 0.9
+
+
+def test_a_single_tool_and_a_single_example_are_enough(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
+) -> None:
+    assert_finite(fit(tiny_lm, specs[:1]), tiny_lm)
+    assert_finite(fit(tiny_lm, specs[:1], examples[:1]), tiny_lm)
+
+
+@pytest.mark.parametrize("kind", ["calls only", "words only", "chains", "running text", "duplicates"])
+def test_every_kind_of_examples_gives_a_head(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], kind: str
+) -> None:
+    call = Call(tool="add", args={"numbers": [1, 2]}, result="3")
+    chosen = {
+        "calls only": [example for example in examples if example.calls],
+        "words only": [example for example in examples if not example.calls],
+        "chains": [Example(question=f"What is {i}?", calls=(call,) * (i % 3 + 1)) for i in range(6)],
+        "running text": [Example(answer="1 and 2 make 3.", calls=(call.model_copy(update={"start": 13}),))],
+        "duplicates": examples[:1] * 20,
+    }[kind]
+    assert_finite(fit(tiny_lm, specs, chosen), tiny_lm)
+
+
+def test_fitting_again_gives_the_same_head(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], gate_points: int
+) -> None:
+    one, other = fit(tiny_lm, specs, examples, seed=7), fit(tiny_lm, specs, examples, seed=7)
+    assert torch.equal(one.rows, other.rows)
+    assert torch.equal(one.biases, other.biases)
+    assert torch.equal(one.gate.opening.row, other.gate.opening.row)
+    assert one.gate.opening.bias == other.gate.opening.bias
+
+
+def test_the_order_of_the_examples_does_not_matter(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
+) -> None:
+    one, other = fit(tiny_lm, specs, examples), fit(tiny_lm, specs, examples[::-1])
+    torch.testing.assert_close(one.rows, other.rows, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(one.gate.opening.row, other.gate.opening.row, rtol=1e-2, atol=1e-2)
+
+
+def test_the_gate_is_fitted_on_a_bounded_sample(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], gate_points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Decisions] = []
+    own = MODULE.fit_gate
+
+    def watched(points: Decisions, *rest: object, **options: object) -> object:
+        seen.append(points)
+        return own(points, *rest, **options)
+
+    monkeypatch.setattr(MODULE, "fit_gate", watched)
+    monkeypatch.setattr("toolken.training.features.GROUP", 4)
+    head = fit(tiny_lm, specs, examples * 3)
+    (points,) = seen
+    assert int((points.labels != WORDS).sum()) == gate_points
+    assert int((points.labels == WORDS).sum()) == gate_points
+    assert head.statistics.total == 36
+
+
+def test_the_grouping_of_the_examples_does_not_matter(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = fit(tiny_lm, specs, examples)
+    monkeypatch.setattr("toolken.training.features.GROUP", 2)
+    other = fit(tiny_lm, specs, examples)
+    torch.testing.assert_close(one.rows, other.rows, rtol=1e-3, atol=1e-3)
+    for name in one.names:
+        state = one.forms[0].float()
+        assert one.demonstrations_for(name, state) == other.demonstrations_for(name, state)
+
+
+def test_a_tool_without_a_description_is_named_in_a_warning(tiny_lm: FrozenLM, specs: list[ToolSpec]) -> None:
+    nameless = ToolSpec(name="find_price")
+    with pytest.warns(UserWarning, match="'find_price' has no description") as caught:
+        head = fit(tiny_lm, [*specs, nameless])
+    assert caught[0].filename == __file__
+    assert_finite(head, tiny_lm)
+
+
+def test_described_tools_give_no_warning(tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(tiny_lm, specs, examples)
+
+
+def test_two_tools_of_one_description_or_name_are_refused(tiny_lm: FrozenLM, specs: list[ToolSpec]) -> None:
+    twin = ToolSpec(name="sum", description=f" {specs[0].description.upper()}")
+    with pytest.raises(ToolSpecError, match="'add' and 'sum' have one description"):
+        fit(tiny_lm, [*specs, twin])
+    with pytest.raises(ToolSpecError, match="Two tools are called 'add'"):
+        fit(tiny_lm, [*specs, specs[0]])
+    with pytest.raises(ToolSpecError, match="at least one"):
+        fit(tiny_lm, [])
+
+
+def test_an_example_of_an_unknown_tool_is_named_before_the_lm_runs(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], tiny_background: Path
+) -> None:
+    stranger = Example(question="Q", calls=(Call(tool="divide"),))
+    with pytest.raises(ExampleError, match="Example 3 calls 'divide', which is not among the 3 tools"):
+        fit(tiny_lm, specs, [*examples[:2], stranger])
+    assert not tiny_background.exists()
+
+
+def test_an_example_longer_than_the_context_is_named(
+    build_lm: BuildLM, specs: list[ToolSpec], examples: list[Example]
+) -> None:
+    lm = build_lm(context=128)
+    long = Example(question="very " * 100 + "long?", calls=(Call(tool="add", result="1"),))
+    with pytest.raises(ExampleError, match=r"Example 2 has \d+ tokens, and tiny-llama-0 takes 128"):
+        fit(lm, specs, [examples[0], long])
+
+
+def test_progress_is_told_of_all_examples(tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]) -> None:
+    totals: dict[str, int] = {}
+    done: dict[str, int] = {}
+
+    def progress(label: str, total: int) -> Callable[[int], None]:
+        totals[label] = total
+
+        def advance(count: int) -> None:
+            done[label] = done.get(label, 0) + count
+
+        return advance
+
+    fit(tiny_lm, specs, examples, progress=progress)
+    assert done == totals
+    assert totals["Reading examples"] == len(examples)
+
+
+def test_a_wording_that_decides_everywhere_can_be_fitted(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
+) -> None:
+    answer = "The answer is a sum: 5."
+    call = Call(tool="add", args={"numbers": [2, 3]}, result="5", start=answer.index("5"))
+    natural = [Example(question=f"What is {i}?", answer=answer, calls=(call,)) for i in range(4)]
+    prompt = PromptFormat(everywhere=True)
+    head = fit(tiny_lm, specs, [*examples, *natural], prompt=prompt)
+    assert head.prompt == prompt
+    assert_finite(head, tiny_lm)

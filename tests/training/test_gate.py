@@ -1,0 +1,81 @@
+"""The gate parts calls from words, at the opening of an answer and behind a result."""
+
+import pytest
+import torch
+
+from toolken.errors import HeadError
+from toolken.training.features import WORDS, Decisions
+from toolken.training.gate import Gate, discriminant_boundary, fit_gate, logistic_boundary
+
+SIZE = 8
+
+
+def clouds(count: int, seed: int, *, behind: bool = False, along: int = 0, distance: float = 6.0) -> Decisions:
+    """Calls on one side and words on the other of a plane across one axis, in anisotropic noise."""
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.where(torch.arange(count) % 2 == 0, 0, WORDS)
+    hidden = torch.randn(count, SIZE, generator=random) * torch.linspace(0.5, 20, SIZE).roll(1)
+    hidden[:, along] = torch.randn(count, generator=random) + torch.where(labels == WORDS, -distance, distance)
+    place = torch.full((count,), behind)
+    return Decisions(hidden + 5, torch.zeros(count), labels, torch.arange(count), place)
+
+
+def right(gate: Gate, points: Decisions, *, after_result: bool) -> float:
+    """Return the share of decisions that the gate takes rightly."""
+    called = gate.log_odds(points.hidden, after_result=after_result) > 0
+    return float((called == (points.labels != WORDS)).double().mean())
+
+
+@pytest.mark.parametrize("running_text", [True, False])
+def test_separable_decisions_are_recovered(running_text: bool) -> None:
+    gate = fit_gate(clouds(400, 0), clouds(40, 1), running_text=running_text)
+    assert right(gate, clouds(1000, 2), after_result=False) > 0.99
+
+
+def test_each_kind_of_place_has_a_boundary_of_its_own() -> None:
+    both = Decisions.join([clouds(300, 0), clouds(300, 1, behind=True, along=3)])
+    gate = fit_gate(both, clouds(40, 2), running_text=False)
+    assert right(gate, clouds(1000, 3), after_result=False) > 0.99
+    assert right(gate, clouds(1000, 4, along=3), after_result=True) > 0.99
+
+
+def test_without_examples_the_background_decides() -> None:
+    gate = fit_gate(Decisions.none(SIZE), clouds(100, 0), running_text=False)
+    assert right(gate, clouds(1000, 1), after_result=False) > 0.99
+
+
+def test_without_an_example_of_a_second_call_none_is_made() -> None:
+    calls_only = clouds(100, 0)
+    gate = fit_gate(calls_only, clouds(40, 1), running_text=False)
+    assert bool((gate.log_odds(clouds(100, 2).hidden, after_result=True) < -10).all())
+
+
+@pytest.mark.parametrize("label", [0, WORDS])
+def test_examples_of_one_kind_alone_are_enough_beside_the_background(label: int) -> None:
+    own = clouds(100, 0)
+    gate = fit_gate(own.where(own.labels == label), clouds(100, 1), running_text=False)
+    assert right(gate, clouds(1000, 2), after_result=False) > 0.95
+
+
+def test_unequal_numbers_do_not_move_the_boundary_of_the_discriminant() -> None:
+    points = clouds(2000, 0)
+    few = torch.ones(2000, dtype=torch.bool)
+    few[1:1900:2] = False  # most words are gone
+    part = points.where(few)
+    boundary = discriminant_boundary(part, torch.ones(len(part.labels), dtype=torch.float64))
+    middle = torch.full((1, SIZE), 5.0)
+    assert abs(float(boundary.log_odds(middle))) < 0.1 * float(boundary.log_odds(points.hidden[:1]).abs())
+
+
+def test_equal_data_give_an_equal_boundary() -> None:
+    points = clouds(200, 0, distance=1.0)
+    one, other = logistic_boundary(points), logistic_boundary(points)
+    assert torch.equal(one.row, other.row)
+    assert one.bias == other.bias
+
+
+def test_states_that_do_not_vary_are_refused() -> None:
+    points = clouds(10, 0)
+    flat = Decisions(torch.ones(10, SIZE), points.logsumexp, points.labels, points.examples, points.after_result)
+    with pytest.raises(HeadError, match="do not vary"):
+        fit_gate(flat, flat, running_text=False)

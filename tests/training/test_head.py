@@ -1,0 +1,320 @@
+"""A head keeps its tools apart, takes new ones by description, lets old ones go, and refuses another LM."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from toolken.errors import FingerprintError, HeadError, ToolSpecError
+from toolken.training import Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
+
+BuildLM = Callable[..., FrozenLM]
+
+NEW = ToolSpec(name="price", description="Look up the price of a product.")
+
+
+@pytest.fixture
+def hidden(tiny_lm: FrozenLM) -> torch.Tensor:
+    """A few hidden states."""
+    return torch.randn(5, tiny_lm.hidden_size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def saved(tiny_head: ToolkenHead, tmp_path: Path) -> Path:
+    """The folder of a saved head."""
+    tiny_head.save_pretrained(tmp_path / "head")
+    return tmp_path / "head"
+
+
+def assert_same(one: ToolkenHead, other: ToolkenHead) -> None:
+    """Check that two heads decide in exactly the same way."""
+    assert one.specs == other.specs
+    assert torch.equal(one.rows, other.rows)
+    assert torch.equal(one.biases, other.biases)
+    assert one.prompt == other.prompt
+    assert (one.threshold, one.settings, one.lm_name) == (other.threshold, other.settings, other.lm_name)
+    states = torch.randn(7, one.rows.shape[1], generator=torch.Generator().manual_seed(1))
+    for after_result in (True, False):
+        odds = one.gate.log_odds(states, after_result=after_result)
+        assert torch.equal(odds, other.gate.log_odds(states, after_result=after_result))
+    for name in one.names:
+        assert one.demonstrations_for(name, states[0]) == other.demonstrations_for(name, states[0])
+
+
+def test_a_head_that_is_saved_and_loaded_decides_exactly_as_before(
+    tiny_head: ToolkenHead, saved: Path, tiny_lm: FrozenLM
+) -> None:
+    assert_same(ToolkenHead.from_pretrained(saved, tiny_lm), tiny_head)
+
+
+def test_everything_but_numbers_can_be_read_by_a_person(saved: Path) -> None:
+    assert sorted(path.suffix for path in saved.iterdir()) == [".json", ".safetensors"]
+    sidecar = json.loads((saved / "head.json").read_text())
+    assert [tool["name"] for tool in sidecar["tools"]] == ["add", "weather", "capital"]
+    assert sidecar["lm_name"] == "tiny-llama-0"
+
+
+def test_saving_twice_keeps_only_the_last(saved: Path, tiny_lm: FrozenLM) -> None:
+    head = ToolkenHead.from_pretrained(saved)
+    head.add_tools([NEW], tiny_lm)
+    head.save_pretrained(saved)
+    assert len(list(saved.iterdir())) == 2
+    assert_same(ToolkenHead.from_pretrained(saved), head)
+
+
+def test_a_head_refuses_another_lm(saved: Path, build_lm: BuildLM) -> None:
+    other = build_lm(seed=1)
+    with pytest.raises(FingerprintError, match=r"tiny-llama-0.*tiny-llama-1"):
+        ToolkenHead.from_pretrained(saved, other)
+    head = ToolkenHead.from_pretrained(saved)
+    for add in (head.add_tools, head.with_tools):
+        with pytest.raises(FingerprintError):
+            add([NEW], other)
+    assert "price" not in head.names
+
+
+def test_a_head_refuses_another_prompt_format(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
+    tiny_head.check(tiny_lm, PromptFormat())
+    with pytest.raises(FingerprintError, match="prompt format"):
+        tiny_head.check(tiny_lm, PromptFormat(opening=" It is"))
+
+
+def tensors_of(folder: Path) -> Path:
+    """Return the file with a head's numbers."""
+    return next(folder.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["head.json", "*.safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "cut short", "empty", "altered", "rubbish"])
+def test_a_damaged_file_is_refused_by_name(saved: Path, name: str, damage: str) -> None:
+    path = next(saved.glob(name))
+    content = path.read_bytes()
+    match damage:
+        case "missing":
+            path.unlink()
+        case "cut short":
+            path.write_bytes(content[: len(content) // 2])
+        case "empty":
+            path.write_bytes(b"")
+        case "altered":
+            # In the sidecar this is the first brace; in the tensors a bit of the last number.
+            at = 0 if name == "head.json" else len(content) - 1
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        case "rubbish":
+            path.write_bytes(b"\xff\xfe rubbish \x00")
+    with pytest.raises(HeadError) as caught:
+        ToolkenHead.from_pretrained(saved)
+    assert str(saved) in str(caught.value)
+    if damage != "missing" or name != "head.json":
+        assert path.name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 999},
+        {"threshold": "high"},
+        {"unknown": 1},
+        {"tensors": "other.safetensors"},
+        {"sha256": "0"},
+        {"tools": []},
+        {"tools": [{"name": "only"}]},
+        {"lm_fingerprint": None},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_altered_sidecar_is_refused(saved: Path, change: dict[str, object]) -> None:
+    path = saved / "head.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(HeadError, match="head"):
+        ToolkenHead.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "5", "{}"])
+def test_json_that_is_no_head_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "head.json").write_text(content)
+    with pytest.raises(HeadError, match=r"head\.json"):
+        ToolkenHead.from_pretrained(tmp_path)
+
+
+def test_a_sidecar_cannot_point_outside_its_folder(saved: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere.safetensors"
+    tensors_of(saved).rename(moved)
+    path = saved / "head.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tensors": str(moved)}))
+    with pytest.raises(HeadError, match="missing"):
+        ToolkenHead.from_pretrained(saved)
+
+
+def test_a_folder_without_a_head_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(HeadError, match="toolken fit --out"):
+        ToolkenHead.from_pretrained(tmp_path / "none")
+
+
+def test_a_place_that_cannot_be_written_is_refused(tiny_head: ToolkenHead, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HeadError, match="cannot be written"):
+        tiny_head.save_pretrained(tmp_path / "file" / "head")
+
+
+@pytest.mark.timeout(120)
+def test_a_folder_always_loads_though_its_writer_is_killed(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, tmp_path: Path
+) -> None:
+    old, folder = tmp_path / "old", tmp_path / "head"
+    new = tmp_path / "new"
+    for one in (old, folder):
+        tiny_head.save_pretrained(one)
+    longer = tiny_head.with_tools([NEW], tiny_lm)
+    longer.save_pretrained(new)
+    program = """
+        import sys
+        from toolken.training import ToolkenHead
+
+        heads = [ToolkenHead.from_pretrained(folder) for folder in sys.argv[2:]]
+        print("ready", flush=True)
+        while True:
+            for head in heads:
+                head.save_pretrained(sys.argv[1])
+    """
+    for round_number in range(4):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(program), str(folder), str(old), str(new)], stdout=subprocess.PIPE
+        )
+        with writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+            time.sleep(0.05 + 0.013 * round_number)
+            os.kill(writer.pid, signal.SIGKILL)
+        names = tuple(ToolkenHead.from_pretrained(folder).names)
+        assert names in {tuple(tiny_head.names), tuple(longer.names)}
+    tiny_head.save_pretrained(folder)
+    assert_same(ToolkenHead.from_pretrained(folder), tiny_head)
+
+
+def test_a_save_interrupted_at_any_step_leaves_the_old_head_or_the_new(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = tiny_head.with_tools([NEW], tiny_lm)
+    rename = Path.replace
+    for step in range(2):
+        folder = tmp_path / str(step)
+        tiny_head.save_pretrained(folder)
+        left = [step]
+
+        def interrupted(path: Path, target: Path, left: list[int] = left) -> Path:
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            longer.save_pretrained(folder)
+        monkeypatch.undo()
+        assert_same(ToolkenHead.from_pretrained(folder), tiny_head)
+        longer.save_pretrained(folder)
+        assert_same(ToolkenHead.from_pretrained(folder), longer)
+        assert len(list(folder.iterdir())) == 2
+
+
+def test_a_tool_added_by_its_description_has_a_finite_row(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, hidden: torch.Tensor
+) -> None:
+    tiny_head.add_tools([NEW], tiny_lm)
+    assert tiny_head.names == ["add", "weather", "capital", "price"]
+    assert tiny_head.rows.shape == (4, tiny_lm.hidden_size)
+    assert bool(torch.isfinite(tiny_head.rows).all() & torch.isfinite(tiny_head.biases).all())
+    assert bool(torch.isfinite(tiny_head.selection(hidden)).all())
+
+
+def test_adding_and_removing_a_tool_again_leaves_the_head_as_it_was(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, hidden: torch.Tensor
+) -> None:
+    before = tiny_head.selection(hidden)
+    tiny_head.add_tools([NEW], tiny_lm)
+    tiny_head.remove_tools(["price"])
+    torch.testing.assert_close(tiny_head.selection(hidden), before)
+
+
+def test_with_tools_leaves_the_head_itself_alone(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
+    before = tiny_head.rows.clone()
+    more = tiny_head.with_tools([NEW], tiny_lm)
+    assert more.names == ["add", "weather", "capital", "price"]
+    assert tiny_head.names == ["add", "weather", "capital"]
+    assert torch.equal(tiny_head.rows, before)
+
+
+def test_with_tools_replaces_tools_of_the_same_name(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, specs: list[ToolSpec]
+) -> None:
+    other = ToolSpec(name="add", description="Add a friend to the list.")
+    head = tiny_head.with_tools([other], tiny_lm)
+    assert sorted(head.names) == ["add", "capital", "weather"]
+    assert head.specs[head.names.index("add")] == other
+    everything = tiny_head.with_tools([spec.model_copy(update={"description": spec.name}) for spec in specs], tiny_lm)
+    assert everything.names == ["add", "weather", "capital"]
+    assert bool(torch.isfinite(everything.rows).all())
+    assert everything.demonstrations_for("add", torch.zeros(tiny_lm.hidden_size)) == []
+
+
+def test_removing_a_tool_takes_its_demonstrations_along(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
+    state = torch.zeros(tiny_lm.hidden_size)
+    assert tiny_head.demonstrations_for("weather", state)
+    tiny_head.remove_tools(["weather"])
+    assert tiny_head.names == ["add", "capital"]
+    assert tiny_head.demonstrations_for("weather", state) == []
+    assert all(one.tool == "add" for one in tiny_head.demonstrations_for("add", state))
+
+
+def test_a_taken_name_an_unknown_name_and_the_last_tool_are_refused(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, hidden: torch.Tensor
+) -> None:
+    with pytest.raises(ToolSpecError, match="'add' already"):
+        tiny_head.add_tools([ToolSpec(name="add", description="Something else.")], tiny_lm)
+    with pytest.raises(ToolSpecError, match=r"'wether': did you mean 'weather'"):
+        tiny_head.remove_tools(["wether"])
+    with pytest.raises(ToolSpecError, match=r"'capitol': did you mean 'capital'"):
+        tiny_head.selection(hidden, ["capitol"])
+    with pytest.raises(ToolSpecError, match="at least one tool"):
+        tiny_head.remove_tools(tiny_head.names)
+    assert tiny_head.names == ["add", "weather", "capital"]
+
+
+def test_tools_that_are_not_allowed_have_no_share(tiny_head: ToolkenHead, hidden: torch.Tensor) -> None:
+    shares = tiny_head.selection(hidden, ["capital", "add"]).exp()
+    assert bool((shares[:, 1] == 0).all())
+    torch.testing.assert_close(shares.sum(1), torch.ones(5))
+
+
+def test_the_softmax_over_words_and_tools_gives_the_gates_probability(
+    tiny_head: ToolkenHead, hidden: torch.Tensor
+) -> None:
+    words = torch.randn(5, 50, generator=torch.Generator().manual_seed(3)) * 4
+    for after_result in (True, False):
+        tools = tiny_head.logits(hidden, words.logsumexp(1), after_result=after_result)
+        called = torch.cat([words, tools], 1).softmax(1)[:, 50:].sum(1)
+        odds = tiny_head.gate.log_odds(hidden.double(), after_result=after_result)
+        torch.testing.assert_close(called, torch.sigmoid(odds).float(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_of_several_tools_chooses_the_right_one_for_its_examples(
+    embedded_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
+) -> None:
+    from toolken.training.features import Decisions, decisions
+
+    head = fit(embedded_lm, specs, examples)
+    asked = ["What is 5 plus 19?", "How is the weather in Madrid?", "Where is the capital of Japan?"]
+    calls = [Example.model_validate({"question": q, "calls": [{"tool": t}]}) for q, t in zip(asked, head.names, strict=True)]
+    found = Decisions.join(decisions(embedded_lm, head.prompt, calls, head.names))
+    assert torch.equal(head.selection(found.hidden).argmax(1), found.labels)
+    assert math.isfinite(float(head.rows.norm()))

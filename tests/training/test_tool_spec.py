@@ -1,0 +1,97 @@
+"""Tools are read from every form they come in, and what is no tool is refused."""
+
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field
+
+from toolken.errors import ToolSpecError
+from toolken.tools.grounding import Grounded
+from toolken.training import ToolSpec
+from toolken.training.tool_spec import name_words, tool_specs, unknown_tools
+
+
+@tool
+def weather(city: Annotated[str, Grounded(), Field(description="The city.")]) -> str:
+    """Tell the weather."""
+    return f"fine in {city}"
+
+
+@tool(args_schema={"type": "object", "properties": {"city": {"type": "string", "x-grounded": True}}, "required": []})
+def weather_of_dict(city: str) -> str:
+    """Tell the weather."""
+    return f"fine in {city}"
+
+
+def weather_function(city: str) -> str:
+    """Tell the weather."""
+    return city
+
+
+class Weather(BaseModel):
+    """Tell the weather."""
+
+    city: str
+
+
+class WeatherDict(TypedDict):
+    """Tell the weather."""
+
+    city: str
+
+
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+OPENAI = {"type": "function", "function": {"name": "w", "description": "Tell the weather.", "parameters": PARAMETERS}}
+MCP = {"name": "w", "description": "Tell the weather.", "inputSchema": PARAMETERS}
+
+
+@pytest.mark.parametrize("form", [weather, weather_function, Weather, WeatherDict, OPENAI, OPENAI["function"], MCP])
+def test_every_form_of_a_tool_gives_its_description_and_arguments(form: Any) -> None:
+    spec = ToolSpec.of(form)
+    assert spec.description == "Tell the weather."
+    assert list(spec.arguments) == ["city"]
+    assert spec.arguments["city"]["type"] == "string"
+    assert spec.parameters["required"] == ["city"]
+    assert ToolSpec.of(spec) is spec
+
+
+@pytest.mark.parametrize("form", [weather, weather_of_dict], ids=["annotation", "dict"])
+def test_that_an_argument_is_copied_from_the_text_is_kept(form: Any) -> None:
+    assert ToolSpec.of(form).arguments["city"]["x-grounded"] is True
+
+
+@pytest.mark.parametrize("form", [5, None, "weather", {"no": "name"}, object()])
+def test_what_is_no_tool_is_refused(form: Any) -> None:
+    with pytest.raises(ToolSpecError, match="is not a tool"):
+        ToolSpec.of(form)
+
+
+def test_no_tools_and_two_of_one_name_are_refused() -> None:
+    with pytest.raises(ToolSpecError, match="at least one"):
+        tool_specs([])
+    with pytest.raises(ToolSpecError, match="'weather'"):
+        tool_specs([weather, ToolSpec(name="weather")])
+
+
+def test_the_digest_changes_with_name_description_and_schema() -> None:
+    base = ToolSpec(name="a", description="b")
+    others = [ToolSpec(name="b", description="b"), ToolSpec(name="a", description="c")]
+    others.append(ToolSpec(name="a", description="b", parameters=PARAMETERS))
+    assert len({spec.digest for spec in (base, *others)}) == 4
+    assert ToolSpec(name="a", description="b").digest == base.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("get_weatherReport", "get weather report"), ("P17", "p17"), ("a.b-c", "a b c"), ("天気", "天気")],
+)
+def test_a_name_is_split_into_words(name: str, words: str) -> None:
+    assert name_words(name) == words
+    assert ToolSpec(name=name).words == words
+
+
+def test_an_unknown_name_is_answered_with_near_ones() -> None:
+    unknown_tools(["add"], ["add", "weather"])
+    with pytest.raises(ToolSpecError, match=r"'wether': did you mean 'weather'\?"):
+        unknown_tools(["add", "wether"], ["add", "weather"])
