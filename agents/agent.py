@@ -137,6 +137,12 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 messages.append(AIMessage(text.strip()))
                 yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]))
                 return
+            if any((step.tool, step.arguments) == (finished.name, finished.arguments) for step in steps):
+                # The same call again can only bring the same result: the answer is complete.
+                text = (text + self.decoder.head.prompt.closing).strip()
+                messages.append(AIMessage(text))
+                yield Answer(text, tuple(steps), tuple(messages[len(given) :]))
+                return
             call_id = f"call_{len(steps)}"
             message = self._run(finished, call_id)
             result = ToolResult(finished.name, str(message.text), failed=message.status == "error")

@@ -18,10 +18,15 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, int], Callable[[in
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bars:
+    bars = Progress(*columns, console=console)
 
-        def begin(label: str, total: int) -> Callable[[int], None]:
-            task = bars.add_task(label, total=total)
-            return lambda done: bars.advance(task, done)
+    def begin(label: str, total: int) -> Callable[[int], None]:
+        bars.start()  # only now, so that work that shows no progress leaves the screen alone
+        task = bars.add_task(label, total=total)
+        return lambda done: bars.advance(task, done)
 
+    try:
         yield begin
+    finally:
+        if bars.tasks:
+            bars.stop()

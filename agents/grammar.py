@@ -9,11 +9,10 @@ from typing import Any
 from llguidance import LLMatcher, LLTokenizer
 
 from toolken.errors import ToolSpecError
+from toolken.tools.grounding import GROUNDED
 from toolken.training.lm import FrozenLM
 from toolken.training.tool_spec import ToolSpec
 
-#: JSON-schema keyword of an argument whose value must be copied from the conversation.
-GROUNDED = "x-grounded"
 #: A string without a bound could run on until the token budget is gone and leave invalid JSON.
 MAX_STRING = 200
 MAX_ITEMS = 16

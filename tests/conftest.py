@@ -17,7 +17,7 @@ from toolken.training.lm.embedded import embedded_gguf
 SENTENCES = [
     "Question: What is the sum of 12 and 30?\nAnswer: The answer is 42, then 7.",
     "Question: Where is the capital of France?\nAnswer: The answer is Paris.",
-    "Arguments:\n{\"city\": \"Paris\", \"numbers\": [1, 2, 3]}",
+    'Arguments:\n{"city": "Paris", "numbers": [1, 2, 3]}',
     "Known: 17, 25\nWhat is the weather in the city of the user's question? The weather is fine.",
 ]
 
@@ -176,7 +176,7 @@ def embedded_lm() -> Iterator[FrozenLM]:
         embedded_gguf()
     except LMNotFoundError as error:
         pytest.skip(str(error))
-    yield FrozenLM.from_pretrained()
+    return FrozenLM.from_pretrained()
 
 
 @pytest.fixture(scope="session")

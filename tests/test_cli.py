@@ -42,7 +42,7 @@ def assert_one_sentence(code: int, err: str, *parts: str) -> None:
     assert code == 2
     assert "Traceback" not in err
     assert err.startswith("Error: ")
-    assert err.strip().count("\n") == 0
+    assert "\n" not in err.strip()
     for part in parts:
         assert part in err
 
@@ -70,9 +70,7 @@ def test_unknown_lm_is_one_sentence(run: Run, tools_file: Path, tmp_path: Path) 
         (json.dumps({**GOOD, "colour": "red"}), "line 2: colour"),
     ],
 )
-def test_broken_examples_name_file_and_line(
-    run: Run, tools_file: Path, tmp_path: Path, line: str, said: str
-) -> None:
+def test_broken_examples_name_file_and_line(run: Run, tools_file: Path, tmp_path: Path, line: str, said: str) -> None:
     examples = tmp_path / "examples.jsonl"
     examples.write_text(f"{json.dumps(GOOD)}\n{line}\n")
     code, _, err = run("fit", "--tools", tools_file, "--examples", examples, "--out", tmp_path / "head")

@@ -314,7 +314,9 @@ def test_a_head_of_several_tools_chooses_the_right_one_for_its_examples(
 
     head = fit(embedded_lm, specs, examples)
     asked = ["What is 5 plus 19?", "How is the weather in Madrid?", "Where is the capital of Japan?"]
-    calls = [Example.model_validate({"question": q, "calls": [{"tool": t}]}) for q, t in zip(asked, head.names, strict=True)]
+    calls = [
+        Example.model_validate({"question": q, "calls": [{"tool": t}]}) for q, t in zip(asked, head.names, strict=True)
+    ]
     found = Decisions.join(decisions(embedded_lm, head.prompt, calls, head.names))
     assert torch.equal(head.selection(found.hidden).argmax(1), found.labels)
     assert math.isfinite(float(head.rows.norm()))

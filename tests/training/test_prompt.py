@@ -197,6 +197,8 @@ def test_in_running_text_every_word_is_a_decision_but_those_of_results(lm: Froze
 def test_where_a_tool_may_be_called_everywhere_the_question_is_not_decided_on(lm: FrozenLM) -> None:
     answer = "The answer is a sum: 5."
     call = ADD.model_copy(update={"start": answer.index("5")})
-    found = texts_at(lm, Example(question="What is 2 plus 3?", calls=(call,), answer=answer), PromptFormat(everywhere=True))
+    found = texts_at(
+        lm, Example(question="What is 2 plus 3?", calls=(call,), answer=answer), PromptFormat(everywhere=True)
+    )
     assert all(text.startswith(f"{ASKED} The answer is") for text, _, _ in found)
     assert [text for text, label, _ in found if label == 0] == [f"{ASKED} The answer is a sum:"]
