@@ -20,10 +20,10 @@ from toolken.agents.decoding import (
     Finished,
     TextPiece,
 )
-from toolken.errors import ToolkenError, ToolSpecError
+from toolken.errors import ToolkenError
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
-from toolken.training.tool_spec import ToolSpec
+from toolken.training.tool_spec import tool_specs
 
 #: Calls an agent makes for one question before it is stopped.
 MAX_CALLS = 8
@@ -98,10 +98,9 @@ class ToolkenAgent(Runnable[Any, Answer]):
         max_calls: int = MAX_CALLS,
         options: DecodingOptions | None = None,
     ) -> None:
-        if not tools:
-            raise ToolSpecError("No tools were given: an agent needs at least one.")
+        specs = tool_specs(tools)
         self.tools = {tool.name: tool for tool in tools}
-        new = [ToolSpec.of(tool) for tool in tools if tool.name not in head.names]
+        new = [spec for spec in specs if spec.name not in head.names]
         self.decoder = Decoder(lm, head.with_tools(new, lm) if new else head)
         self.max_calls = max_calls
         self.options = options or DecodingOptions()

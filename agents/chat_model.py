@@ -16,7 +16,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from toolken.agents.conversation import to_prompt
 from toolken.agents.decoding import (
@@ -32,6 +32,33 @@ from toolken.errors import ToolSpecError
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_tools
+
+
+class CallOptions(BaseModel):
+    """Options that may be given with a single call, besides `stop`; a misspelt one is an error.
+
+    Attributes
+    ----------
+    tools, tool_choice
+        As `bind_tools` binds them.
+    temperature, top_p, seed, max_tokens
+        Instead of the model's own.
+    model, strict, parallel_tool_calls, ls_structured_output_format
+        Taken because LangChain passes them on; they change nothing here.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    tools: list[ToolSpec] | None = None
+    tool_choice: Any = None
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = None
+    max_tokens: int | None = Field(default=None, gt=0)
+    model: Any = None
+    strict: Any = None
+    parallel_tool_calls: Any = None
+    ls_structured_output_format: Any = None
 
 
 class ToolkenChatModel(BaseChatModel):
@@ -163,17 +190,18 @@ class ToolkenChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        specs = [ToolSpec.model_validate(tool) for tool in kwargs.get("tools") or []]
-        names, must_call = _chosen(kwargs.get("tool_choice"), [spec.name for spec in specs])
+        given = CallOptions.model_validate(kwargs)
+        specs = given.tools or []
+        names, must_call = _chosen(given.tool_choice, [spec.name for spec in specs])
         decoder = self._decoder(specs)
         prompt = to_prompt(messages, decoder.head.prompt)
         options = DecodingOptions(
             tools=names,
             must_call=must_call,
-            max_tokens=kwargs.get("max_tokens") or self.max_tokens,
-            temperature=kwargs.get("temperature", self.temperature),
-            top_p=kwargs.get("top_p", self.top_p),
-            seed=kwargs.get("seed", self.seed),
+            max_tokens=self.max_tokens if given.max_tokens is None else given.max_tokens,
+            temperature=self.temperature if given.temperature is None else given.temperature,
+            top_p=self.top_p if given.top_p is None else given.top_p,
+            seed=self.seed if given.seed is None else given.seed,
             stop=(*(stop or []), *(self.stop or [])),
         )
 
@@ -230,7 +258,10 @@ def _same(bound: ToolSpec, fitted: ToolSpec) -> bool:
 def _chosen(choice: Any, names: Sequence[str]) -> tuple[tuple[str, ...], bool]:
     """Return the tools that may be called under a `tool_choice`, and whether one must be."""
     if isinstance(choice, dict):
-        choice = choice.get("function", choice).get("name")
+        named = choice.get("function", choice).get("name")
+        if not named:
+            raise ToolSpecError(f"The tool choice {choice!r} names no tool: give {{'function': {{'name': ...}}}}.")
+        choice = named
     if choice in (None, False, "auto"):
         return tuple(names), False
     if choice == "none":

@@ -105,8 +105,10 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
 
 def result_text(content: str) -> str:
     """Return a tool's result as it is written into the text: one line, no control characters, of bounded length."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in content[: 4 * MAX_RESULT]).split())
-    return line if len(line) <= MAX_RESULT else line[: MAX_RESULT - 1] + "…"
+    read = content[: 4 * MAX_RESULT]
+    line = " ".join("".join(c if c.isprintable() else " " for c in read).split())
+    whole = len(read) == len(content) and len(line) <= MAX_RESULT
+    return line if whole else line[: MAX_RESULT - 1] + "…"
 
 
 def _current(turns: list[_Turn]) -> _Turn:

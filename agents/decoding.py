@@ -151,6 +151,8 @@ class Decoder:
             yield TextPiece(form.closing)
         elif decided is None:
             before = "" if form.everywhere else form.words_preamble
+            if len(self.lm.encode(before + prompt.text).ids) + options.max_tokens > self.lm.max_length:
+                before = ""  # where there is little room, the conversation comes first
             for piece in self._write_words(before + prompt.text, options, draw):
                 match piece:
                     case _Decided():
@@ -181,6 +183,9 @@ class Decoder:
         reason: Literal["stop", "length"] = "stop"
         decided: _Decided | None = None
         while True:
+            if written and len(session.ids) + len(fresh) > self.lm.max_length:
+                reason = "length"
+                break
             hidden, logits = session.feed(fresh)
             if self.head.prompt.everywhere:
                 decided = self._race(hidden, options, draw, after_result=False)
@@ -249,7 +254,7 @@ class Decoder:
                 tokens = list(forced)
                 fresh = [*fresh, *tokens]
             else:
-                if drawn >= budget:
+                if drawn >= budget or len(session.ids) + len(fresh) > self.lm.max_length:
                     break
                 _, logits = session.feed(fresh)
                 token = _draw(_masked(logits, matcher.compute_bitmask()), options, draw)

@@ -84,7 +84,7 @@ def _is_json_number(text: str) -> bool:
 
 def _object_grammar(parameters: dict[str, Any], context: str) -> str:
     properties: dict[str, dict[str, Any]] = parameters.get("properties", {})
-    if not any(_is_grounded(argument) for argument in properties.values()):
+    if not any(_is_grounded(_schema(argument)) for argument in properties.values()):
         schema = closed({"type": "object", "properties": {}} | parameters)
         return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_OVERRIDES))
     return _CopyingGrammar(parameters, context).text()
@@ -99,12 +99,14 @@ class _CopyingGrammar:
 
     def __init__(self, parameters: dict[str, Any], context: str) -> None:
         required = set(parameters.get("required", []))
-        properties = parameters.get("properties", {})
+        properties = {name: _schema(one) for name, one in parameters.get("properties", {}).items()}
         # Required arguments first: whether an optional one follows is then the last question.
         self._arguments = sorted(properties.items(), key=lambda item: item[0] not in required)
         self._required = required
         self._definitions = {key: parameters[key] for key in ("$defs", "definitions") if key in parameters}
-        self._words = " ".join(context.split())
+        # A copy does not run across a control character, which no JSON string may hold as it is.
+        parts = re.split(r"[\x00-\x1f\x7f]+", " ".join(context.split()))
+        self._parts = [part.strip() for part in parts if set(part) - {" ", "\\"}]
         found = Counter(numbers_in(context))
         self._numbers = tuple(found.elements()) if found.total() <= MAX_COUNTED else ()
         self._distinct = tuple(found)
@@ -136,7 +138,7 @@ class _CopyingGrammar:
         if not _is_grounded(argument):
             return [f"{self._free(index, argument)} {after}"]
         if "array" in _kinds(argument):
-            item, least = argument.get("items", {}), max(int(argument.get("minItems", 1)), 1)
+            item, least = _schema(argument.get("items")), max(int(argument.get("minItems", 1)), 1)
             most = max(int(argument.get("maxItems", MAX_ITEMS)), least)
             usable = [n for n in left if _fits(n, item)] if _is_number(item) else []
             if len(usable) >= least:
@@ -177,15 +179,18 @@ class _CopyingGrammar:
                 return None
             self._rules[rule] = " | ".join(json.dumps(number) for number in numbers)
             return rule
-        if not self._words:
+        most = int(argument.get("maxLength", MAX_STRING))
+        if not any(len(word) <= most and set(word) - {"\\"} for part in self._parts for word in part.split()):
             return None
         # The quotes and backslashes of a JSON string are escaped in the source, so that a substring stays valid JSON;
         # a copy neither begins nor ends in the middle of such an escape.
-        source = json.dumps(json.dumps(self._words, ensure_ascii=False)[1:-1], ensure_ascii=False)
-        most = max(int(argument.get("maxLength", MAX_STRING)), 2)
-        whole = f'/(\\\\"|[^\\s"\\\\])(.{{0,{most - 2}}}[^\\s\\\\])?/'
-        self._rules[f"WORDS{index}"] = f'%regex {{ "substring_words": {source} }} & {whole}'
-        self._rules[f"copy{index}"] = f'"\\"" WORDS{index} "\\""'
+        first, rest = r'(\\"|[^\s"\\])', rf"(.{{0,{max(most - 2, 0)}}}[^\s\\])?" if most > 1 else ""
+        copies = []
+        for number, part in enumerate(self._parts):
+            source = json.dumps(json.dumps(part, ensure_ascii=False)[1:-1], ensure_ascii=False)
+            self._rules[f"WORDS{index}P{number}"] = f'%regex {{ "substring_words": {source} }} & /{first}{rest}/'
+            copies.append(f"WORDS{index}P{number}")
+        self._rules[f"copy{index}"] = f'"\\"" ({" | ".join(copies)}) "\\""'
         return f"copy{index}"
 
     def _free(self, index: int, argument: dict[str, Any]) -> str:
@@ -200,13 +205,18 @@ class _CopyingGrammar:
         return "".join(f"x{self._distinct.index(number)}" for number in left)
 
 
+def _schema(schema: Any) -> dict[str, Any]:
+    """Return a JSON schema as a dict; `true` and a missing one allow everything."""
+    return schema if isinstance(schema, dict) else {}
+
+
 def _without(left: tuple[str, ...], number: str) -> tuple[str, ...]:
     at = left.index(number)
     return left[:at] + left[at + 1 :]
 
 
 def _is_grounded(argument: dict[str, Any]) -> bool:
-    return bool(argument.get(GROUNDED) or argument.get("items", {}).get(GROUNDED))
+    return bool(argument.get(GROUNDED) or _schema(argument.get("items")).get(GROUNDED))
 
 
 def _kinds(argument: dict[str, Any]) -> set[str]:

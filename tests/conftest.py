@@ -1,5 +1,6 @@
 """Shared fixtures: tiny random LMs built in memory for the plumbing, and the embedded LM for the claims."""
 
+import copy
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,16 @@ settings.register_profile("toolken", deadline=None, derandomize=True)
 settings.load_profile("toolken")
 
 BuildLM = Callable[..., FrozenLM]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Use one thread but for the embedded LM: products as small as the tiny LMs' are slower with more."""
+    threads = torch.get_num_threads()
+    if "embedded_lm" not in request.fixturenames:
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -114,19 +125,23 @@ def tiny_lm(build_lm: BuildLM) -> FrozenLM:
     return build_lm()
 
 
-@pytest.fixture
-def tiny_background(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Make the background small and cache it in a folder of the test's own; returns the folder."""
+NOUNS = ("city", "sum of 3 and 4", "weather", "baby dog", "capital of France", "user's name", "price", "answer")
+
+
+def make_background_small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Make the background a few texts long and cache it in a folder."""
     requests = [f"{verb} the {noun}" for verb in ("What is", "Find", "Tell me") for noun in NOUNS]
     plain = [Example(question=f"What do you call a {noun}?", answer=f"The answer is a {noun}.") for noun in NOUNS]
     monkeypatch.setattr("toolken.training.background.background_requests", lambda: requests)
     monkeypatch.setattr("toolken.training.background.plain_examples", lambda: plain)
-    folder = tmp_path / "cache"
     monkeypatch.setenv("TOOLKEN_CACHE", str(folder))
-    return folder
 
 
-NOUNS = ("city", "sum of 3 and 4", "weather", "baby dog", "capital of France", "user's name", "price", "answer")
+@pytest.fixture
+def tiny_background(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Make the background small and cache it in a folder of the test's own; returns the folder."""
+    make_background_small(monkeypatch, tmp_path / "cache")
+    return tmp_path / "cache"
 
 
 def _object(**properties: dict[str, Any]) -> dict[str, Any]:
@@ -163,14 +178,24 @@ def examples() -> list[Example]:
     return found
 
 
+@pytest.fixture(scope="session")
+def fitted_head(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], tmp_path_factory: pytest.TempPathFactory
+) -> ToolkenHead:
+    """The head that `tiny_head` copies."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_background_small(patch, tmp_path_factory.mktemp("cache"))
+        return fit(tiny_lm, specs, examples)
+
+
 @pytest.fixture
-def tiny_head(tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], tiny_background: Path) -> ToolkenHead:
-    """A head fitted on the tiny examples."""
-    return fit(tiny_lm, specs, examples)
+def tiny_head(fitted_head: ToolkenHead) -> ToolkenHead:
+    """A head fitted on the tiny examples, the test's own to change."""
+    return copy.deepcopy(fitted_head)
 
 
 @pytest.fixture(scope="session")
-def embedded_lm() -> Iterator[FrozenLM]:
+def embedded_lm() -> FrozenLM:
     """The embedded LM; tests that need it are skipped where its package is not installed."""
     try:
         embedded_gguf()

@@ -123,6 +123,8 @@ def read_head(folder: Path) -> "ToolkenHead":
         raise HeadError(f"The file {str(file)!r} is truncated or altered: restore it, or fit the head anew.")
     tensors = load(content)
     names = [spec.name for spec in sidecar.tools]
+    if not names or len(names) != len(tensors["forms"]) or len(names) != len(tensors["statistics.counts"]):
+        raise HeadError(f"{str(path)!r} does not list the tools of {file.name}: restore it, or fit the head anew.")
     return ToolkenHead(
         lm_name=sidecar.lm_name,
         lm_fingerprint=sidecar.lm_fingerprint,

@@ -151,7 +151,7 @@ def _parse(line: str, where: str) -> Example:
         place = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         raise ExampleError(f"{where}: {place + ': ' if place else ''}{reason}.") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ExampleError(f"{where} is not an example: {error!r}; mend or remove the line.") from error
 
 

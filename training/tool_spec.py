@@ -48,6 +48,9 @@ class ToolSpec(BaseModel):
         """
         if isinstance(tool, ToolSpec):
             return tool
+        if isinstance(tool, dict) and "inputSchema" in tool:
+            # A tool as an MCP server lists it.
+            tool = {"name": tool.get("name"), "description": tool.get("description"), "parameters": tool["inputSchema"]}
         try:
             function = convert_to_openai_tool(tool)["function"]
         except (ValueError, TypeError, KeyError, AttributeError) as error:

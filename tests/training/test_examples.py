@@ -109,7 +109,7 @@ def test_an_offset_outside_the_answer_is_said_to_be_so(tmp_path: Path) -> None:
 def test_a_file_without_examples_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "some.jsonl"
     path.write_bytes(content)
-    with pytest.raises(ExampleError, match="some.jsonl"):
+    with pytest.raises(ExampleError, match=r"some\.jsonl"):
         read_examples(path)
 
 

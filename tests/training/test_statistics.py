@@ -151,5 +151,5 @@ def test_statistics_of_different_lms_are_not_merged() -> None:
 
 
 def test_dropping_an_unknown_tool_is_refused_with_near_matches() -> None:
-    with pytest.raises(ToolSpecError, match="'wether'.*'weather'"):
+    with pytest.raises(ToolSpecError, match=r"'wether'.*'weather'"):
         ToolStatistics.empty(NAMES, SIZE).without_tools(["wether"])

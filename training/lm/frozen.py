@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import torch
+from safetensors import SafetensorError
 
 from toolken.errors import LMNotFoundError, PromptTooLongError
 from toolken.training.lm.embedded import EMBEDDED, embedded_folder
@@ -125,11 +128,14 @@ class FrozenLM:
             options["quantization_config"] = GgufConfig(dequantize=True)
         else:
             source = name
+            if not Path(name).is_dir() and not _hub_resolves():
+                # Without a network the hub's client would try for a minute what can only come from its cache.
+                extra = {"local_files_only": True}
         try:
             with _without_progress_bars():
                 tokenizer = AutoTokenizer.from_pretrained(source, **extra)
                 model = AutoModelForCausalLM.from_pretrained(source, **options, **extra)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().split("\n")[0]
             raise LMNotFoundError(
                 f"No language model could be loaded from {name!r}: give a folder with a Hugging Face causal LM, a "
@@ -286,6 +292,17 @@ class FrozenLM:
         hidden = arguments[0].reshape(-1, arguments[0].shape[-1])
         self._captured = hidden.index_select(0, self._select).unsqueeze(0)
         return (self._captured,)
+
+
+def _hub_resolves() -> bool:
+    """Tell whether the hub's host has an address from here."""
+    from huggingface_hub import constants
+
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
