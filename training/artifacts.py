@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,12 +145,12 @@ def read_head(folder: Path) -> "ToolkenHead":
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file in one step: beside its place first, flushed to the disk, then renamed."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    partial = path.parent / f".{path.name}-{uuid.uuid4().hex}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(partial).replace(path)
+        partial.replace(path)
     finally:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
