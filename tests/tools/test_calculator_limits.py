@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from toolken.tools.calculator import calculator_tools
+from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.isolation import WORKERS, run_isolated
 
 TOOLS = {tool.name: tool for tool in calculator_tools()}
@@ -102,7 +103,7 @@ def test_a_worker_out_of_memory_says_so_and_goes_on():
         {"operation": "simplify", "arguments": {"expression": "(a + b + c + x + y + z)^90", "form": "expanded"}},
         {"operation": "evaluate", "arguments": {"expression": "2 + 2"}},
     ]
-    command = [*WORKER, "100", str(160 * 2**20)]
+    command = [*WORKER, "100", str(256 * 2**20)]
     lines = "".join(json.dumps(request) + "\n" for request in requests)
     run = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=120, check=True)
     _, first, second = map(json.loads, run.stdout.splitlines())
@@ -116,8 +117,15 @@ def test_a_worker_that_dies_is_replaced():
 
 
 def test_thirty_two_threads_get_their_own_answers():
+    def square(n):
+        try:
+            return run_isolated("evaluate", expression=f"{n}*{n}").text
+        except CalculationError as error:  # on a machine that is busy for a minute the queue says so
+            assert "ask again" in str(error)
+            return run_isolated("evaluate", expression=f"{n}*{n}").text
+
     with ThreadPoolExecutor(32) as threads:
-        answers = list(threads.map(lambda n: run_isolated("evaluate", expression=f"{n}*{n}").text, range(200)))
+        answers = list(threads.map(square, range(200)))
     assert answers == [str(n * n) for n in range(200)]
 
 
