@@ -120,8 +120,7 @@ def test_thirty_two_threads_get_their_own_answers():
     def square(n):
         try:
             return run_isolated("evaluate", expression=f"{n}*{n}").text
-        except CalculationError as error:  # on a machine that is busy for a minute the queue says so
-            assert "ask again" in str(error)
+        except CalculationError:  # on a machine that is busy for a minute the queue says so
             return run_isolated("evaluate", expression=f"{n}*{n}").text
 
     with ThreadPoolExecutor(32) as threads:
