@@ -159,7 +159,8 @@ def published_example(record: dict[str, Any]) -> Example:
     """Turn a record of the published form `{"text", "start_str_idx", "tool_calling"}` into an example.
 
     Text before "Answer:" (or "A:") becomes the question. `call_param` is a list there, without names, and is kept
-    under the keys "0", "1" and so on until a reader who knows the tool renames them.
+    under the keys "0", "1" and so on until a reader who knows the tool renames them. White space around a result is
+    taken off, as it is in front of an offset.
 
     Raises
     ------
@@ -175,7 +176,7 @@ def published_example(record: dict[str, Any]) -> Example:
         Call(
             tool=call["call_tool"].strip("<>"),
             args={str(i): value for i, value in enumerate(call["call_param"])},
-            result=str(call["return"][0]) if call["return"] else "",
+            result=str(call["return"][0]).strip() if call["return"] else "",
             start=_past_spaces(text, start) - shift,
         )
         for start, call in zip(record["start_str_idx"], record["tool_calling"], strict=True)
