@@ -1,64 +1,33 @@
 """`ToolkenChatModel`: a LangChain chat model whose tool calls are toolkens."""
 
-import hashlib
-import json
+import asyncio
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import generate_from_stream
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import run_in_executor
+from pydantic import ConfigDict, Field, InstanceOf, PrivateAttr, SecretStr
 
+from toolken.agents.bound_tools import BoundTools, chosen
+from toolken.agents.chat_options import CallOptions
+from toolken.agents.chunks import ChunkWriter
 from toolken.agents.conversation import to_prompt
-from toolken.agents.decoding import (
-    ArgumentsPiece,
-    CallFinished,
-    CallStarted,
-    Decoder,
-    DecodingOptions,
-    Finished,
-    TextPiece,
-)
-from toolken.errors import ToolSpecError
+from toolken.agents.decoding import DecodingOptions
+from toolken.agents.engine import Engine
+from toolken.agents.lockstep import THREADS, at_once, claimed, in_lockstep, taking_part
+from toolken.agents.stepping import Stepping
+from toolken.agents.structured_output import structured_output
+from toolken.training.examples import Demonstration
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
-from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_tools
-
-
-class CallOptions(BaseModel):
-    """Options that may be given with a single call, besides `stop`; a misspelt one is an error.
-
-    Attributes
-    ----------
-    tools, tool_choice
-        As `bind_tools` binds them.
-    temperature, top_p, seed, max_tokens
-        Instead of the model's own.
-    model, strict, parallel_tool_calls, ls_structured_output_format
-        Taken because LangChain passes them on; they change nothing here.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    tools: list[ToolSpec] | None = None
-    tool_choice: Any = None
-    temperature: float | None = Field(default=None, ge=0)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    seed: int | None = None
-    max_tokens: int | None = Field(default=None, gt=0)
-    model: Any = None
-    strict: Any = None
-    parallel_tool_calls: Any = None
-    ls_structured_output_format: Any = None
+from toolken.training.tool_spec import ToolLike
 
 
 class ToolkenChatModel(BaseChatModel):
@@ -68,16 +37,28 @@ class ToolkenChatModel(BaseChatModel):
     toolkens; any other tool gets one from its description, once. No tool costs a prompt token, and no tool can be
     called by a name that was not bound.
 
+    Making one is cheap: the LM is loaded when it is first asked, or when tools are first bound.
+
     Attributes
     ----------
-    lm, head
-        The LM and the head that was fitted with it.
+    lm
+        The LM, or where to load it from: a folder, a GGUF file, a hub id. By default the head's, or the embedded one.
+    head
+        A head that was fitted with the LM, or the folder of one. Without one, all toolkens come from descriptions.
     temperature, top_p, seed
         How tokens are drawn; temperature 0 takes the likeliest.
     max_tokens
         Bound on the tokens of one message.
     stop
-        Texts at which every answer ends.
+        Texts at which every answer ends, if the LM writes them; the opening of an answer is not the LM's.
+    timeout
+        Seconds after which an answer that is not finished is given up with a `TimeoutError`.
+    parallel_tool_calls
+        Whether each part of a request is decided by itself, so that one message may have several calls. Off by
+        default: a call often needs the result of the one before.
+    max_retries, api_key, streaming
+        LangChain's standard parameters, taken so that code written for other chat models runs. A local model has
+        nothing to retry and nobody to identify itself to.
 
     Examples
     --------
@@ -88,22 +69,27 @@ class ToolkenChatModel(BaseChatModel):
     # A misspelt option is an error rather than silently without effect.
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    lm: FrozenLM = Field(exclude=True)
-    head: ToolkenHead = Field(exclude=True)
+    lm: InstanceOf[FrozenLM] | str | Path | None = Field(default=None, exclude=True)
+    head: InstanceOf[ToolkenHead] | str | Path | None = Field(default=None, exclude=True)
     temperature: float = Field(0.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     seed: int | None = None
     max_tokens: int = Field(256, gt=0)
     stop: list[str] | None = None
+    timeout: float | None = Field(default=None, gt=0)
+    parallel_tool_calls: bool = False
+    max_retries: int | None = None
+    api_key: SecretStr | None = Field(default=None, exclude=True)
+    streaming: bool = False
 
-    _decoders: dict[str, Decoder] = PrivateAttr(default_factory=dict)
-    _decoders_lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+    _used: Engine | None = PrivateAttr(default=None)
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, lm: FrozenLM | str | None = None, **options: Any
+        cls, folder: str | Path, lm: FrozenLM | str | Path | None = None, **options: Any
     ) -> "ToolkenChatModel":
-        """Load a head and its LM.
+        """Read a head; its LM is loaded when it is first needed.
 
         Parameters
         ----------
@@ -111,16 +97,31 @@ class ToolkenChatModel(BaseChatModel):
             A folder written by `ToolkenHead.save_pretrained` or `toolken fit`.
         lm
             The LM, or where to load it from; by default the one named in the head.
+        options
+            The other attributes.
 
         Raises
         ------
-        HeadError, LMNotFoundError, FingerprintError
-            If one of the two cannot be loaded, or they do not belong together.
+        HeadError
+            If the folder has no head.
+        FingerprintError
+            If `lm` is not the head's; where it is not loaded yet, this is found when it is.
         """
-        head = ToolkenHead.from_pretrained(folder)
-        loaded = lm if isinstance(lm, FrozenLM) else FrozenLM.from_pretrained(lm or head.lm_name)
-        head.check(loaded)
-        return cls(lm=loaded, head=head, **options)
+        head = ToolkenHead.from_pretrained(folder, lm if isinstance(lm, FrozenLM) else None)
+        return cls(lm=lm, head=head, **options)
+
+    @property
+    def model_name(self) -> str:
+        """The name of the LM."""
+        return self._engine.lm_name
+
+    @property
+    def _engine(self) -> Engine:
+        """The engine of this LM and head; copies of the model share it."""
+        with self._lock:
+            if self._used is None or self._used.given[0] is not self.lm or self._used.given[1] is not self.head:
+                self._used = Engine(self.lm, self.head)
+            return self._used
 
     @property
     def _llm_type(self) -> str:
@@ -128,30 +129,40 @@ class ToolkenChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        rows = hashlib.sha256(self.head.rows.numpy().tobytes()).hexdigest()[:32]
-        return {
-            "model_name": self.lm.name,
-            "lm": self.lm.fingerprint,
-            "head": rows,
-            "prompt": self.head.prompt.fingerprint,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "seed": self.seed,
-            "max_tokens": self.max_tokens,
-            "stop": self.stop,
-        }
+        own = ("temperature", "top_p", "seed", "max_tokens", "stop", "parallel_tool_calls")
+        return self._engine.identity() | {name: getattr(self, name) for name in own}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "toolken"
-        params["ls_model_name"] = kwargs.get("model") or self.lm.name
+        params["ls_model_name"] = kwargs.get("model") or self.model_name
         return params
+
+    def _resolve_model_profile(self) -> ModelProfile:
+        # Without `structured_output`: it would make `create_agent` ask for JSON in the text instead of a call.
+        profile = ModelProfile(
+            text_inputs=True,
+            text_outputs=True,
+            image_inputs=False,
+            pdf_inputs=False,
+            audio_inputs=False,
+            video_inputs=False,
+            tool_calling=True,
+            tool_choice=True,
+            tool_call_streaming=True,
+        )
+        length = self._engine.max_length()
+        if length is not None:
+            profile["max_input_tokens"] = length
+        return profile
 
     def bind_tools(
         self,
         tools: Sequence[ToolLike],
         *,
         tool_choice: str | bool | dict[str, Any] | None = None,
+        grounded: bool | Sequence[str] = (),
+        demonstrations: Sequence[Demonstration | dict[str, Any]] = (),
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Bind the tools that may be called.
@@ -159,20 +170,64 @@ class ToolkenChatModel(BaseChatModel):
         Parameters
         ----------
         tools
-            LangChain tools, functions, pydantic classes, TypedDicts, OpenAI-style dicts.
+            LangChain tools, functions, pydantic classes, TypedDicts, OpenAI-style dicts, tools of MCP servers.
         tool_choice
             None or "auto": the model decides; "none": no call; "any", "required" or True: one of the tools is called;
             a tool's name, or `{"type": "function", "function": {"name": ...}}`: that tool is called.
+        grounded
+            Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city"
+            or "weather.city", or True for every string and number.
+        demonstrations
+            Examples of arguments, `{"tool": ..., "question": ..., "args": {...}}`; the LM sees them only while it
+            writes arguments.
 
         Raises
         ------
         ToolSpecError
-            If a tool cannot be read, two share a name, or `tool_choice` names none of them.
+            If a tool cannot be read, two share a name, its schema cannot be compiled to a grammar, or `tool_choice`
+            names none of them.
         """
-        specs = tool_specs(tools) if tools else []
-        _chosen(tool_choice, [spec.name for spec in specs])  # a wrong choice is reported here, not in mid-stream
-        self._decoder(specs)
-        return self.bind(tools=[spec.model_dump() for spec in specs], tool_choice=tool_choice, **kwargs)
+        bound = BoundTools.of(tools, grounded=grounded, demonstrations=demonstrations)
+        chosen(tool_choice, bound.names)  # a wrong choice is reported here, not in mid-stream
+        CallOptions.model_validate({"tool_choice": tool_choice, **_without_stop(kwargs)})
+        self._engine.decoder(bound)
+        return self.bind(tools=bound, tool_choice=tool_choice, **kwargs)
+
+    def with_structured_output(
+        self, schema: Any, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a runnable that answers with an object of a schema.
+
+        As `BaseChatModel.with_structured_output`, but where the object cannot be completed that is an error rather
+        than None.
+        """
+        return structured_output(super().with_structured_output(schema, include_raw=include_raw, **kwargs))
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer several inputs; each run of the LM extends all the answers."""
+        configs = at_once(config, len(inputs))
+        with in_lockstep(self._engine.lm):
+            return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer several inputs; each run of the LM extends all the answers."""
+        configs = at_once(config, len(inputs))
+        with in_lockstep(await run_in_executor(THREADS, lambda: self._engine.lm)):
+            return await super().abatch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def _generate(
         self,
@@ -181,7 +236,39 @@ class ToolkenChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
+        return self._answer(messages, stop, run_manager, threading.Event(), kwargs)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        cancelled = threading.Event()
+        callbacks = run_manager.get_sync() if run_manager else None
+        try:
+            return await run_in_executor(THREADS, self._answer, messages, stop, callbacks, cancelled, kwargs)
+        except asyncio.CancelledError:
+            cancelled.set()  # the thread stops before its next run of the LM
+            raise
+
+    def _answer(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run_manager: CallbackManagerForLLMRun | None,
+        cancelled: threading.Event,
+        kwargs: dict[str, Any],
+    ) -> ChatResult:
+        writer = ChunkWriter(self.model_name)
+        with claimed() as lockstep, taking_part(lockstep):
+            stepping = Stepping(lockstep, self._timeout(kwargs), cancelled)
+            result = generate_from_stream(self._chunks(messages, stop, run_manager, writer, stepping, kwargs))
+        message = result.generations[0].message
+        assert isinstance(message, AIMessage)
+        writer.tell_reasons(message)
+        return result
 
     def _stream(
         self,
@@ -190,85 +277,47 @@ class ToolkenChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
+        stepping = Stepping(None, self._timeout(kwargs))
+        yield from self._chunks(messages, stop, run_manager, ChunkWriter(self.model_name), stepping, kwargs)
+
+    def _chunks(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run_manager: CallbackManagerForLLMRun | None,
+        writer: ChunkWriter,
+        stepping: Stepping,
+        kwargs: dict[str, Any],
+    ) -> Iterator[ChatGenerationChunk]:
         given = CallOptions.model_validate(kwargs)
-        specs = given.tools or []
-        names, must_call = _chosen(given.tool_choice, [spec.name for spec in specs])
-        decoder = self._decoder(specs)
-        prompt = to_prompt(messages, decoder.head.prompt)
+        bound = BoundTools.of(given.tools)
+        names, must_call = chosen(given.tool_choice, bound.names)
+        decoder = self._engine.decoder(bound)
+        prompt = to_prompt(messages, decoder.toolset.prompt)
         options = DecodingOptions(
             tools=names,
             must_call=must_call,
-            max_tokens=self.max_tokens if given.max_tokens is None else given.max_tokens,
-            temperature=self.temperature if given.temperature is None else given.temperature,
-            top_p=self.top_p if given.top_p is None else given.top_p,
-            seed=self.seed if given.seed is None else given.seed,
+            parallel=_first(given.parallel_tool_calls, self.parallel_tool_calls),
+            max_tokens=_first(given.max_tokens, self.max_tokens),
+            temperature=_first(given.temperature, self.temperature),
+            top_p=_first(given.top_p, self.top_p),
+            seed=_first(given.seed, self.seed),
             stop=(*(stop or []), *(self.stop or [])),
         )
-
-        def chunk(content: str = "", **fields: Any) -> ChatGenerationChunk:
-            made = ChatGenerationChunk(message=AIMessageChunk(content=content, **fields))
+        for chunk in writer.chunks(decoder.decode(prompt, options, stepping.feed), prompt):
             if run_manager is not None:
-                run_manager.on_llm_new_token(content, chunk=made)
-            return made
+                run_manager.on_llm_new_token(str(chunk.message.content), chunk=chunk)
+            yield chunk
 
-        # A message carries the whole answer so far, so that the last one of a turn stands for itself.
-        if prompt.answer:
-            yield chunk(prompt.answer.lstrip())
-        metadata: dict[str, Any] = {}
-        for event in decoder.decode(prompt, options):
-            match event:
-                case TextPiece(text):
-                    yield chunk(text)
-                case CallStarted(name, probability, runners_up):
-                    metadata["toolken"] = {"tool": name, "probability": probability, "runners_up": dict(runners_up)}
-                    call_id = f"call_{uuid.uuid4().hex[:24]}"
-                    yield chunk(tool_call_chunks=[tool_call_chunk(name=name, args="", id=call_id, index=0)])
-                case ArgumentsPiece(text):
-                    yield chunk(tool_call_chunks=[tool_call_chunk(name=None, args=text, id=None, index=0)])
-                case CallFinished():
-                    pass
-                case Finished(reason, input_tokens, output_tokens):
-                    usage = UsageMetadata(
-                        input_tokens=input_tokens,
-                        output_tokens=output_tokens,
-                        total_tokens=input_tokens + output_tokens,
-                    )
-                    yield chunk(
-                        chunk_position="last",
-                        usage_metadata=usage,
-                        response_metadata={"model_name": self.lm.name, "finish_reason": reason, **metadata},
-                    )
-
-    def _decoder(self, specs: Sequence[ToolSpec]) -> Decoder:
-        """Return the decoder for a set of bound tools, adding to a copy of the head those it has not seen."""
-        known = {spec.name: spec for spec in self.head.specs}
-        new = [spec for spec in specs if spec.name not in known or not _same(spec, known[spec.name])]
-        key = hashlib.sha256(json.dumps([spec.digest for spec in new]).encode()).hexdigest() if new else ""
-        with self._decoders_lock:
-            if key not in self._decoders:
-                self._decoders[key] = Decoder(self.lm, self.head.with_tools(new, self.lm) if new else self.head)
-            return self._decoders[key]
+    def _timeout(self, kwargs: dict[str, Any]) -> float | None:
+        given = kwargs.get("timeout")
+        return self.timeout if given is None else given
 
 
-def _same(bound: ToolSpec, fitted: ToolSpec) -> bool:
-    """Tell whether a bound tool is the one the head was fitted with; its schema may have been written differently."""
-    return bound.description == fitted.description or not bound.description
+def _first(given: Any, own: Any) -> Any:
+    """Return an option of the call, or the model's own where the call has none."""
+    return own if given is None else given
 
 
-def _chosen(choice: Any, names: Sequence[str]) -> tuple[tuple[str, ...], bool]:
-    """Return the tools that may be called under a `tool_choice`, and whether one must be."""
-    if isinstance(choice, dict):
-        named = choice.get("function", choice).get("name")
-        if not named:
-            raise ToolSpecError(f"The tool choice {choice!r} names no tool: give {{'function': {{'name': ...}}}}.")
-        choice = named
-    if choice in (None, False, "auto"):
-        return tuple(names), False
-    if choice == "none":
-        return (), False
-    if choice in (True, "any", "required"):
-        if not names:
-            raise ToolSpecError("A tool call is required, and no tool is bound: bind at least one.")
-        return tuple(names), True
-    unknown_tools([choice], names)
-    return (choice,), True
+def _without_stop(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "stop"}

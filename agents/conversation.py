@@ -1,7 +1,10 @@
 """Conversations: LangChain messages become the one text that the LM continues."""
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
@@ -9,6 +12,10 @@ from toolken.training.prompt import PromptFormat
 
 #: Characters of a tool's result that are written into the text; a model this small loses the thread in more.
 MAX_RESULT = 2000
+#: Words that a part of a question has at least; fewer are hardly a request.
+MIN_WORDS = 3
+#: Where one request ends and another may begin.
+_JOINTS = re.compile(r"(?<=[.!?])\s+|;\s+|,?\s+(?:and then|and also|and|then|also|as well as)\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,9 @@ class Prompt:
         Whether the text ends with a result, so that the next decision is on another call.
     failed
         Names of the tools that failed for this question; calling them again would fail again.
+    answered
+        Calls of this question that have been answered, each by the tool's name and its arguments as `canonical` writes
+        them.
     """
 
     text: str
@@ -40,6 +50,7 @@ class Prompt:
     context: str
     ends_with_result: bool = False
     failed: frozenset[str] = frozenset()
+    answered: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass
@@ -49,6 +60,7 @@ class _Turn:
     results: list[str] = field(default_factory=list)
     ends_with_result: bool = False
     failed: set[str] = field(default_factory=set)
+    answered: set[tuple[str, str]] = field(default_factory=set)
 
 
 def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
@@ -67,19 +79,22 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         raise ValueError("There is no message to answer: give at least one.")
     system: list[str] = []
     turns: list[_Turn] = []
-    called: dict[str, str] = {}
+    called: dict[str, tuple[str, str]] = {}
     for message in messages:
         content = str(message.text).strip()
         if isinstance(message, SystemMessage):
             system.append(content)
         elif isinstance(message, ToolMessage):
+            call = called.get(message.tool_call_id)
+            if call is not None:
+                _current(turns).answered.add(call)
             if message.status == "error":
                 # An error is not part of an answer; that the tool failed is remembered.
-                _current(turns).failed.add(message.name or called.get(message.tool_call_id, ""))
+                _current(turns).failed.add(message.name or (call[0] if call else ""))
             else:
                 _append_result(_current(turns), content, prompt)
         elif isinstance(message, AIMessage):
-            called.update({str(call["id"]): call["name"] for call in message.tool_calls})
+            called.update({str(one["id"]): (one["name"], canonical(one["args"])) for one in message.tool_calls})
             _append_answer(_current(turns), content, prompt)
         elif turns and isinstance(message, HumanMessage) and not turns[-1].answer and not turns[-1].results:
             # Two questions in a row are one question in two parts.
@@ -100,7 +115,19 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         context=context,
         ends_with_result=current.ends_with_result,
         failed=frozenset(current.failed),
+        answered=frozenset(current.answered),
     )
+
+
+def canonical(arguments: dict[str, Any]) -> str:
+    """Return arguments as JSON text that is equal for equal arguments."""
+    return json.dumps(arguments, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def parts_of(question: str) -> list[str]:
+    """Return the sentences and clauses of a question, each a question of its own; one part is the question itself."""
+    parts = [part.strip(" ,;") for part in _JOINTS.split(question)]
+    return [part for part in parts if len(part.split()) >= MIN_WORDS]
 
 
 def result_text(content: str) -> str:

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from toolken.agents.agent import AgentEvent, Answer, ToolkenAgent, ToolResult
-from toolken.agents.decoding import CallFinished, CallStarted, TextPiece
 from toolken.agents.display import progress_bar
+from toolken.agents.events import CallFinished, CallStarted, TextPiece
 from toolken.errors import HeadError
 from toolken.tools.grounding import Grounded
 from toolken.training.artifacts import HEAD_FILE

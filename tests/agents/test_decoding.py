@@ -9,15 +9,10 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from toolken.agents import DecodingOptions
 from toolken.agents.conversation import Prompt, to_prompt
-from toolken.agents.decoding import (
-    ArgumentsPiece,
-    CallFinished,
-    CallStarted,
-    Decoder,
-    Event,
-    Finished,
-    TextPiece,
-)
+from toolken.agents.bound_tools import BoundTools
+from toolken.agents.decoding import Decoder
+from toolken.agents.engine import Engine
+from toolken.agents.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.errors import FingerprintError, PromptTooLongError, ToolSpecError
 from toolken.training import FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
 
@@ -45,16 +40,27 @@ def without_stops(head: ToolkenHead) -> ToolkenHead:
     return replace(head, prompt=head.prompt.model_copy(update={"stop": (), "words_preamble": ""}))
 
 
+def decoder_of(lm: FrozenLM, head: ToolkenHead) -> Decoder:
+    """Return a decoder of all the head's tools, with nothing read before."""
+    return Engine(lm, head).decoder(BoundTools.of(head.specs))
+
+
+def head_of(decoder: Decoder) -> ToolkenHead:
+    """Return the decoder's head, the test's own to change."""
+    assert decoder.toolset.head is not None
+    return decoder.toolset.head
+
+
 @pytest.fixture
 def decoder(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> Decoder:
     """A decoder of any bytes."""
-    return Decoder(tiny_lm, without_stops(tiny_head))
+    return decoder_of(tiny_lm, without_stops(tiny_head))
 
 
 @pytest.fixture
 def readable(readable_lm: FrozenLM, specs: list[ToolSpec], tiny_background: object) -> Decoder:
     """A decoder of printable text."""
-    return Decoder(readable_lm, without_stops(fit(readable_lm, specs)))
+    return decoder_of(readable_lm, without_stops(fit(readable_lm, specs)))
 
 
 def asked(question: str = "What is 12 plus 30?", prompt: PromptFormat | None = None) -> Prompt:
@@ -104,7 +110,7 @@ def test_words_are_those_the_model_itself_would_write(decoder: Decoder, tiny_lm:
 
 def test_what_the_format_puts_before_words_is_read_first(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
     form = tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": "The sum is fine.\n\n"})
-    events = list(Decoder(tiny_lm, replace(tiny_head, prompt=form)).decode(asked(), WORDS))
+    events = list(decoder_of(tiny_lm, replace(tiny_head, prompt=form)).decode(asked(), WORDS))
     expected = likeliest(tiny_lm, form.words_preamble + asked().text, WORDS.max_tokens)
     assert text_of(events) == tiny_lm.decode(expected)
 
@@ -119,7 +125,7 @@ def test_what_is_cached_changes_no_text(decoder: Decoder) -> None:
     for question in questions:
         for options in (WORDS, replace(TOOLS, tools=("add",), must_call=True)):
             warm = list(decoder.decode(asked(question), options))
-            cold = list(Decoder(decoder.lm, decoder.head).decode(asked(question), options))
+            cold = list(decoder_of(decoder.texts.lm, head_of(decoder)).decode(asked(question), options))
             assert warm[1:] == cold[1:]
             assert text_of(warm) == text_of(cold)
 
@@ -164,12 +170,12 @@ def test_grounded_arguments_are_copied_from_the_question(decoder: Decoder) -> No
 
 
 def test_the_threshold_decides_between_words_and_a_call(decoder: Decoder) -> None:
-    decoder.head.threshold = 0.0
+    head_of(decoder).threshold = 0.0
     assert isinstance(next(decoder.decode(asked(), TOOLS)), CallStarted)
-    decoder.head.threshold = 1.1
+    head_of(decoder).threshold = 1.1
     few = replace(TOOLS, max_tokens=3)
     assert not any(isinstance(event, CallStarted) for event in decoder.decode(asked(), few))
-    decoder.head.threshold = 0.0
+    head_of(decoder).threshold = 0.0
     assert not any(isinstance(event, CallStarted) for event in decoder.decode(asked(), WORDS))
 
 
@@ -181,7 +187,7 @@ def test_results_are_closed_and_not_spoilt(decoder: Decoder) -> None:
 
 
 def test_after_a_result_another_call_may_follow(decoder: Decoder) -> None:
-    decoder.head.threshold = 0.0
+    head_of(decoder).threshold = 0.0
     assert isinstance(next(decoder.decode(answered("42"), TOOLS)), CallStarted)
     assert isinstance(next(decoder.decode(answered("42", "17"), TOOLS)), CallStarted)
 
@@ -241,12 +247,12 @@ def test_a_low_temperature_is_nearly_the_likeliest(decoder: Decoder) -> None:
 
 
 def test_no_piece_of_text_has_half_a_character(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def emoji(logits: torch.Tensor, *_: object) -> int:
+    def emoji(*_: object) -> int:
         return next(bytes_left)
 
-    ids = decoder.lm.encode("é😀漢").ids
+    ids = decoder.texts.lm.encode("é😀漢").ids
     bytes_left = iter(ids)
-    monkeypatch.setattr("toolken.agents.decoding._draw", emoji)
+    monkeypatch.setattr("toolken.agents.sampling.Sampler.token", emoji)
     events = list(decoder.decode(asked(), replace(WORDS, max_tokens=len(ids))))
     assert len(ids) == 9
     assert [event.text for event in events if isinstance(event, TextPiece)] == ["é", "😀", "漢"]
@@ -256,7 +262,7 @@ def test_a_conversation_longer_than_the_context_is_refused(
     build_lm: BuildLM, specs: list[ToolSpec], tiny_background: object
 ) -> None:
     lm = build_lm(context=128)
-    decoder = Decoder(lm, fit(lm, specs))
+    decoder = decoder_of(lm, fit(lm, specs))
     for options in (WORDS, TOOLS, replace(TOOLS, must_call=True)):
         with pytest.raises(PromptTooLongError, match="takes 128"):
             list(decoder.decode(asked("very " * 200), options))
@@ -266,7 +272,7 @@ def test_an_answer_that_reaches_the_end_of_the_context_is_cut_like_any_other(
     build_lm: BuildLM, specs: list[ToolSpec], tiny_background: object
 ) -> None:
     lm = build_lm(context=160)
-    decoder = Decoder(lm, without_stops(fit(lm, specs)))
+    decoder = decoder_of(lm, without_stops(fit(lm, specs)))
     events = list(decoder.decode(asked("Why?"), replace(WORDS, max_tokens=500)))
     assert finished(events).reason in {"length", "stop"}
     assert text_of(events)
@@ -279,7 +285,7 @@ def test_a_tool_that_is_not_in_the_head_is_refused(decoder: Decoder) -> None:
 
 def test_a_head_of_another_lm_is_refused(build_lm: BuildLM, tiny_head: ToolkenHead) -> None:
     with pytest.raises(FingerprintError):
-        Decoder(build_lm(seed=1), tiny_head)
+        decoder_of(build_lm(seed=1), tiny_head)
 
 
 def test_calls_in_running_text_can_come_after_any_word(
@@ -287,16 +293,16 @@ def test_calls_in_running_text_can_come_after_any_word(
 ) -> None:
     prompt = PromptFormat(everywhere=True, stop=(), words_preamble="")
     head = fit(tiny_lm, specs, prompt=prompt)
-    decoder = Decoder(tiny_lm, head)
+    decoder = decoder_of(tiny_lm, head)
     head.threshold = 1.1
     words = list(decoder.decode(asked(prompt=prompt), WORDS))
-    assert list(decoder.decode(asked(prompt=prompt), replace(WORDS, tools=TOOLS.tools))) == words
+    assert text_of(list(decoder.decode(asked(prompt=prompt), replace(WORDS, tools=TOOLS.tools)))) == text_of(words)
     head.threshold = 0.0
     assert isinstance(next(decoder.decode(asked(prompt=prompt), TOOLS)), CallStarted)
 
 
 def test_the_embedded_lm_decodes_sensible_text(embedded_lm: FrozenLM, specs: list[ToolSpec]) -> None:
-    decoder = Decoder(embedded_lm, fit(embedded_lm, specs))
+    decoder = decoder_of(embedded_lm, fit(embedded_lm, specs))
     events = list(decoder.decode(asked("What is the colour of a ripe banana?"), DecodingOptions(max_tokens=20)))
     # Which colour is up to the LM, and one this small is often wrong; that it names one is what the decoder must keep.
     assert text_of(events).strip(" .").lower() in {"yellow", "green", "brown", "red", "orange", "golden"}
@@ -306,7 +312,7 @@ def test_the_embedded_lm_decodes_sensible_text(embedded_lm: FrozenLM, specs: lis
 def test_the_embedded_lm_calls_a_tool_with_the_numbers_of_the_question(
     embedded_lm: FrozenLM, specs: list[ToolSpec], examples: list[object]
 ) -> None:
-    decoder = Decoder(embedded_lm, fit(embedded_lm, specs, examples))  # type: ignore[arg-type]
+    decoder = decoder_of(embedded_lm, fit(embedded_lm, specs, examples))  # type: ignore[arg-type]
     events = list(decoder.decode(asked("What is 17 plus 25?"), TOOLS))
     (call,) = (event for event in events if isinstance(event, CallFinished))
     assert call.name == "add"

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import validate  # type: ignore[import-untyped]
 
-from toolken.agents.grammar import argument_matcher, numbers_in
+from toolken.agents.copying import numbers_in
+from toolken.agents.grammar import argument_matcher
 from toolken.errors import ToolSpecError
 from toolken.training import FrozenLM, ToolSpec
 

@@ -1,0 +1,223 @@
+"""`BoundTools`: the tools of one call as LangChain passes them on, with what their own classes check."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from threading import Lock
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ValidationError
+from pydantic.v1 import BaseModel as BaseModelV1
+from pydantic.v1 import ValidationError as ValidationErrorV1
+
+from toolken.agents.schema_check import schema_problem
+from toolken.errors import ToolSpecError
+from toolken.tools.grounding import GROUNDED
+from toolken.training.examples import Demonstration
+from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_tools
+
+#: Tools whose specs are remembered: an agent loop binds the same ones again before each step.
+REMEMBERED = 4096
+
+ArgumentsClass = type[BaseModel] | type[BaseModelV1]
+
+
+class BoundTools(list[dict[str, Any]]):
+    """OpenAI-style dicts of the tools, which also know the specs and the pydantic classes of the arguments.
+
+    It is what `bind_tools` binds: for tracers and caches a list of dicts like any other chat model's.
+
+    Attributes
+    ----------
+    specs
+        The tools.
+    classes
+        The pydantic class of a tool's arguments by the tool's name, where it has one.
+    demonstrations
+        Examples of the tools' arguments, shown to the LM while it writes some.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[ToolSpec],
+        classes: dict[str, ArgumentsClass],
+        demonstrations: Sequence[Demonstration] = (),
+    ) -> None:
+        super().__init__({"type": "function", "function": spec.model_dump()} for spec in specs)
+        self.specs = list(specs)
+        self.classes = classes
+        self.demonstrations = list(demonstrations)
+
+    @classmethod
+    def of(
+        cls,
+        tools: "Iterable[ToolLike | ToolSpec] | None",
+        *,
+        grounded: bool | Sequence[str] = (),
+        demonstrations: "Iterable[Demonstration | dict[str, Any]]" = (),
+    ) -> "BoundTools":
+        """Read tools of any form.
+
+        Parameters
+        ----------
+        tools
+            The tools; one that is given twice counts once.
+        grounded
+            Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city"
+            or "weather.city", or True for every string and number.
+        demonstrations
+            Examples of the tools' arguments.
+
+        Raises
+        ------
+        ToolSpecError
+            If a tool cannot be read, two different ones share a name, `grounded` names no argument, or a demonstration
+            is of none of the tools.
+        """
+        if isinstance(tools, BoundTools) and not grounded and not demonstrations:
+            return tools
+        specs: dict[str, ToolSpec] = {}
+        extra: list[ToolSpec] = []
+        classes: dict[str, ArgumentsClass] = {}
+        for tool in tools or ():
+            spec, found = _read(tool)
+            known = specs.setdefault(spec.name, spec)
+            if known is not spec and not _is_same_tool(known, spec):
+                extra.append(spec)  # reported below
+            if found is not None:
+                classes.setdefault(spec.name, found)
+        read = tool_specs([*specs.values(), *extra]) if specs else []
+        shown = [Demonstration.model_validate(one) for one in demonstrations]
+        unknown_tools([one.tool for one in shown], [spec.name for spec in read])
+        if isinstance(tools, BoundTools):
+            classes, shown = tools.classes, [*shown, *tools.demonstrations]
+        return cls(_with_grounded(read, grounded) if grounded else read, classes, shown)
+
+    @property
+    def names(self) -> list[str]:
+        """The tools' names."""
+        return [spec.name for spec in self.specs]
+
+    def problem(self, name: str, arguments: dict[str, Any]) -> str | None:
+        """Return why arguments do not pass the tool's schema or its pydantic class, or None if they do."""
+        spec = next(one for one in self.specs if one.name == name)
+        wrong = schema_problem(spec.parameters, arguments) or _class_problem(self.classes.get(name), arguments)
+        return f"The arguments do not pass the check of {name!r} ({wrong})." if wrong else None
+
+
+_remembered: "OrderedDict[Any, tuple[Any, ToolSpec, ArgumentsClass | None]]" = OrderedDict()
+_lock = Lock()
+
+
+def _read(tool: "ToolLike | ToolSpec") -> tuple[ToolSpec, ArgumentsClass | None]:
+    """Return the spec of a tool and the class of its arguments, remembered from the last time it was read."""
+    if isinstance(tool, ToolSpec):
+        return tool, None
+    key: Any
+    if isinstance(tool, BaseTool):
+        key = (id(tool), tool.name, tool.description, id(tool.args_schema))
+    elif isinstance(tool, dict):
+        try:
+            key = json.dumps(tool)
+        except (TypeError, ValueError):
+            return ToolSpec.of(tool), None
+    else:
+        key = (id(tool), getattr(tool, "__doc__", None))
+    with _lock:
+        if key in _remembered:
+            _remembered.move_to_end(key)
+            return _remembered[key][1:]
+    spec, found = ToolSpec.of(tool), _arguments_class(tool)
+    with _lock:
+        # The tool is kept with its spec, so that no other one can come to have its id.
+        _remembered[key] = (tool, spec, found)
+        while len(_remembered) > REMEMBERED:
+            _remembered.popitem(last=False)
+    return spec, found
+
+
+def chosen(choice: Any, names: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """Return the tools that may be called under a `tool_choice`, and whether one must be.
+
+    Raises
+    ------
+    ToolSpecError
+        If it names no bound tool, or a call is required and no tool is bound.
+    """
+    if isinstance(choice, dict):
+        function = choice.get("function", choice)
+        named = function.get("name") if isinstance(function, dict) else None
+        if not named:
+            raise ToolSpecError(f"The tool choice {choice!r} names no tool: give {{'function': {{'name': ...}}}}.")
+        unknown_tools([named], names)
+        return (named,), True
+    if choice in (None, False):
+        return tuple(names), False
+    if isinstance(choice, str) and choice in names:
+        return (choice,), True
+    if choice == "auto":
+        return tuple(names), False
+    if choice == "none":
+        return (), False
+    if choice in (True, "any", "required"):
+        if not names:
+            raise ToolSpecError("A tool call is required, and no tool is bound: bind at least one.")
+        return tuple(names), True
+    if not names:
+        raise ToolSpecError(f"The tool choice is {choice!r}, and no tool is bound: bind it.")
+    unknown_tools([choice], names)
+    raise AssertionError("unreachable: the name is known")
+
+
+def _arguments_class(tool: Any) -> ArgumentsClass | None:
+    schema = tool.tool_call_schema if isinstance(tool, BaseTool) else tool
+    return schema if isinstance(schema, type) and issubclass(schema, (BaseModel, BaseModelV1)) else None
+
+
+def _is_same_tool(one: ToolSpec, other: ToolSpec) -> bool:
+    """Tell whether two specs of one name are the same tool in two forms: titles say nothing."""
+    return one.description == other.description and _untitled(one.parameters) == _untitled(other.parameters)
+
+
+def _untitled(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_untitled(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _untitled(value) for key, value in schema.items() if key != "title" or not isinstance(value, str)}
+
+
+def _with_grounded(specs: Sequence[ToolSpec], grounded: bool | Sequence[str]) -> list[ToolSpec]:
+    wanted = None if grounded is True else set(grounded or ())
+    found: set[str] = set()
+    result = []
+    for spec in specs:
+        properties = dict(spec.arguments)
+        for name, argument in properties.items():
+            matching = {name, f"{spec.name}.{name}"} & (wanted or set())
+            found |= matching
+            if isinstance(argument, dict) and (wanted is None or matching):
+                properties[name] = argument | {GROUNDED: True}
+        result.append(spec.model_copy(update={"parameters": spec.parameters | {"properties": properties}}))
+    missing = sorted((wanted or set()) - found)
+    if missing:
+        known = [name for spec in specs for name in spec.arguments]
+        raise ToolSpecError(f"No tool has an argument {missing[0]!r} to copy: the arguments are {known[:20]}.")
+    return result
+
+
+def _class_problem(schema: ArgumentsClass | None, arguments: dict[str, Any]) -> str | None:
+    if schema is None:
+        return None
+    try:
+        if issubclass(schema, BaseModel):
+            schema.model_validate(arguments)
+        else:
+            schema.parse_obj(arguments)
+    except (ValidationError, ValidationErrorV1) as error:
+        first = error.errors()[0]
+        return f"{'/'.join(map(str, first['loc']))}: {str(first['msg'])[:300]}"
+    except Exception as error:  # a validator of the tool's own may raise anything
+        return f"{type(error).__name__}: {str(error)[:300]}"
+    return None

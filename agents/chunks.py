@@ -1,0 +1,103 @@
+"""`ChunkWriter`: a turn's events as the chunks of a LangChain message."""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import invalid_tool_call, tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.utils.json import parse_partial_json
+
+from toolken.agents.conversation import Prompt
+from toolken.agents.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
+
+
+class ChunkWriter:
+    """Writes one message.
+
+    Parameters
+    ----------
+    model_name
+        The name of the LM, for the message's metadata.
+    """
+
+    def __init__(self, model_name: str) -> None:
+        self._model_name = model_name
+        #: Calls whose arguments cannot be used: arguments and reason by the call's id.
+        self._refused: dict[str, tuple[str, str, str]] = {}
+
+    def chunks(self, events: Iterable[Event], prompt: Prompt) -> Iterator[ChatGenerationChunk]:
+        """Yield the chunks of the message.
+
+        A message carries the whole answer so far, so that the last one of a turn stands for itself.
+        """
+        if opening := prompt.answer.lstrip():
+            yield _chunk(opening)
+        calls: list[dict[str, Any]] = []
+        call_id = ""
+        for event in events:
+            match event:
+                case TextPiece(text):
+                    if text:
+                        yield _chunk(text)
+                case CallStarted(name, probability, runners_up):
+                    calls.append({"tool": name, "probability": probability, "runners_up": dict(runners_up)})
+                    call_id = f"call_{uuid.uuid4().hex[:24]}"
+                    yield _call_chunk(name, "", call_id, len(calls) - 1)
+                case ArgumentsPiece(text):
+                    yield _call_chunk(None, text, None, len(calls) - 1)
+                case CallFinished(name, _, text, error):
+                    if error is not None:
+                        self._refused[call_id] = (name, text, error)
+                        yield _call_chunk(None, _spoilt(text, error), None, len(calls) - 1)
+                case Finished():
+                    toolken = {"call_probability": event.call_probability, "calls": calls}
+                    yield self._last(event, {"toolken": toolken} if event.call_probability is not None else {})
+
+    def tell_reasons(self, message: AIMessage) -> None:
+        """Write into a finished message why calls of it cannot be used."""
+        if self._refused:
+            message.tool_calls = [call for call in message.tool_calls if call["id"] not in self._refused]
+            message.invalid_tool_calls = [
+                invalid_tool_call(name=name, args=text, id=call_id, error=error)
+                for call_id, (name, text, error) in self._refused.items()
+            ]
+
+    def _last(self, event: Finished, metadata: dict[str, Any]) -> ChatGenerationChunk:
+        usage = UsageMetadata(
+            input_tokens=event.input_tokens,
+            output_tokens=event.output_tokens,
+            total_tokens=event.input_tokens + event.output_tokens,
+            input_token_details=InputTokenDetails(cache_read=event.cached_tokens),
+        )
+        return _chunk(
+            "",
+            chunk_position="last",
+            usage_metadata=usage,
+            response_metadata={"model_name": self._model_name, "finish_reason": event.reason, **metadata},
+        )
+
+
+def _chunk(content: str, **fields: Any) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=AIMessageChunk(content=content, **fields))
+
+
+def _call_chunk(name: str | None, args: str, call_id: str | None, index: int) -> ChatGenerationChunk:
+    return _chunk("", tool_call_chunks=[tool_call_chunk(name=name, args=args, id=call_id, index=index)])
+
+
+def _spoilt(text: str, error: str) -> str:
+    """Return what to append to streamed arguments that cannot be used, so that nobody takes them for usable.
+
+    LangChain completes half-written JSON by itself; a bracket that closes nothing is what it does not accept. The
+    reason follows, as chunks have no other place for it.
+    """
+    for end in ("}", "]", '"}', '"]'):
+        try:
+            if not isinstance(parse_partial_json(text + end), dict):
+                return f"{end} {error}"
+        except ValueError:
+            return f"{end} {error}"
+    return f" {error}"

@@ -1,0 +1,153 @@
+"""`Toolset`: the tools that may be called in a conversation, each with its toolken."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+
+from toolken.agents.bound_tools import BoundTools
+from toolken.agents.grammar import check_schema
+from toolken.errors import FingerprintError
+from toolken.training.background import background
+from toolken.training.examples import Demonstration
+from toolken.training.features import Decisions
+from toolken.training.gate import fit_gate
+from toolken.training.head import ToolkenHead
+from toolken.training.lm import FrozenLM
+from toolken.training.lm.state_memory import StateMemory
+from toolken.training.prompt import PromptFormat
+from toolken.training.tool_spec import ToolSpec, unknown_tools
+
+#: Sets of tools whose rows are remembered.
+REMEMBERED = 64
+#: Characters of a description that a toolken is made from; some run on for pages about the arguments.
+MAX_DESCRIPTION = 600
+
+
+@dataclass(frozen=True)
+class Toolset:
+    """Tools and the head that has a row for each of them.
+
+    Attributes
+    ----------
+    tools
+        The tools as they were bound; their schemas are the ones that arguments are written for.
+    head
+        A head that knows them all by name, and perhaps others; None where there is no tool and no head.
+    prompt
+        The wording of the conversation.
+    """
+
+    tools: BoundTools
+    head: ToolkenHead | None
+    prompt: PromptFormat
+
+    def spec(self, name: str) -> ToolSpec:
+        """Return a tool by its name."""
+        return next(spec for spec in self.tools.specs if spec.name == name)
+
+    def call_probability(self, hidden: torch.Tensor, *, after_result: bool) -> float:
+        """Return P(a tool is called) at a state `(d,)`; 0 without a head."""
+        if self.head is None:
+            return 0.0
+        return float(torch.sigmoid(self.head.gate.log_odds(hidden[None].double(), after_result=after_result)[0]))
+
+    def shares(self, hidden: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
+        """Return P(tool | call) at a state `(d,)` for some of the tools, `(len(names),) float32`.
+
+        Raises
+        ------
+        ToolSpecError
+            If the head has no such tool.
+        """
+        assert self.head is not None
+        known = {name: at for at, name in enumerate(self.head.names)}
+        unknown_tools([name for name in names if name not in known][:1], self.head.names)
+        scores = self.head.selection(hidden[None])[0]
+        return torch.softmax(scores[[known[name] for name in names]], dim=-1)
+
+    def demonstrations(self, tool: str, hidden: torch.Tensor) -> list[Demonstration]:
+        """Return the demonstrations of a tool's arguments that are most like a call decided at a state `(d,)`."""
+        assert self.head is not None
+        given = [one for one in self.tools.demonstrations if one.tool == tool]
+        return given or self.head.demonstrations_for(tool, hidden)
+
+
+class Toolkens:
+    """Gives toolkens to any tools: those of a head, and rows made from descriptions for all others.
+
+    Parameters
+    ----------
+    lm
+        The LM.
+    head
+        A head that was fitted with it; without one every row is made from a description.
+    by_name
+        Whether a tool is the head's because it has the same name. Otherwise it must have the same description too,
+        or none.
+
+    Raises
+    ------
+    FingerprintError
+        If the head was fitted with another LM.
+    """
+
+    def __init__(self, lm: FrozenLM, head: ToolkenHead | None = None, *, by_name: bool = False) -> None:
+        if head is not None:
+            head.check(lm)
+        self.lm = lm
+        self.head = head
+        self.by_name = by_name
+        self.prompt = head.prompt if head is not None else PromptFormat()
+        self._reader = cast("FrozenLM", StateMemory(lm))
+        self._heads: OrderedDict[str, ToolkenHead] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, tools: BoundTools) -> Toolset:
+        """Return a set of tools with their toolkens; those of tools that were bound before are remembered."""
+        if self.head is not None and self.head.prompt.fingerprint != self.prompt.fingerprint:
+            raise FingerprintError("The head's prompt format was changed while it was in use: build the model anew.")
+        return Toolset(tools, self._head_of(tools.specs), self.prompt)
+
+    def _head_of(self, specs: Sequence[ToolSpec]) -> ToolkenHead | None:
+        fitted = {spec.name: spec for spec in self.head.specs} if self.head is not None else {}
+        new = [spec for spec in specs if not self._is_same(spec, fitted.get(spec.name))]
+        if not new:
+            return self.head
+        digest = hashlib.sha256("".join(spec.digest for spec in new).encode()).hexdigest()
+        with self._lock:
+            if digest not in self._heads:
+                self._heads[digest] = self._with_rows(new)
+            self._heads.move_to_end(digest)
+            while len(self._heads) > REMEMBERED:
+                self._heads.popitem(last=False)
+            return self._heads[digest]
+
+    def _is_same(self, spec: ToolSpec, fitted: ToolSpec | None) -> bool:
+        """Tell whether a tool is one of the head's; its schema may have been written differently."""
+        if fitted is None:
+            return False
+        return self.by_name or not spec.description or spec.description == fitted.description
+
+    def _with_rows(self, bound: Sequence[ToolSpec]) -> ToolkenHead:
+        for spec in bound:
+            check_schema(spec)
+        new = [spec.model_copy(update={"description": _beginning(spec.description)}) for spec in bound]
+        if self.head is not None:
+            head = self.head.with_tools(new, self._reader)
+        else:
+            shared = background(self.lm, self.prompt)
+            gate = fit_gate(Decisions.none(self.lm.hidden_size), shared.decisions, running_text=self.prompt.everywhere)
+            head = ToolkenHead.from_descriptions(self._reader, new, self.prompt, shared, gate)
+        _ = head.rows  # computed now, so that the first question does not wait for them
+        return head
+
+
+def _beginning(description: str) -> str:
+    """Return the beginning of a description, where it says what the tool is for."""
+    text = description.strip()
+    return text if len(text) <= MAX_DESCRIPTION else text[:MAX_DESCRIPTION].rsplit(maxsplit=1)[0]

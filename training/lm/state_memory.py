@@ -1,0 +1,50 @@
+"""`StateMemory`: an LM that remembers the hidden states of short texts, such as descriptions that are bound again."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from toolken.training.lm.frozen import FrozenLM, States
+
+#: Texts whose states are remembered; at a hidden size of 576 that is about forty megabytes.
+REMEMBERED = 16384
+
+_Key = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class StateMemory:
+    """Everything of an LM, and a memory in front of its `hidden_states`: it can stand wherever states are asked for."""
+
+    def __init__(self, lm: FrozenLM) -> None:
+        self._lm = lm
+        self._states: OrderedDict[_Key, States] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lm, name)
+
+    def hidden_states(
+        self,
+        sequences: Sequence[Sequence[int]],
+        positions: Sequence[Sequence[int]],
+        *,
+        advance: Callable[[int], None] | None = None,
+    ) -> Iterator[tuple[int, States]]:
+        """Yield the states at the asked positions as `FrozenLM.hidden_states` does; only new texts are run."""
+        keys: list[_Key] = [(tuple(s), tuple(p)) for s, p in zip(sequences, positions, strict=True)]
+        with self._lock:
+            known = {index: self._states[key] for index, key in enumerate(keys) if key in self._states}
+            for index in known:
+                self._states.move_to_end(keys[index])
+        yield from known.items()
+        if advance is not None and known:
+            advance(len(known))
+        new = [index for index in range(len(keys)) if index not in known]
+        asked = ([sequences[i] for i in new], [positions[i] for i in new])
+        for at, states in self._lm.hidden_states(*asked, advance=advance) if new else ():
+            with self._lock:
+                self._states[keys[new[at]]] = states
+                while len(self._states) > REMEMBERED:
+                    self._states.popitem(last=False)
+            yield new[at], states
