@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +10,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load, save
 
 from toolken.errors import HeadError
+from toolken.training.atomic_file import replace_file
 from toolken.training.closed_form import Settings
 from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Demonstration
 from toolken.training.gate import Boundary, Gate
 from toolken.training.prompt import PromptFormat
+from toolken.training.refinement import Correction
 from toolken.training.statistics import ToolStatistics
+from toolken.training.teacher import Teacher
 from toolken.training.tool_spec import ToolSpec
 
 if TYPE_CHECKING:
     from toolken.training.head import ToolkenHead
 
 HEAD_FILE = "head.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class _Sidecar(BaseModel):
@@ -39,6 +40,10 @@ class _Sidecar(BaseModel):
     tools: list[ToolSpec]
     threshold: float
     settings: Settings
+    temperature: float
+    sources: list[str]
+    encoder: str | None
+    corrected: list[str] | None
     demonstrations: list[Demonstration]
     tensors: str
     sha256: str
@@ -56,13 +61,17 @@ def write_head(head: "ToolkenHead", folder: Path) -> None:
     """
     tensors = {f"statistics.{key}": value for key, value in head.statistics.tensors().items()}
     tensors |= {
-        "forms": head.forms,
         "demonstrations": head.demonstrations.states,
         "mean": head.mean,
         "covariance": head.covariance,
         "gate.rows": torch.stack([head.gate.opening.row, head.gate.following.row]),
         "gate.biases": torch.tensor([head.gate.opening.bias, head.gate.following.bias], dtype=torch.float64),
     }
+    tensors |= {f"forms.{source}": form for source, form in head.forms.items()}
+    if head.correction is not None:
+        tensors |= {"correction.rows": head.correction.rows, "correction.biases": head.correction.biases}
+    if head.teacher is not None:
+        tensors |= {f"teacher.{key}": getattr(head.teacher, key) for key in ("mean", "origin", "matrix")}
     content = save({key: value.contiguous() for key, value in tensors.items()})
     checksum = hashlib.sha256(content).hexdigest()
     name = f"head-{checksum[:16]}.safetensors"
@@ -74,6 +83,10 @@ def write_head(head: "ToolkenHead", folder: Path) -> None:
         tools=head.specs,
         threshold=head.threshold,
         settings=head.settings,
+        temperature=head.temperature,
+        sources=list(head.forms),
+        encoder=head.teacher.encoder if head.teacher else None,
+        corrected=list(head.correction.names) if head.correction else None,
         demonstrations=head.demonstrations.shown,
         tensors=name,
         sha256=checksum,
@@ -123,14 +136,14 @@ def read_head(folder: Path) -> "ToolkenHead":
         raise HeadError(f"The file {str(file)!r} is truncated or altered: restore it, or fit the head anew.")
     tensors = load(content)
     names = [spec.name for spec in sidecar.tools]
-    if not names or len(names) != len(tensors["forms"]) or len(names) != len(tensors["statistics.counts"]):
+    if not names or len(names) != len(tensors["statistics.counts"]):
         raise HeadError(f"{str(path)!r} does not list the tools of {file.name}: restore it, or fit the head anew.")
     return ToolkenHead(
         lm_name=sidecar.lm_name,
         lm_fingerprint=sidecar.lm_fingerprint,
         prompt=sidecar.prompt,
         specs=sidecar.tools,
-        forms=tensors["forms"],
+        forms={source: tensors[f"forms.{source}"] for source in sidecar.sources},
         statistics=ToolStatistics.from_tensors(
             names, {key.removeprefix("statistics."): value for key, value in tensors.items()}
         ),
@@ -140,17 +153,11 @@ def read_head(folder: Path) -> "ToolkenHead":
         threshold=sidecar.threshold,
         demonstrations=Demonstrations(sidecar.demonstrations, tensors["demonstrations"]),
         settings=sidecar.settings,
+        temperature=sidecar.temperature,
+        correction=None
+        if sidecar.corrected is None
+        else Correction(tuple(sidecar.corrected), tensors["correction.rows"], tensors["correction.biases"]),
+        teacher=None
+        if sidecar.encoder is None
+        else Teacher(sidecar.encoder, tensors["teacher.mean"], tensors["teacher.origin"], tensors["teacher.matrix"]),
     )
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in one step: beside its place first, flushed to the disk, then renamed."""
-    partial = path.parent / f".{path.name}-{uuid.uuid4().hex}"
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

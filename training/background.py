@@ -1,8 +1,6 @@
 """Background: how the hidden states of ordinary requests spread, whatever tools there will be."""
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from importlib.resources import files
@@ -10,11 +8,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from toolken.training.atomic_file import replace_file
 from toolken.training.examples import Example
 from toolken.training.features import Decisions, decisions, query_states
-from toolken.training.lm import FrozenLM
+from toolken.training.lm import FrozenLM, States
 from toolken.training.lm.embedded import cache_folder
 from toolken.training.prompt import PromptFormat
 
@@ -29,27 +28,42 @@ class Background:
         Mean state at the decision on a request, `(d,) float64`.
     covariance
         Their covariance, `(d, d) float64`: the metric of a head that has seen no example.
-    count
-        Number of requests behind it.
     requests
-        Decisions on a sample of the requests, as the gate sees them (labelled 0: something is called).
+        Decisions on the requests (labelled 0: something is called).
     words
         Decisions of questions and answers that need no tool (labelled `WORDS`).
     """
 
     mean: torch.Tensor
     covariance: torch.Tensor
-    count: int
     requests: Decisions
     words: Decisions
 
+    @classmethod
+    def of(cls, requests: States, words: Decisions) -> "Background":
+        """Compute the background from the states of the requests and the decisions of the plain examples."""
+        exact = requests.hidden.double()
+        mean = exact.mean(0)
+        centred = exact - mean
+        count = len(exact)
+        labels, behind = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.bool)
+        points = Decisions(requests.hidden, requests.logsumexp, labels, torch.arange(count), behind)
+        return cls(mean, centred.T @ centred / count, points, words)
+
     @property
     def decisions(self) -> Decisions:
-        """The requests and the words together."""
-        return Decisions.join([self.requests, self.words])
+        """A sample of the requests, and the words, as the gate sees them."""
+        return Decisions.join([self.requests.where(self.requests.examples < GATE_REQUESTS), self.words])
+
+    def joined_by(self, requests: States) -> "Background":
+        """Return the background with further requests, which come behind its own."""
+        own = self.requests
+        return Background.of(
+            States(torch.cat([own.hidden, requests.hidden]), torch.cat([own.logsumexp, requests.logsumexp])), self.words
+        )
 
 
-#: Requests whose single states are kept for the gate.
+#: Requests that the gate is shown.
 GATE_REQUESTS = 500
 
 
@@ -75,7 +89,7 @@ def background(
     started
         Called with the number of texts before a run begins; returns what is called as they are done.
     """
-    path = cache_folder() / "background" / f"{lm.fingerprint}-{prompt.fingerprint}.safetensors"
+    path = cache_folder() / "background" / f"{lm.fingerprint}-{prompt.fingerprint}-2.safetensors"
     if path.is_file():
         try:
             return _from_tensors(load_file(path))
@@ -84,45 +98,19 @@ def background(
     requests, plain = background_requests(), plain_examples()
     advance = started(len(requests) + len(plain)) if started else None
     states = query_states(lm, prompt, requests, advance=advance)
-    words = Decisions.join(decisions(lm, prompt, plain, [], advance=advance))
-    computed = _background(states.hidden, states.logsumexp, words)
+    computed = Background.of(states, Decisions.join(decisions(lm, prompt, plain, [], advance=advance)))
     _write(path, computed)
     return computed
 
 
-def _background(hidden: torch.Tensor, logsumexp: torch.Tensor, words: Decisions) -> Background:
-    exact = hidden.to(torch.float64)
-    mean = exact.mean(0)
-    centred = exact - mean
-    kept = min(GATE_REQUESTS, len(hidden))
-    labels, behind = torch.zeros(kept, dtype=torch.long), torch.zeros(kept, dtype=torch.bool)
-    sample = Decisions(hidden[:kept].clone(), logsumexp[:kept].clone(), labels, torch.arange(kept), behind)
-    return Background(mean, centred.T @ centred / len(exact), len(exact), sample, words)
-
-
 def _write(path: Path, computed: Background) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        "mean": computed.mean,
-        "covariance": computed.covariance,
-        "count": torch.tensor([computed.count]),
-    }
-    for part in ("requests", "words"):
-        for one in fields(Decisions):
-            tensors[f"{part}.{one.name}"] = getattr(getattr(computed, part), one.name).contiguous()
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    os.close(handle)
-    try:
-        save_file(tensors, partial)
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    tensors = {"requests.hidden": computed.requests.hidden, "requests.logsumexp": computed.requests.logsumexp}
+    for one in fields(Decisions):
+        tensors[f"words.{one.name}"] = getattr(computed.words, one.name)
+    replace_file(path, save({key: value.contiguous() for key, value in tensors.items()}))
 
 
 def _from_tensors(tensors: dict[str, torch.Tensor]) -> Background:
-    parts = {
-        part: Decisions(*(tensors[f"{part}.{one.name}"] for one in fields(Decisions))) for part in ("requests", "words")
-    }
-    return Background(
-        tensors["mean"], tensors["covariance"], int(tensors["count"].item()), parts["requests"], parts["words"]
-    )
+    words = Decisions(*(tensors[f"words.{one.name}"] for one in fields(Decisions)))
+    return Background.of(States(tensors["requests.hidden"], tensors["requests.logsumexp"]), words)

@@ -1,5 +1,6 @@
 """The closed form: prior means, posterior means, a pooled covariance, and the linear discriminant they give."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from toolken.errors import HeadError
 from toolken.training.statistics import ToolStatistics
 
+#: Weight of a source's direction in the prior; 1 for those that are not named. Chosen on KAMEL's supervised dev split.
+SOURCE_WEIGHTS = {"teacher": 2.0}
+
 
 class Settings(BaseModel):
     """Numbers of the closed form; the defaults were chosen on the supervised dev split of KAMEL.
+
+    `fit` chooses the first three anew for its examples, by leave-one-out.
 
     Attributes
     ----------
@@ -20,6 +26,9 @@ class Settings(BaseModel):
         Share of a multiple of the identity in the covariance, between 0 and 1.
     background_weight
         Weight of the background's covariance, in degrees of freedom.
+    residual_weight
+        Weight of the tools' distances from their prior means in the covariance; 1 where the model of normal means
+        were exact.
     prior_shrinkage
         The same share in the metric in which descriptions are compared.
     alignment
@@ -33,8 +42,9 @@ class Settings(BaseModel):
 
     kappa: float = Field(default=4.0, gt=0)
     shrinkage: float = Field(default=0.05, ge=0, lt=1)
-    background_weight: float = Field(default=30.0, gt=0)
-    prior_shrinkage: float = Field(default=0.15, ge=0, lt=1)
+    background_weight: float = Field(default=100.0, gt=0)
+    residual_weight: float = Field(default=0.3, ge=0, le=1)
+    prior_shrinkage: float = Field(default=0.1, ge=0, lt=1)
     alignment: float = Field(default=5.0, gt=0)
     alignment_weight: float = Field(default=5.0, gt=0)
 
@@ -60,29 +70,49 @@ class PriorGeometry:
     @classmethod
     def of(cls, mean: torch.Tensor, covariance: torch.Tensor, settings: Settings) -> "PriorGeometry":
         """Compute the metric from the background's mean and covariance."""
-        return cls(mean, covariance, _cholesky(shrunk(covariance, settings.prior_shrinkage)))
+        return cls(mean, covariance, cholesky(shrunk(covariance, settings.prior_shrinkage)))
 
     def whiten(self, states: torch.Tensor) -> torch.Tensor:
         """Return states `(n, d)` in coordinates in which the background is spherical."""
         white: torch.Tensor = torch.linalg.solve_triangular(self.factor, states.T, upper=False)
         return white.T
 
-    def directions(self, forms: torch.Tensor) -> torch.Tensor:
-        """Return the unit direction of each description's form `(T, d)` from the middle of all forms, whitened.
+    def directions(self, forms: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the direction of each description from the middle of all, whitened, `(T, d) float64`.
 
         Only the direction is kept: how far a form lies from the middle depends on its wording, and in the whitened
         space the cosine tells tools apart better than the distance (design: method, section 4). The background
         counts as one more form, so that a single tool has a direction too.
-        """
-        centre = (forms.sum(0) + self.mean) / (len(forms) + 1)
-        return torch.nn.functional.normalize(self.whiten(forms - centre), dim=1)
 
-    def prior_means(self, forms: torch.Tensor, statistics: ToolStatistics, settings: Settings) -> torch.Tensor:
+        Parameters
+        ----------
+        forms
+            Where each source of the prior puts the tools, `(T, d)` each; the sources' unit directions are averaged
+            with their weights. A source that knows nothing of a tool gives it a form that is not a number, and has no
+            voice there.
+        """
+        total = torch.zeros_like(next(iter(forms.values())))
+        for source, form in forms.items():
+            known = ~form.isnan().any(1)
+            centre = (form[known].sum(0) + self.mean) / (int(known.sum()) + 1)
+            unit = torch.nn.functional.normalize(self.whiten(form[known] - centre), dim=1)
+            # Less their common part, which tells no tool from another; a single one keeps its direction.
+            total[known] += SOURCE_WEIGHTS.get(source, 1.0) * (unit - unit.mean(0) if len(unit) > 1 else unit)
+        return torch.nn.functional.normalize(total, dim=1)
+
+    def prior_means(
+        self, forms: Mapping[str, torch.Tensor], statistics: ToolStatistics, settings: Settings
+    ) -> torch.Tensor:
         """Return the prior means mu_j0, `(T, d) float64`.
 
         `mu_j0 = m + c L (g_j - mean g)`, with the unit directions g, the metric's factor L, the middle m of the tools'
         means, and the alignment c, the regression of the tools' means on their directions. Where no tool has an
         example, m is the background's mean and c the assumed alignment.
+
+        Parameters
+        ----------
+        forms
+            As in `directions`.
         """
         directions = self.directions(forms)
         seen = statistics.counts > 0
@@ -99,21 +129,66 @@ class PriorGeometry:
             middle = means.mean(0) - alignment * (centred[seen].mean(0) @ self.factor.T)
         return middle + alignment * (centred @ self.factor.T)
 
-    def pooled(self, statistics: ToolStatistics, settings: Settings) -> torch.Tensor:
-        """Return the covariance of the states round their tool's mean, pooled with the background's and shrunk."""
+    def pooled(self, statistics: ToolStatistics, prior: torch.Tensor, settings: Settings) -> torch.Tensor:
+        """Return the covariance of the states round their tool's mean, `(d, d)`, shrunk.
+
+        Three estimates are pooled: the scatter of the examples, the background's covariance, and how far the tools'
+        means `xbar_j` lie from their prior means. In the normal-inverse-Wishart model the third adds
+        `kappa n_j / (kappa + n_j) (xbar_j - mu_j0)(xbar_j - mu_j0)'` to the scatter (Gelman et al., Bayesian Data
+        Analysis, section 3.6); where each tool has a single example it is all that is known of the spread.
+
+        Parameters
+        ----------
+        prior
+            Prior means mu_j0, `(T, d)`.
+        """
         scatter, freedom = statistics.within_scatter()
+        seen = statistics.counts > 0
+        counts = statistics.counts[seen, None]
+        residuals = statistics.sums[seen] / counts - prior[seen]
+        weighted = residuals * (settings.kappa * counts / (settings.kappa + counts)).sqrt()
+        scatter = scatter + settings.residual_weight * (weighted.T @ weighted)
+        freedom += settings.residual_weight * float(seen.sum())
         weight = settings.background_weight
         return shrunk((scatter + weight * self.covariance) / (freedom + weight), settings.shrinkage)
 
 
+@dataclass(frozen=True)
+class ClosedForm:
+    """Means and covariance of the states at which each tool is called, and the discriminant that follows from them.
+
+    Attributes
+    ----------
+    prior, means
+        Prior and posterior means, `(T, d) float64`.
+    covariance
+        Of the states round their tool's mean, `(d, d) float64`.
+    rows, biases
+        `(T, d)` and `(T,) float64`.
+    """
+
+    prior: torch.Tensor
+    means: torch.Tensor
+    covariance: torch.Tensor
+    rows: torch.Tensor
+    biases: torch.Tensor
+
+
 def closed_form(
-    geometry: PriorGeometry, forms: torch.Tensor, statistics: ToolStatistics, settings: Settings
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return rows `(T, d) float32` and biases `(T,) float32` of the tools (design: method, facts 3 and 4)."""
+    geometry: PriorGeometry, forms: Mapping[str, torch.Tensor], statistics: ToolStatistics, settings: Settings
+) -> ClosedForm:
+    """Compute the tools' rows and biases (design: method, facts 3 and 4).
+
+    Parameters
+    ----------
+    forms
+        Where each source of the prior puts the tools, `(T, d)` each.
+    """
     prior = geometry.prior_means(forms, statistics, settings)
     means = posterior_means(statistics, prior, settings.kappa)
-    rows, biases = discriminant(means, geometry.pooled(statistics, settings))
-    return rows.float(), biases.float()
+    covariance = geometry.pooled(statistics, prior, settings)
+    rows, biases = discriminant(means, covariance)
+    return ClosedForm(prior, means, covariance, rows, biases)
 
 
 def shrunk(covariance: torch.Tensor, shrinkage: float) -> torch.Tensor:
@@ -156,11 +231,18 @@ def discriminant(means: torch.Tensor, covariance: torch.Tensor) -> tuple[torch.T
     HeadError
         If the covariance is not positive definite.
     """
-    rows = torch.cholesky_solve(means.T, _cholesky(covariance)).T
+    rows = torch.cholesky_solve(means.T, cholesky(covariance)).T
     return rows, -0.5 * (rows * means).sum(1)
 
 
-def _cholesky(covariance: torch.Tensor) -> torch.Tensor:
+def cholesky(covariance: torch.Tensor) -> torch.Tensor:
+    """Return the lower Cholesky factor of a covariance.
+
+    Raises
+    ------
+    HeadError
+        If it is not positive definite.
+    """
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if int(failed):
         raise HeadError("The covariance of the hidden states is singular: use more shrinkage.")

@@ -7,13 +7,14 @@ import torch
 
 from toolken.errors import ExampleError
 from toolken.training.examples import Example
+from toolken.training.feature_cache import FeatureCache
 from toolken.training.lm import Encoding, FrozenLM, States
 from toolken.training.prompt import PromptFormat, Rendered
 
 #: The label of a position at which the model writes a word and calls no tool.
 WORDS = -1
 #: Examples are tokenized and batched by length in groups of this many, so that memory does not grow with their number.
-GROUP = 4096
+GROUP = 512
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def decisions(
     names: Sequence[str],
     *,
     words: bool = True,
+    cache: FeatureCache | None = None,
     advance: Callable[[int], None] | None = None,
     skipped: Callable[[int, str], None] | None = None,
 ) -> Iterator[Decisions]:
@@ -112,6 +114,8 @@ def decisions(
         The tools; a label is an index into them.
     words
         Whether positions at which a word is written are wanted as well.
+    cache
+        Where states are kept and looked for; by default they are computed and not kept.
     advance
         Called with the number of examples done since the last call.
     skipped
@@ -142,19 +146,25 @@ def decisions(
             # Causal attention: nothing after the last wanted position can change a wanted state.
             group.append(_Wanted(number, encoding.ids[: places[-1].position + 1], places))
         if len(group) == GROUP:
-            yield _run(lm, group, advance)
+            yield _run(lm if cache is None else cache, group, advance)
             group = []
     if group:
-        yield _run(lm, group, advance)
+        yield _run(lm if cache is None else cache, group, advance)
 
 
 def query_states(
-    lm: FrozenLM, prompt: PromptFormat, requests: Sequence[str], *, advance: Callable[[int], None] | None = None
+    lm: FrozenLM,
+    prompt: PromptFormat,
+    requests: Sequence[str],
+    *,
+    cache: FeatureCache | None = None,
+    advance: Callable[[int], None] | None = None,
 ) -> States:
     """Return the states at the decision on each request, one row a request (design: the query form)."""
     encodings = [lm.encode(prompt.query(request)).ids for request in requests]
     hidden, logsumexp = torch.empty(len(requests), lm.hidden_size), torch.empty(len(requests))
-    for index, state in lm.hidden_states(encodings, [[len(ids) - 1] for ids in encodings], advance=advance):
+    last = [[len(ids) - 1] for ids in encodings]
+    for index, state in (lm if cache is None else cache).hidden_states(encodings, last, advance=advance):
         hidden[index], logsumexp[index] = state.hidden[0], state.logsumexp[0]
     return States(hidden, logsumexp)
 
@@ -168,7 +178,7 @@ class _Wanted:
     places: list[Place]
 
 
-def _run(lm: FrozenLM, group: list[_Wanted], advance: Callable[[int], None] | None) -> Decisions:
+def _run(lm: FrozenLM | FeatureCache, group: list[_Wanted], advance: Callable[[int], None] | None) -> Decisions:
     parts = []
     sequences, positions = [one.ids for one in group], [[place.position for place in one.places] for one in group]
     for index, states in lm.hidden_states(sequences, positions, advance=advance):

@@ -5,19 +5,27 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from toolken.errors import ExampleError, ToolSpecError
-from toolken.training.background import background
+from toolken.errors import ExampleError, HeadError, ToolSpecError
+from toolken.training.background import background, background_requests
+from toolken.training.closed_form import PriorGeometry, Settings, closed_form
 from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Example
-from toolken.training.features import WORDS, Decisions, decisions
+from toolken.training.feature_cache import FeatureCache
+from toolken.training.features import WORDS, Decisions, decisions, query_states
 from toolken.training.gate import fit_gate
 from toolken.training.head import ToolkenHead
+from toolken.training.leave_one_out import choose_settings
 from toolken.training.lm import FrozenLM
+from toolken.training.priors import TEACHER, PriorSource, prior_forms
 from toolken.training.prompt import PromptFormat
+from toolken.training.refinement import PENALTIES, Anchor, Correction, Refinement, choose_refinement
+from toolken.training.refinement import refine as run_refinement
 from toolken.training.statistics import ToolStatistics
+from toolken.training.teacher import Encoder, Teacher
 from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs
 
-#: Decisions of each kind, calls and words, that are kept for the gate: enough for one vector, and a bound on memory.
+#: Decisions of each kind, calls and words, that are kept for the gate, the choice of settings and the refinement: a
+#: bound on memory, whatever the number of examples.
 GATE_POINTS = 4000
 
 #: Called with a label and a number of steps before some work begins; returns what is called as steps are done.
@@ -30,6 +38,13 @@ def fit(
     examples: Sequence[Example] = (),
     *,
     prompt: PromptFormat | None = None,
+    prior: PriorSource = "query",
+    encoder: Encoder | None = None,
+    unlabelled: Sequence[str] = (),
+    settings: Settings | None = None,
+    refine: bool | None = None,
+    validation: Sequence[Example] = (),
+    cache: FeatureCache | None = None,
     progress: Progress | None = None,
     seed: int = 0,
 ) -> ToolkenHead:
@@ -47,6 +62,21 @@ def fit(
         Questions with their calls; examples without a call teach the gate when not to call.
     prompt
         The wording around them; the default one if absent.
+    prior
+        What the prior is made from; see `build_priors`.
+    encoder
+        A sentence encoder that helps to place descriptions (`SentenceEncoder()`); not needed once the head is fitted.
+    unlabelled
+        Requests of the kind that will be asked, without any label: the encoder's help is worth more with some
+        thousands of them.
+    settings
+        Numbers of the closed form; by default they are chosen by leave-one-out on the examples.
+    refine
+        Whether the closed form is polished on the examples; by default where held-out examples gain by it.
+    validation
+        Examples to choose the settings on instead of leave-one-out.
+    cache
+        Where hidden states are kept; by default they are computed, used and forgotten.
     progress
         Told what is being done, and how far it has come.
     seed
@@ -57,32 +87,115 @@ def fit(
     ToolSpecError
         If there is no tool, or two have one name or one description.
     ExampleError
-        If an example calls an unknown tool or is longer than the LM's context.
+        If an example calls an unknown tool, or none fits the LM's context.
+    HeadError
+        If unlabelled requests are given without an encoder, or hidden states are not finite numbers.
     """
     specs = tool_specs(tools)
     _check_descriptions(specs)
     names = [spec.name for spec in specs]
     check_examples(examples, names)
+    check_examples(validation, names)
+    if unlabelled and encoder is None:
+        raise HeadError("Unlabelled requests are of use to an encoder only: give one (`encoder=SentenceEncoder()`).")
     prompt = prompt or PromptFormat()
 
     def step(label: str) -> Callable[[int], Callable[[int], None]]:
         return lambda total: progress(label, total) if progress else (lambda _: None)
 
     shared = background(lm, prompt, started=step("Reading background requests (once for this model)"))
+    gate_background = shared.decisions
+    teacher = None
+    if encoder is not None:
+        if unlabelled:
+            advance = step("Reading unlabelled requests")(len(unlabelled))
+            shared = shared.joined_by(query_states(lm, prompt, unlabelled, cache=cache, advance=advance))
+        vectors = encoder.encode([*background_requests(), *unlabelled])
+        geometry = PriorGeometry.of(shared.mean, shared.covariance, settings or Settings())
+        teacher = Teacher.of(encoder.name, geometry, shared.requests.hidden, vectors)
+    sources = [prior, TEACHER] if teacher else [prior]
     statistics = ToolStatistics.empty(names, lm.hidden_size)
-    sample = _GateSample(seed)
+    sample = _Sample(seed)
     demonstrations = Demonstrations()
-    advance = step("Reading examples")(len(examples)) if examples else None
-    for part in decisions(lm, prompt, examples, names, advance=advance):
+    advance = step("Reading examples")(len(examples))
+    too_long: list[int] = []
+    skipped = lambda number, _: too_long.append(number)  # noqa: E731
+    for part in decisions(lm, prompt, examples, names, cache=cache, advance=advance, skipped=skipped):
         calls = part.calls()
         statistics.add(calls.hidden, calls.labels)
         sample.add(part)
         demonstrations.add(examples, part)
-    gate = fit_gate(sample.points(lm.hidden_size), shared.decisions, running_text=prompt.everywhere)
-    head = ToolkenHead.from_descriptions(lm, specs, prompt, shared, gate)
-    head.statistics = statistics
-    head.demonstrations = demonstrations
+    _report(lm, examples, too_long, statistics)
+    points = sample.points(lm.hidden_size)
+    head = ToolkenHead(
+        lm_name=lm.name,
+        lm_fingerprint=lm.fingerprint,
+        prompt=prompt,
+        specs=specs,
+        forms=prior_forms(lm, specs, prompt, sources, teacher, encoder, cache=cache),
+        statistics=statistics,
+        mean=shared.mean,
+        covariance=shared.covariance,
+        gate=fit_gate(points, gate_background, running_text=prompt.everywhere),
+        demonstrations=demonstrations,
+        settings=settings or Settings(),
+        teacher=teacher,
+    )
+    calls = points.calls()
+    if len(calls.labels):
+        held_out = Decisions.join(
+            [Decisions.none(lm.hidden_size), *decisions(lm, prompt, validation, names, words=False, cache=cache)]
+        )
+        choose(head, calls, held_out.calls(), fixed=settings is not None, refine=refine)
     return head
+
+
+def choose(
+    head: ToolkenHead, calls: Decisions, held_out: Decisions, *, fixed: bool = False, refine: bool | None = None
+) -> None:
+    """Choose a head's settings, temperature and refinement by the examples it was fitted on, or by held-out ones.
+
+    Parameters
+    ----------
+    calls
+        Some or all of the calls behind its statistics.
+    held_out
+        Calls of other examples to choose by; none for leave-one-out.
+    fixed
+        Whether the settings of the closed form stay as they are.
+    refine
+        Whether to refine; None to decide it by cross-validation.
+    """
+    geometry, statistics = head.geometry, head.statistics
+    choice = choose_settings(geometry, head.forms, statistics, calls, head.settings, held_out, fixed=fixed)
+    head.settings, head.temperature = choice.settings, max(choice.temperature, 1.0)
+    head.forget()
+    if refine is False:
+        return
+    scale = 1 / head.temperature
+
+    def anchor(mask: torch.Tensor) -> Anchor:
+        part = ToolStatistics.empty(statistics.names, statistics.hidden_size)
+        part.add(calls.hidden[mask], calls.labels[mask])
+        form = closed_form(geometry, head.forms, part, head.settings)
+        return Anchor(form.rows, form.biases, form.covariance)
+
+    chosen: Refinement | None = Refinement(PENALTIES[0], scale)
+    if refine is None:
+        chosen = choose_refinement(calls.hidden, calls.labels, anchor, scales=[scale], examples=calls.examples)
+    if chosen is not None:
+        whole = closed_form(geometry, head.forms, statistics, head.settings)
+        rows, biases = run_refinement(
+            calls.hidden,
+            calls.labels,
+            whole.rows,
+            whole.biases,
+            whole.covariance,
+            penalty=chosen.penalty,
+            scale=scale,
+        )
+        head.correction = Correction(tuple(head.names), rows - scale * whole.rows, biases - scale * whole.biases)
+        head.forget()
 
 
 def check_examples(examples: Sequence[Example], names: Sequence[str]) -> None:
@@ -103,7 +216,7 @@ def check_examples(examples: Sequence[Example], names: Sequence[str]) -> None:
             )
 
 
-class _GateSample:
+class _Sample:
     """A uniform sample of bounded size of the decisions that stream past, calls and words apart."""
 
     def __init__(self, seed: int) -> None:
@@ -128,6 +241,21 @@ class _GateSample:
 
     def points(self, hidden_size: int) -> Decisions:
         return Decisions.join([Decisions.none(hidden_size), *(kept for kept, _ in self._kept.values())])
+
+
+def _report(lm: FrozenLM, examples: Sequence[Example], too_long: list[int], statistics: ToolStatistics) -> None:
+    """Say which examples were left out, and which tools lost all of theirs by it."""
+    if not too_long:
+        return
+    what = f"{len(too_long)} of {len(examples)} examples are longer than the {lm.max_length} tokens {lm.name} takes"
+    if len(too_long) == len(examples):
+        raise ExampleError(f"{what}: shorten them.")
+    index = {name: i for i, name in enumerate(statistics.names)}
+    lost = dict.fromkeys(call.tool for number in too_long for call in examples[number].calls)
+    bare = [name for name in lost if not statistics.counts[index[name]]]
+    names = ", ".join(map(repr, bare))
+    known = f"; known by their descriptions alone are therefore {names}" if bare else ""
+    warnings.warn(f"{what} and are left out, the first being example {too_long[0] + 1}{known}.", stacklevel=3)
 
 
 def _check_descriptions(specs: Sequence[ToolSpec]) -> None:

@@ -15,10 +15,15 @@ from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Demonstration
 from toolken.training.gate import Gate
 from toolken.training.lm import FrozenLM
-from toolken.training.priors import query_forms
+from toolken.training.priors import prior_forms
 from toolken.training.prompt import PromptFormat
+from toolken.training.refinement import Correction
 from toolken.training.statistics import ToolStatistics
+from toolken.training.teacher import Teacher
 from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_tools
+
+#: Temperature of a head that no example says anything about. Chosen on KAMEL's supervised dev split.
+TEMPERATURE = 2.0
 
 
 @dataclass
@@ -37,7 +42,7 @@ class ToolkenHead:
     specs
         The T tools.
     forms
-        Query form of each tool's description, `(T, d) float64`.
+        Where each source of the prior puts the tools, `(T, d) float64` each.
     statistics
         Sums over the examples.
     mean, covariance
@@ -50,13 +55,19 @@ class ToolkenHead:
         A few examples of each tool's arguments; used only when arguments are written.
     settings
         Numbers the closed form was computed with.
+    temperature
+        What the closed form's scores are divided by, so that probabilities are calibrated.
+    correction
+        What the refinement on the examples changed, where it was found to help.
+    teacher
+        The map that carries a sentence encoder's vectors into the hidden space, where a teacher was used.
     """
 
     lm_name: str
     lm_fingerprint: str
     prompt: PromptFormat
     specs: list[ToolSpec]
-    forms: torch.Tensor
+    forms: dict[str, torch.Tensor]
     statistics: ToolStatistics
     mean: torch.Tensor
     covariance: torch.Tensor
@@ -64,6 +75,9 @@ class ToolkenHead:
     threshold: float = 0.5
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     settings: Settings = field(default_factory=lambda: Settings())
+    temperature: float = TEMPERATURE
+    correction: Correction | None = None
+    teacher: Teacher | None = None
 
     @property
     def names(self) -> list[str]:
@@ -77,7 +91,13 @@ class ToolkenHead:
 
     @cached_property
     def _rows_and_biases(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return closed_form(self.geometry, self.forms, self.statistics, self.settings)
+        form = closed_form(self.geometry, self.forms, self.statistics, self.settings)
+        rows, biases = form.rows / self.temperature, form.biases / self.temperature
+        if self.correction is not None:
+            index = torch.tensor([self.names.index(name) for name in self.correction.names])
+            rows.index_add_(0, index, self.correction.rows)
+            biases.index_add_(0, index, self.correction.biases)
+        return rows.float(), biases.float()
 
     @property
     def rows(self) -> torch.Tensor:
@@ -146,11 +166,12 @@ class ToolkenHead:
         """
         new = tool_specs(tools)
         head = copy.copy(self)
-        head._forget()
+        head.forget()
         replaced = [spec.name for spec in new if spec.name in self.names]
         if replaced and len(replaced) == len(self.names):
             fresh = ToolStatistics.empty([], self.statistics.hidden_size)
-            head.specs, head.forms, head.demonstrations = [], self.forms[:0], Demonstrations()
+            head.specs, head.demonstrations, head.correction = [], Demonstrations(), None
+            head.forms = {source: form[:0] for source, form in self.forms.items()}
             head.statistics = self.statistics.without_tools(replaced).merge(fresh)
         elif replaced:
             head.remove_tools(replaced)
@@ -176,11 +197,11 @@ class ToolkenHead:
         taken = [spec.name for spec in new if spec.name in self.names]
         if taken:
             raise ToolSpecError(f"The head has a tool {taken[0]!r} already: remove that one first, or rename the new.")
-        forms = query_forms(lm, new, self.prompt)
+        forms = prior_forms(lm, new, self.prompt, list(self.forms), self.teacher)
         self.specs = [*self.specs, *new]
-        self.forms = torch.cat([self.forms, forms])
+        self.forms = {source: torch.cat([form, forms[source]]) for source, form in self.forms.items()}
         self.statistics = self.statistics.with_tools([spec.name for spec in new])
-        self._forget()
+        self.forget()
 
     def remove_tools(self, names: Sequence[str]) -> None:
         """Take tools out of the head.
@@ -195,10 +216,11 @@ class ToolkenHead:
         if not keep:
             raise ToolSpecError("A head needs at least one tool: remove fewer, or start a new head.")
         self.specs = [self.specs[i] for i in keep]
-        self.forms = self.forms[keep]
+        self.forms = {source: form[keep] for source, form in self.forms.items()}
         self.statistics = self.statistics.without_tools(names)
+        self.correction = self.correction.without(names) if self.correction else None
         self.demonstrations = self.demonstrations.without(names)
-        self._forget()
+        self.forget()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the head to a folder; a kill at any moment leaves the old head or the new one."""
@@ -234,13 +256,13 @@ class ToolkenHead:
             lm_fingerprint=lm.fingerprint,
             prompt=prompt,
             specs=list(specs),
-            forms=query_forms(lm, specs, prompt),
+            forms=prior_forms(lm, specs, prompt, ["query"]),
             statistics=ToolStatistics.empty([spec.name for spec in specs], lm.hidden_size),
             mean=background.mean,
             covariance=background.covariance,
             gate=gate,
         )
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         # Rows follow from the statistics; whatever changes those makes the cached ones stale.
         self.__dict__.pop("_rows_and_biases", None)

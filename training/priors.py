@@ -1,14 +1,36 @@
 """Priors: what a tool's description says of the states at which it will be called, before any example is seen."""
 
 import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Literal, get_args
 
 import torch
 
+from toolken.errors import HeadError
+from toolken.training.feature_cache import FeatureCache
 from toolken.training.features import query_states
 from toolken.training.lm import FrozenLM
 from toolken.training.prompt import PromptFormat
-from toolken.training.tool_spec import ToolSpec, name_words
+from toolken.training.published_priors import PRESETS, Scale, Text, published_prior, random_same_norm, shuffled
+from toolken.training.teacher import Encoder, SentenceEncoder, Teacher
+from toolken.training.tool_spec import ToolLike, ToolSpec, name_words, tool_specs
+
+#: Where a prior comes from; see `build_priors`.
+PriorSource = Literal[
+    "query",
+    "embedding-rows",
+    "output-rows",
+    "hidden-mean",
+    "hidden-last",
+    "paper-figure",
+    "released-code",
+    "random-same-norm",
+    "shuffled",
+]
+#: The source that needs an encoder; see `prior_forms`.
+TEACHER = "teacher"
 
 #: Verbs with which descriptions begin and questions do not.
 _LEADING_VERB = re.compile(
@@ -40,7 +62,12 @@ def requests_of(spec: ToolSpec) -> list[str]:
 
 
 def query_forms(
-    lm: FrozenLM, specs: Sequence[ToolSpec], prompt: PromptFormat, *, advance: Callable[[int], None] | None = None
+    lm: FrozenLM,
+    specs: Sequence[ToolSpec],
+    prompt: PromptFormat,
+    *,
+    cache: FeatureCache | None = None,
+    advance: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
     """Return the query form of each tool, `(T, d) float64`: the mean state at the decision on its description.
 
@@ -48,6 +75,86 @@ def query_forms(
     """
     wordings = [requests_of(spec) for spec in specs]
     flat = [request for requests in wordings for request in requests]
-    states = query_states(lm, prompt, flat, advance=advance).hidden.to(torch.float64)
+    states = query_states(lm, prompt, flat, cache=cache, advance=advance).hidden.to(torch.float64)
     parts = torch.split(states, [len(requests) for requests in wordings])
     return torch.stack([part.mean(0) for part in parts])
+
+
+def build_priors(
+    lm: FrozenLM,
+    tools: Iterable[ToolLike | ToolSpec],
+    prompt: PromptFormat | None = None,
+    *,
+    source: PriorSource = "query",
+    text: Text = "description",
+    scale: Scale = "none",
+    seed: int = 0,
+    cache: FeatureCache | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> torch.Tensor:
+    """Return one prior vector a tool, `(T, d) float64`.
+
+    Parameters
+    ----------
+    prompt
+        The wording in which a description poses as a request; the default format if absent.
+    source
+        `query`, the state at the decision on the description (this project's); `embedding-rows`, `output-rows`,
+        `hidden-mean` or `hidden-last` of the tool's text; the published presets `paper-figure` and `released-code`;
+        or their controls `random-same-norm` (random rows as long as the paper's) and `shuffled` (the paper's rows,
+        each at another tool). The last four take neither `text` nor `scale`.
+    text, scale
+        What is read of a tool by the four in the middle, and how long the rows are made; see `published_prior`.
+    seed
+        Of the controls.
+
+    Raises
+    ------
+    ToolSpecError
+        If there is no tool, or two have one name.
+    HeadError
+        If the rows of a word matrix are not as wide as the LM's hidden states, or there is no such source.
+    """
+    specs = tool_specs(tools)
+    match source:
+        case "query":
+            return query_forms(lm, specs, prompt or PromptFormat(), cache=cache, advance=advance)
+        case "embedding-rows" | "output-rows" | "hidden-mean" | "hidden-last":
+            return published_prior(lm, specs, source=source, text=text, scale=scale)
+        case "paper-figure" | "released-code":
+            return published_prior(lm, specs, **asdict(PRESETS[source]))
+        case "random-same-norm":
+            return random_same_norm(build_priors(lm, specs, source="paper-figure"), seed)
+        case "shuffled":
+            return shuffled(build_priors(lm, specs, source="paper-figure"), seed)
+    raise HeadError(f"There is no prior from {source!r}: choose one of {', '.join(get_args(PriorSource))}.")
+
+
+def prior_forms(
+    lm: FrozenLM,
+    specs: Sequence[ToolSpec],
+    prompt: PromptFormat,
+    sources: Sequence[str],
+    teacher: Teacher | None = None,
+    encoder: Encoder | None = None,
+    *,
+    cache: FeatureCache | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Return where each of several sources puts the tools, `(T, d) float64` each.
+
+    Besides those of `build_priors` there is `teacher`. Where its encoder cannot be loaded the others decide alone, and
+    a warning says so; its forms are not numbers then.
+    """
+    forms: dict[str, torch.Tensor] = {}
+    for source in sources:
+        if source != TEACHER:
+            forms[source] = build_priors(lm, specs, prompt, source=source, cache=cache, advance=advance)  # type: ignore[arg-type]
+        elif teacher is not None:
+            try:
+                encoder = encoder or SentenceEncoder(teacher.encoder)
+                forms[source] = teacher.forms(encoder.encode([spec.words for spec in specs]))
+            except HeadError as error:
+                warnings.warn(f"{error} Until then the teacher says nothing of the new tools.", stacklevel=3)
+                forms[source] = torch.full((len(specs), lm.hidden_size), torch.nan, dtype=torch.float64)
+    return forms

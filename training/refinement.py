@@ -35,6 +35,30 @@ class Refinement:
     scale: float
 
 
+@dataclass(frozen=True)
+class Correction:
+    """What a refinement changed of the closed form's scaled rows and biases, by tool.
+
+    Kept apart from the closed form, so that tools can still be added and removed: the others keep their correction.
+
+    Attributes
+    ----------
+    names
+        The tools that were refined.
+    rows, biases
+        `(len(names), d)` and `(len(names),) float64`.
+    """
+
+    names: tuple[str, ...]
+    rows: torch.Tensor
+    biases: torch.Tensor
+
+    def without(self, names: Sequence[str]) -> "Correction | None":
+        """Return the correction of the other tools, or None where none is left."""
+        keep = [i for i, name in enumerate(self.names) if name not in set(names)]
+        return Correction(tuple(self.names[i] for i in keep), self.rows[keep], self.biases[keep]) if keep else None
+
+
 def refine(
     hidden: torch.Tensor,
     labels: torch.Tensor,

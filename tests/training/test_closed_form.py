@@ -38,9 +38,10 @@ def geometry() -> PriorGeometry:
 
 
 @pytest.fixture
-def forms() -> torch.Tensor:
+def forms() -> dict[str, torch.Tensor]:
     """Query forms of four descriptions."""
-    return torch.randn(TOOLS, SIZE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    form = torch.randn(TOOLS, SIZE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return {"query": form}
 
 
 def statistics_of(hidden: torch.Tensor, labels: torch.Tensor, tools: int = TOOLS) -> ToolStatistics:
@@ -51,12 +52,13 @@ def statistics_of(hidden: torch.Tensor, labels: torch.Tensor, tools: int = TOOLS
 
 
 def test_rows_and_biases_are_those_of_discriminant_analysis_computed_directly(
-    drawn: tuple[torch.Tensor, torch.Tensor], geometry: PriorGeometry, forms: torch.Tensor
+    drawn: tuple[torch.Tensor, torch.Tensor], geometry: PriorGeometry, forms: dict[str, torch.Tensor]
 ) -> None:
     hidden, labels = drawn
     # With next to no weight on description, background and shrinkage, what is left is the textbook's formula.
-    settings = Settings(kappa=1e-9, shrinkage=0, background_weight=1e-9)
-    rows, biases = closed_form(geometry, forms, statistics_of(hidden, labels), settings)
+    settings = Settings(kappa=1e-9, shrinkage=0, background_weight=1e-9, residual_weight=0)
+    form = closed_form(geometry, forms, statistics_of(hidden, labels), settings)
+    rows, biases = form.rows, form.biases
     x, y = hidden.double().numpy(), labels.numpy()
     means = np.stack([x[y == j].mean(0) for j in range(TOOLS)])
     inverse = np.linalg.inv((x - means[y]).T @ (x - means[y]) / (len(x) - TOOLS))
@@ -85,7 +87,7 @@ def test_the_posterior_mean_lies_between_prior_and_sample_by_their_weights() -> 
 
 
 def test_prior_means_without_examples_spread_round_the_background_along_the_descriptions(
-    geometry: PriorGeometry, forms: torch.Tensor
+    geometry: PriorGeometry, forms: dict[str, torch.Tensor]
 ) -> None:
     settings = Settings(alignment=2.5)
     means = geometry.prior_means(forms, ToolStatistics.empty([*"abcd"], SIZE), settings)
@@ -97,9 +99,10 @@ def test_prior_means_without_examples_spread_round_the_background_along_the_desc
 
 
 def test_the_alignment_is_learnt_from_tools_with_examples_and_given_to_those_without(
-    geometry: PriorGeometry, forms: torch.Tensor
+    geometry: PriorGeometry, forms: dict[str, torch.Tensor]
 ) -> None:
     directions = geometry.directions(forms)
+    directions = directions - directions.mean(0)
     shift = torch.full((SIZE,), 7.0, dtype=torch.float64)
     true_means = shift + 3.0 * directions @ geometry.factor.T
     statistics = statistics_of(true_means[:3].float(), torch.tensor([0, 1, 2]))
@@ -108,19 +111,50 @@ def test_the_alignment_is_learnt_from_tools_with_examples_and_given_to_those_wit
     torch.testing.assert_close(means, true_means, rtol=1e-4, atol=1e-4)
 
 
-def test_a_single_tool_has_a_row_with_and_without_examples(geometry: PriorGeometry, forms: torch.Tensor) -> None:
+def test_a_single_tool_has_a_row_with_and_without_examples(
+    geometry: PriorGeometry, forms: dict[str, torch.Tensor]
+) -> None:
     for count in (0, 1, 3):
         statistics = statistics_of(torch.randn(count, SIZE), torch.zeros(count, dtype=torch.long), tools=1)
-        rows, biases = closed_form(geometry, forms[:1], statistics, Settings())
-        assert rows.shape == (1, SIZE)
-        assert bool(torch.isfinite(rows).all() & torch.isfinite(biases).all())
+        form = closed_form(geometry, {"query": forms["query"][:1]}, statistics, Settings())
+        assert form.rows.shape == (1, SIZE)
+        assert bool(torch.isfinite(form.rows).all() & torch.isfinite(form.biases).all())
 
 
-def test_one_example_a_tool_is_enough(geometry: PriorGeometry, forms: torch.Tensor) -> None:
+def test_one_example_a_tool_is_enough(geometry: PriorGeometry, forms: dict[str, torch.Tensor]) -> None:
     statistics = statistics_of(torch.eye(TOOLS, SIZE), torch.arange(TOOLS))
-    rows, biases = closed_form(geometry, forms, statistics, Settings())
-    assert rows.dtype == biases.dtype == torch.float32
-    assert bool(torch.isfinite(rows).all() & torch.isfinite(biases).all())
+    form = closed_form(geometry, forms, statistics, Settings())
+    assert bool(torch.isfinite(form.rows).all() & torch.isfinite(form.biases).all())
+
+
+def test_the_covariance_is_that_of_the_normal_inverse_wishart_posterior(
+    drawn: tuple[torch.Tensor, torch.Tensor], geometry: PriorGeometry, forms: dict[str, torch.Tensor]
+) -> None:
+    hidden, labels = drawn
+    settings = Settings(kappa=3.0, shrinkage=0, background_weight=7.0, residual_weight=1.0)
+    statistics = statistics_of(hidden, labels)
+    form = closed_form(geometry, forms, statistics, settings)
+    scatter = 7.0 * geometry.covariance
+    # One example after the other, each time with the posterior mean before it.
+    means, weights = form.prior.clone(), torch.full((TOOLS,), 3.0, dtype=torch.float64)
+    for x, y in zip(hidden.double(), labels.tolist(), strict=True):
+        scatter = scatter + weights[y] / (weights[y] + 1) * torch.outer(x - means[y], x - means[y])
+        means[y] = (weights[y] * means[y] + x) / (weights[y] + 1)
+        weights[y] += 1
+    torch.testing.assert_close(form.means, means)
+    torch.testing.assert_close(form.covariance, scatter / (7.0 + len(labels)))
+
+
+def test_a_source_that_knows_nothing_of_a_tool_leaves_it_to_the_others(
+    geometry: PriorGeometry, forms: dict[str, torch.Tensor]
+) -> None:
+    other = torch.randn(TOOLS, SIZE, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    both = geometry.directions({**forms, "teacher": other})
+    assert not torch.allclose(both, geometry.directions(forms))
+    other[2] = torch.nan
+    partly = geometry.directions({**forms, "teacher": other})
+    torch.testing.assert_close(partly[2], geometry.directions(forms)[2])
+    assert bool(torch.isfinite(partly).all())
 
 
 def test_shrinkage_keeps_the_trace_and_pulls_towards_the_identity() -> None:

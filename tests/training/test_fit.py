@@ -39,7 +39,7 @@ def test_descriptions_alone_give_a_head(tiny_lm: FrozenLM, specs: list[ToolSpec]
     assert head.names == ["add", "weather", "capital"]
     assert head.statistics.total == 0
     # The request closest to a description is the description itself.
-    assert torch.equal(head.selection(head.forms).argmax(1), torch.arange(3))
+    assert torch.equal(head.selection(head.forms["query"]).argmax(1), torch.arange(3))
 
 
 def test_examples_are_told_apart_by_the_head_fitted_on_them(
@@ -120,7 +120,7 @@ def test_the_grouping_of_the_examples_does_not_matter(
     other = fit(tiny_lm, specs, examples)
     torch.testing.assert_close(one.rows, other.rows, rtol=1e-3, atol=1e-3)
     for name in one.names:
-        state = one.forms[0].float()
+        state = one.forms["query"][0].float()
         assert one.demonstrations_for(name, state) == other.demonstrations_for(name, state)
 
 
@@ -157,13 +157,16 @@ def test_an_example_of_an_unknown_tool_is_named_before_the_lm_runs(
     assert not tiny_background.exists()
 
 
-def test_an_example_longer_than_the_context_is_named(
+def test_examples_longer_than_the_context_are_counted_and_left_out(
     build_lm: BuildLM, specs: list[ToolSpec], examples: list[Example]
 ) -> None:
     lm = build_lm(context=128)
-    long = Example(question="very " * 100 + "long?", calls=(Call(tool="add", result="1"),))
-    with pytest.raises(ExampleError, match=r"Example 2 has \d+ tokens, and tiny-llama-0 takes 128"):
-        fit(lm, specs, [examples[0], long])
+    long = Example(question="very " * 100 + "long?", calls=(Call(tool="capital", args={"country": "x"}, result="1"),))
+    with pytest.warns(UserWarning, match=r"1 of 2 examples are longer than the 128 tokens.*example 2.*'capital'"):
+        head = fit(lm, specs, [examples[0], long])
+    assert head.statistics.total == 1
+    with pytest.raises(ExampleError, match="1 of 1 examples are longer than the 128 tokens"):
+        fit(lm, specs, [long])
 
 
 def test_progress_is_told_of_all_examples(tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]) -> None:

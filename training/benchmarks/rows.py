@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
 from toolken.errors import DataFormatError
-from toolken.training.artifacts import replace_file
+from toolken.training.atomic_file import replace_file
 
 #: Resamples of the test questions behind an interval.
 RESAMPLES = 2000

@@ -1,0 +1,166 @@
+"""Leave-one-out: the scores that each example would get from a head fitted without it, in closed form."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+
+from toolken.training.closed_form import ClosedForm, PriorGeometry, Settings, cholesky, closed_form
+from toolken.training.features import Decisions
+from toolken.training.refinement import calibrate
+from toolken.training.statistics import ToolStatistics
+
+#: Values that are tried for each of the numbers that are chosen.
+KAPPAS, SHRINKAGES, BACKGROUND_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0), (0.01, 0.02, 0.05, 0.1, 0.2), (30.0, 100.0, 300.0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What leave-one-out chose, and what it says of it.
+
+    Attributes
+    ----------
+    settings
+        Those with the lowest log loss.
+    temperature
+        What the scores are divided by, so that their softmax is a calibrated probability.
+    log_loss
+        Of the left-out examples under these, natural log; each tool counts alike, however many examples it has.
+    accuracy
+        Share of them that get their tool.
+    scores
+        Their scores, `(n, T) float64`.
+    """
+
+    settings: Settings
+    temperature: float
+    log_loss: float
+    accuracy: float
+    scores: torch.Tensor
+
+
+def leave_one_out_scores(
+    form: ClosedForm, statistics: ToolStatistics, settings: Settings, hidden: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """Return the scores of examples under the closed form that is fitted without them, `(n, T) float64`.
+
+    Without x, tool j has the posterior mean `m = (s_j - x + kappa mu_j0) / (n_j - 1 + kappa)`, and the covariance's
+    numerator is smaller by
+
+        (1 - r) n_j / (n_j - 1) (x - xbar_j)(x - xbar_j)' + r (n_j - 1 + kappa) / (n_j + kappa) (x - m)(x - m)'
+
+    with the residuals' weight r: a change by two ranks, whose inverse is known (Woodbury 1950). The prior means and
+    the share of the identity are held; one example in hundreds does not move them.
+
+    Parameters
+    ----------
+    form
+        The closed form of all examples.
+    statistics, settings
+        What it was computed from.
+    hidden, labels
+        Some of the examples, `(n, d)` and `(n,) int64`.
+    """
+    x = hidden.double()
+    counts, sums = statistics.counts[labels, None], statistics.sums[labels]
+    without = counts - 1 + settings.kappa
+    own_means = (sums - x + settings.kappa * form.prior[labels]) / without
+    centre = form.means.mean(0)  # a common shift changes all scores alike, and keeps the numbers small
+    factor = cholesky(form.covariance)
+
+    def whiten(states: torch.Tensor) -> torch.Tensor:
+        white: torch.Tensor = torch.linalg.solve_triangular(factor, states.T, upper=False)
+        return white.T
+
+    white, means, own = whiten(x - centre), whiten(form.means - centre), whiten(own_means - centre)
+    _, freedom = statistics.within_scatter()
+    residual = settings.residual_weight
+    freedom += residual * float((statistics.counts > 0).sum()) + settings.background_weight
+    scale = (1 - settings.shrinkage) / freedom
+    # Where x is all there is of its tool it is the mean, and the first part is zero.
+    parts = [
+        (scale * (1 - residual) * counts / (counts - 1).clamp(min=1), whiten(x - sums / counts)),
+        (scale * residual * without / (without + 1), white - own),
+    ]
+    change = torch.stack([weight.clamp(min=0).sqrt() * direction for weight, direction in parts], dim=1)
+    gain = torch.linalg.inv(torch.eye(2, dtype=x.dtype) - change @ change.mT)
+    along = (gain @ change @ white[:, :, None]).squeeze(2)
+    # The covariance grows as its share of the freedom shrinks; that is a factor on all scores, left to calibration.
+    crossing = torch.einsum("nrd,td->nrt", change, means)
+    scores = white @ means.T - 0.5 * means.square().sum(1)
+    scores += torch.einsum("nr,nrt->nt", along, crossing) - 0.5 * (crossing * (gain @ crossing)).sum(1)
+    own_crossing = (change @ own[:, :, None]).squeeze(2)
+    own_scores = (white * own).sum(1) - 0.5 * own.square().sum(1)
+    own_scores += (along * own_crossing).sum(1)
+    own_scores -= 0.5 * (own_crossing * (gain @ own_crossing[:, :, None]).squeeze(2)).sum(1)
+    return scores.scatter(1, labels[:, None], own_scores[:, None])
+
+
+def choose_settings(
+    geometry: PriorGeometry,
+    forms: Mapping[str, torch.Tensor],
+    statistics: ToolStatistics,
+    calls: Decisions,
+    start: Settings,
+    held_out: Decisions,
+    *,
+    fixed: bool = False,
+) -> Choice:
+    """Choose kappa, shrinkage and background weight by the log loss of left-out examples at their best temperature.
+
+    One number after the other, twice round; the log loss is proper, so that it does not reward over-confidence, and it
+    tells settings apart that are right equally often. Where each tool has one example, left-out tools meet others that
+    kept theirs, and nothing can be learnt about kappa: the settings stay as they are.
+
+    Parameters
+    ----------
+    calls
+        Some or all of the calls behind `statistics`.
+    start
+        Settings to begin at; ties are decided in their favour.
+    held_out
+        Calls of other examples; where there are any, they are scored instead of left-out ones.
+    fixed
+        Whether to stay at `start` and only calibrate.
+    """
+    several = statistics.counts[calls.labels] > 1
+    points = held_out
+    if not len(held_out.labels):
+        fixed = fixed or not bool(several.any())
+        points = calls.where(several) if bool(several.any()) else calls
+    tried: dict[Settings, Choice] = {}
+
+    def measured(settings: Settings) -> Choice:
+        if settings not in tried:
+            form = closed_form(geometry, forms, statistics, settings)
+            if len(held_out.labels):
+                scores = points.hidden.double() @ form.rows.T + form.biases
+            else:
+                scores = leave_one_out_scores(form, statistics, settings, points.hidden, points.labels)
+            tried[settings] = judged(settings, scores, points.labels)
+        return tried[settings]
+
+    best = measured(start)
+    for _, (name, values) in product(range(0 if fixed else 2), _grid()):
+        for value in values:
+            candidate = measured(best.settings.model_copy(update={name: value}))
+            if candidate.log_loss < best.log_loss - 1e-6:
+                best = candidate
+    return best
+
+
+def judged(settings: Settings, scores: torch.Tensor, labels: torch.Tensor) -> Choice:
+    """Calibrate the scores `(n, T)` of held-out examples and measure them."""
+    temperature = calibrate(scores, labels)
+    losses = torch.nn.functional.cross_entropy(scores / temperature, labels, reduction="none")
+    weights = 1 / torch.bincount(labels).double()[labels]
+    log_loss = float((losses * weights).sum() / weights.sum())
+    accuracy = float((scores.argmax(1) == labels).double().mean())
+    return Choice(settings, temperature, log_loss, accuracy, scores)
+
+
+def _grid() -> Iterator[tuple[str, Sequence[float]]]:
+    yield "shrinkage", SHRINKAGES
+    yield "kappa", KAPPAS
+    yield "background_weight", BACKGROUND_WEIGHTS
