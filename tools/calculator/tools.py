@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from toolken.tools.calculator import arithmetic, schemas
 from toolken.tools.calculator.answer import Answer
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.isolation import run_isolated
+from toolken.tools.calculator.isolation import run_isolated, warm_up
 from toolken.tools.calculator.summary import statistics
 from toolken.tools.quotation import quoted
 
@@ -134,7 +134,8 @@ def calculator_tools(selection: Literal["all", "operations"] = "all") -> "list[B
 
     A tool answers with text and a plain `Answer` as the artifact. What it cannot compute it reports in one sentence,
     as a tool message with status "error" (`handle_tool_error` is set; set it to False on a tool to have a
-    `ToolError` raised instead).
+    `ToolError` raised instead). Those beyond the thirteen and statistics calculate in a worker process, of which one
+    starts in the background here.
 
     Parameters
     ----------
@@ -155,6 +156,7 @@ def calculator_tools(selection: Literal["all", "operations"] = "all") -> "list[B
     tools = [structured_tool(name, *_IN_PROCESS[name]) for name in OPERATIONS]
     if selection == "operations":
         return tools
+    warm_up()
     isolated = [
         structured_tool(name, partial(run_isolated, name), arguments, description, blocks=True)
         for name, (arguments, description) in _ISOLATED.items()
