@@ -71,7 +71,7 @@ def write_head(head: "ToolkenHead", folder: Path) -> None:
     if head.correction is not None:
         tensors |= {"correction.rows": head.correction.rows, "correction.biases": head.correction.biases}
     if head.teacher is not None:
-        tensors |= {f"teacher.{key}": getattr(head.teacher, key) for key in ("mean", "origin", "matrix")}
+        tensors |= {f"teacher.{key}": getattr(head.teacher, key) for key in ("origin", "matrix")}
     content = save({key: value.contiguous() for key, value in tensors.items()})
     checksum = hashlib.sha256(content).hexdigest()
     name = f"head-{checksum[:16]}.safetensors"
@@ -159,5 +159,5 @@ def read_head(folder: Path) -> "ToolkenHead":
         else Correction(tuple(sidecar.corrected), tensors["correction.rows"], tensors["correction.biases"]),
         teacher=None
         if sidecar.encoder is None
-        else Teacher(sidecar.encoder, tensors["teacher.mean"], tensors["teacher.origin"], tensors["teacher.matrix"]),
+        else Teacher(sidecar.encoder, tensors["mean"], tensors["teacher.origin"], tensors["teacher.matrix"]),
     )

@@ -1,7 +1,8 @@
 """Background: how the hidden states of ordinary requests spread, whatever tools there will be."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +29,8 @@ class Background:
         Mean state at the decision on a request, `(d,) float64`.
     covariance
         Their covariance, `(d, d) float64`: the metric of a head that has seen no example.
+    texts
+        The requests.
     requests
         Decisions on the requests (labelled 0: something is called).
     words
@@ -36,11 +39,12 @@ class Background:
 
     mean: torch.Tensor
     covariance: torch.Tensor
+    texts: tuple[str, ...]
     requests: Decisions
     words: Decisions
 
     @classmethod
-    def of(cls, requests: States, words: Decisions) -> "Background":
+    def of(cls, texts: Sequence[str], requests: States, words: Decisions) -> "Background":
         """Compute the background from the states of the requests and the decisions of the plain examples."""
         exact = requests.hidden.double()
         mean = exact.mean(0)
@@ -48,19 +52,18 @@ class Background:
         count = len(exact)
         labels, behind = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.bool)
         points = Decisions(requests.hidden, requests.logsumexp, labels, torch.arange(count), behind)
-        return cls(mean, centred.T @ centred / count, points, words)
+        return cls(mean, centred.T @ centred / count, tuple(texts), points, words)
 
     @property
     def decisions(self) -> Decisions:
         """A sample of the requests, and the words, as the gate sees them."""
         return Decisions.join([self.requests.where(self.requests.examples < GATE_REQUESTS), self.words])
 
-    def joined_by(self, requests: States) -> "Background":
+    def joined_by(self, texts: Sequence[str], requests: States) -> "Background":
         """Return the background with further requests, which come behind its own."""
         own = self.requests
-        return Background.of(
-            States(torch.cat([own.hidden, requests.hidden]), torch.cat([own.logsumexp, requests.logsumexp])), self.words
-        )
+        joined = States(torch.cat([own.hidden, requests.hidden]), torch.cat([own.logsumexp, requests.logsumexp]))
+        return Background.of([*self.texts, *texts], joined, self.words)
 
 
 #: Requests that the gate is shown.
@@ -89,16 +92,17 @@ def background(
     started
         Called with the number of texts before a run begins; returns what is called as they are done.
     """
-    path = cache_folder() / "background" / f"{lm.fingerprint}-{prompt.fingerprint}-2.safetensors"
+    requests, plain = background_requests(), plain_examples()
+    digest = hashlib.sha256(json.dumps([requests, [example.model_dump() for example in plain]]).encode()).hexdigest()
+    path = cache_folder() / "background" / f"{lm.fingerprint}-{prompt.fingerprint}-{digest[:8]}.safetensors"
     if path.is_file():
         try:
-            return _from_tensors(load_file(path))
+            return _from_tensors(requests, load_file(path))
         except (SafetensorError, KeyError):
             path.unlink(missing_ok=True)  # half a file of an older version: it is computed anew
-    requests, plain = background_requests(), plain_examples()
     advance = started(len(requests) + len(plain)) if started else None
     states = query_states(lm, prompt, requests, advance=advance)
-    computed = Background.of(states, Decisions.join(decisions(lm, prompt, plain, [], advance=advance)))
+    computed = Background.of(requests, states, Decisions.join(decisions(lm, prompt, plain, [], advance=advance)))
     _write(path, computed)
     return computed
 
@@ -111,6 +115,6 @@ def _write(path: Path, computed: Background) -> None:
     replace_file(path, save({key: value.contiguous() for key, value in tensors.items()}))
 
 
-def _from_tensors(tensors: dict[str, torch.Tensor]) -> Background:
+def _from_tensors(texts: Sequence[str], tensors: dict[str, torch.Tensor]) -> Background:
     words = Decisions(*(tensors[f"words.{one.name}"] for one in fields(Decisions)))
-    return Background.of(States(tensors["requests.hidden"], tensors["requests.logsumexp"]), words)
+    return Background.of(texts, States(tensors["requests.hidden"], tensors["requests.logsumexp"]), words)

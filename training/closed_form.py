@@ -31,6 +31,11 @@ class Settings(BaseModel):
         were exact.
     prior_shrinkage
         The same share in the metric in which descriptions are compared.
+    sharing
+        How much of what the descriptions leave open about the tools' means is expected to be common to tools with
+        similar descriptions, as a multiple of what is each tool's own; 0 to learn nothing from one tool about another.
+    allowance
+        Share of the d dimensions in which not knowing a tool's mean adds to its distance from its own states.
     alignment
         Expected length of a tool's mean along its description's direction, in standard deviations of the background;
         what is assumed of tools before any of them has an example.
@@ -45,8 +50,14 @@ class Settings(BaseModel):
     background_weight: float = Field(default=100.0, gt=0)
     residual_weight: float = Field(default=0.3, ge=0, le=1)
     prior_shrinkage: float = Field(default=0.1, ge=0, lt=1)
+    sharing: float = Field(default=0.5, ge=0)
+    allowance: float = Field(default=0.2, ge=0)
     alignment: float = Field(default=5.0, gt=0)
     alignment_weight: float = Field(default=5.0, gt=0)
+
+
+#: Where to begin for a prior with a teacher, which is worth more examples. Chosen on KAMEL's supervised dev split.
+TAUGHT = Settings(kappa=8.0)
 
 
 @dataclass(frozen=True)
@@ -102,12 +113,13 @@ class PriorGeometry:
 
     def prior_means(
         self, forms: Mapping[str, torch.Tensor], statistics: ToolStatistics, settings: Settings
-    ) -> torch.Tensor:
-        """Return the prior means mu_j0, `(T, d) float64`.
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the prior means mu_j0, `(T, d) float64`, and each tool's leverage on its own, `(T,)`.
 
-        `mu_j0 = m + c L (g_j - mean g)`, with the unit directions g, the metric's factor L, the middle m of the tools'
-        means, and the alignment c, the regression of the tools' means on their directions. Where no tool has an
-        example, m is the background's mean and c the assumed alignment.
+        `mu_j0 = m + c L (g_j - mean g) + B (g_j - mean g)`, with the unit directions g, the metric's factor L, the
+        middle m of the tools' means, and the alignment c, the regression of the tools' means on their directions.
+        Where no tool has an example, m is the background's mean, c the assumed alignment, and B is zero; see
+        `_shared`.
 
         Parameters
         ----------
@@ -127,7 +139,11 @@ class PriorGeometry:
             weight = settings.alignment_weight
             alignment = float((offsets * along).sum() + weight * alignment) / (spread + weight)
             middle = means.mean(0) - alignment * (centred[seen].mean(0) @ self.factor.T)
-        return middle + alignment * (centred @ self.factor.T)
+        prior = middle + alignment * (centred @ self.factor.T)
+        if not settings.sharing or int(seen.sum()) < 2:
+            return prior, torch.zeros(len(prior), dtype=prior.dtype)
+        shared, leverage = _shared(directions, prior, statistics, settings)
+        return prior + shared, leverage
 
     def pooled(self, statistics: ToolStatistics, prior: torch.Tensor, settings: Settings) -> torch.Tensor:
         """Return the covariance of the states round their tool's mean, `(d, d)`, shrunk.
@@ -161,6 +177,8 @@ class ClosedForm:
     ----------
     prior, means
         Prior and posterior means, `(T, d) float64`.
+    leverage
+        How far a tool's prior mean follows its own examples, `(T,) float64`, between 0 and 1.
     covariance
         Of the states round their tool's mean, `(d, d) float64`.
     rows, biases
@@ -169,6 +187,7 @@ class ClosedForm:
 
     prior: torch.Tensor
     means: torch.Tensor
+    leverage: torch.Tensor
     covariance: torch.Tensor
     rows: torch.Tensor
     biases: torch.Tensor
@@ -179,16 +198,56 @@ def closed_form(
 ) -> ClosedForm:
     """Compute the tools' rows and biases (design: method, facts 3 and 4).
 
+    A tool of n_j examples has its mean known with variance `v_j = 1 / (kappa + n_j)` (times S), and its own states lie
+    farther from the estimate by that in each dimension: `d v_j / 2` less of a score, whatever the state. `allowance`
+    of it is given back by the bias, or tools known by their descriptions alone would never win against trained ones.
+
     Parameters
     ----------
     forms
         Where each source of the prior puts the tools, `(T, d)` each.
     """
-    prior = geometry.prior_means(forms, statistics, settings)
+    prior, leverage = geometry.prior_means(forms, statistics, settings)
     means = posterior_means(statistics, prior, settings.kappa)
     covariance = geometry.pooled(statistics, prior, settings)
     rows, biases = discriminant(means, covariance)
-    return ClosedForm(prior, means, covariance, rows, biases)
+    biases = biases + allowed(statistics.counts, rows.shape[1], settings)
+    return ClosedForm(prior, means, leverage, covariance, rows, biases)
+
+
+def allowed(counts: torch.Tensor, hidden_size: int, settings: Settings) -> torch.Tensor:
+    """Return what is added to the scores of tools with these numbers of examples, in the shape of `counts`."""
+    return settings.allowance * hidden_size / 2 / (settings.kappa + counts)
+
+
+def _shared(
+    directions: torch.Tensor, prior: torch.Tensor, statistics: ToolStatistics, settings: Settings
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the tools with examples teach about all tools' means, `(T, d)`, and the leverages, `(T,)`.
+
+    A tool's mean is modelled as its prior mean, plus a linear function B of its description's direction, plus what is
+    the tool's own: `mu_j = mu_j0 + B g_j + t_j`, with `t_j ~ N(0, S / kappa)` and the prior variance of `B g_j`
+    `sharing` times that. The mean of n_j examples then lies `1 / kappa + 1 / n_j` (times S) round `mu_j0 + B g_j`, and
+    B is a ridge regression with these as weights; as all dimensions have the same weights, S does not enter. The
+    posterior mean of `mu_j` is that of fact 4 with `mu_j0 + B g_j` in the place of `mu_j0`. (Bayesian linear
+    regression; Bishop 2006, section 3.3.)
+    """
+    seen = statistics.counts > 0
+    counts = statistics.counts[seen, None]
+    residuals = statistics.sums[seen] / counts - prior[seen]
+    centred = directions - directions[seen].mean(0)
+    known = centred[seen]
+    level = float(known.square().sum(1).mean())
+    if level <= 1e-12:
+        return torch.zeros_like(prior), torch.zeros(len(prior), dtype=prior.dtype)
+    weights = 1 / (1 / settings.kappa + 1 / counts)
+    penalty = settings.kappa * level / settings.sharing
+    gram = known.T @ (weights * known) + penalty * torch.eye(known.shape[1], dtype=known.dtype)
+    factor = cholesky(gram)
+    coefficients = torch.cholesky_solve(known.T @ (weights * residuals), factor)
+    leverage = torch.zeros(len(prior), dtype=prior.dtype)
+    leverage[seen] = (known * torch.cholesky_solve(known.T, factor).T).sum(1) * weights[:, 0]
+    return centred @ coefficients, leverage
 
 
 def shrunk(covariance: torch.Tensor, shrinkage: float) -> torch.Tensor:

@@ -38,7 +38,7 @@ class FeatureCache:
 
     def __init__(self, lm: FrozenLM, folder: Path | None = None) -> None:
         self.lm = lm
-        dtype = str(lm.model.dtype).removeprefix("torch.")
+        dtype = str(lm.dtype).removeprefix("torch.")
         self.folder = (folder or cache_folder() / "features") / f"{lm.fingerprint}-{dtype}"
         self._shards: dict[str, Path] = {}
         for path in sorted(self.folder.glob("*.safetensors")):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 
 from toolken.errors import ExampleError, HeadError, ToolSpecError
-from toolken.training.background import background, background_requests
-from toolken.training.closed_form import PriorGeometry, Settings, closed_form
+from toolken.training.background import background
+from toolken.training.closed_form import TAUGHT, PriorGeometry, Settings, closed_form
 from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Example
 from toolken.training.feature_cache import FeatureCache
@@ -27,6 +27,9 @@ from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs
 #: Decisions of each kind, calls and words, that are kept for the gate, the choice of settings and the refinement: a
 #: bound on memory, whatever the number of examples.
 GATE_POINTS = 4000
+
+#: Examples a tool from which it is tried whether a refinement helps; with fewer it never did on KAMEL's dev split.
+ENOUGH_TO_REFINE = 10
 
 #: Called with a label and a number of steps before some work begins; returns what is called as steps are done.
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -105,13 +108,13 @@ def fit(
 
     shared = background(lm, prompt, started=step("Reading background requests (once for this model)"))
     gate_background = shared.decisions
-    teacher = None
+    teacher, start = None, settings or (TAUGHT if encoder else Settings())
     if encoder is not None:
         if unlabelled:
             advance = step("Reading unlabelled requests")(len(unlabelled))
-            shared = shared.joined_by(query_states(lm, prompt, unlabelled, cache=cache, advance=advance))
-        vectors = encoder.encode([*background_requests(), *unlabelled])
-        geometry = PriorGeometry.of(shared.mean, shared.covariance, settings or Settings())
+            shared = shared.joined_by(unlabelled, query_states(lm, prompt, unlabelled, cache=cache, advance=advance))
+        vectors = encoder.encode(shared.texts)
+        geometry = PriorGeometry.of(shared.mean, shared.covariance, start)
         teacher = Teacher.of(encoder.name, geometry, shared.requests.hidden, vectors)
     sources = [prior, TEACHER] if teacher else [prior]
     statistics = ToolStatistics.empty(names, lm.hidden_size)
@@ -138,7 +141,7 @@ def fit(
         covariance=shared.covariance,
         gate=fit_gate(points, gate_background, running_text=prompt.everywhere),
         demonstrations=demonstrations,
-        settings=settings or Settings(),
+        settings=start,
         teacher=teacher,
     )
     calls = points.calls()
@@ -164,7 +167,7 @@ def choose(
     fixed
         Whether the settings of the closed form stay as they are.
     refine
-        Whether to refine; None to decide it by cross-validation.
+        Whether to refine; None to decide it by cross-validation, where there are examples enough.
     """
     geometry, statistics = head.geometry, head.statistics
     choice = choose_settings(geometry, head.forms, statistics, calls, head.settings, held_out, fixed=fixed)
@@ -180,8 +183,8 @@ def choose(
         form = closed_form(geometry, head.forms, part, head.settings)
         return Anchor(form.rows, form.biases, form.covariance)
 
-    chosen: Refinement | None = Refinement(PENALTIES[0], scale)
-    if refine is None:
+    chosen: Refinement | None = Refinement(PENALTIES[0], scale) if refine else None
+    if refine is None and len(calls.labels) >= ENOUGH_TO_REFINE * len(head.specs):
         chosen = choose_refinement(calls.hidden, calls.labels, anchor, scales=[scale], examples=calls.examples)
     if chosen is not None:
         whole = closed_form(geometry, head.forms, statistics, head.settings)

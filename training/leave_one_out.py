@@ -1,18 +1,24 @@
 """Leave-one-out: the scores that each example would get from a head fitted without it, in closed form."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
 import torch
 
-from toolken.training.closed_form import ClosedForm, PriorGeometry, Settings, cholesky, closed_form
+from toolken.training.closed_form import ClosedForm, PriorGeometry, Settings, allowed, cholesky, closed_form
 from toolken.training.features import Decisions
 from toolken.training.refinement import calibrate
 from toolken.training.statistics import ToolStatistics
 
 #: Values that are tried for each of the numbers that are chosen.
-KAPPAS, SHRINKAGES, BACKGROUND_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0), (0.01, 0.02, 0.05, 0.1, 0.2), (30.0, 100.0, 300.0)
+GRID: dict[str, tuple[float, ...]] = {
+    "kappa": (2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+    "shrinkage": (0.01, 0.02, 0.05, 0.1, 0.2),
+    "background_weight": (30.0, 100.0, 300.0),
+}
+#: Examples that are scored to choose by; more tell little more and take longer.
+SCORED = 2000
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,10 @@ def leave_one_out_scores(
 
         (1 - r) n_j / (n_j - 1) (x - xbar_j)(x - xbar_j)' + r (n_j - 1 + kappa) / (n_j + kappa) (x - m)(x - m)'
 
-    with the residuals' weight r: a change by two ranks, whose inverse is known (Woodbury 1950). The prior means and
-    the share of the identity are held; one example in hundreds does not move them.
+    with the residuals' weight r: a change by two ranks, whose inverse is known (Woodbury 1950). The tool's prior mean
+    goes back by its leverage. The allowance stays that of all examples: it weighs tools of different numbers of
+    examples against each other, and here the example's own tool has always lost one. Other tools' prior means and the
+    share of the identity are held; one example in hundreds does not move them.
 
     Parameters
     ----------
@@ -65,7 +73,11 @@ def leave_one_out_scores(
     x = hidden.double()
     counts, sums = statistics.counts[labels, None], statistics.sums[labels]
     without = counts - 1 + settings.kappa
-    own_means = (sums - x + settings.kappa * form.prior[labels]) / without
+    prior, leverage = form.prior[labels], form.leverage[labels, None]
+    # Without its only example a tool's prior mean is what the other tools predict: leave-one-out in linear regression.
+    own_share = torch.where(counts > 1, leverage / (counts - 1).clamp(min=1), leverage / (1 - leverage))
+    own_prior = prior - own_share * (x - torch.where(counts > 1, sums / counts, prior))
+    own_means = (sums - x + settings.kappa * own_prior) / without
     centre = form.means.mean(0)  # a common shift changes all scores alike, and keeps the numbers small
     factor = cholesky(form.covariance)
 
@@ -88,10 +100,11 @@ def leave_one_out_scores(
     along = (gain @ change @ white[:, :, None]).squeeze(2)
     # The covariance grows as its share of the freedom shrinks; that is a factor on all scores, left to calibration.
     crossing = torch.einsum("nrd,td->nrt", change, means)
-    scores = white @ means.T - 0.5 * means.square().sum(1)
+    size = x.shape[1]
+    scores = white @ means.T - 0.5 * means.square().sum(1) + allowed(statistics.counts, size, settings)
     scores += torch.einsum("nr,nrt->nt", along, crossing) - 0.5 * (crossing * (gain @ crossing)).sum(1)
     own_crossing = (change @ own[:, :, None]).squeeze(2)
-    own_scores = (white * own).sum(1) - 0.5 * own.square().sum(1)
+    own_scores = (white * own).sum(1) - 0.5 * own.square().sum(1) + allowed(counts[:, 0], size, settings)
     own_scores += (along * own_crossing).sum(1)
     own_scores -= 0.5 * (own_crossing * (gain @ own_crossing[:, :, None]).squeeze(2)).sum(1)
     return scores.scatter(1, labels[:, None], own_scores[:, None])
@@ -107,7 +120,7 @@ def choose_settings(
     *,
     fixed: bool = False,
 ) -> Choice:
-    """Choose kappa, shrinkage and background weight by the log loss of left-out examples at their best temperature.
+    """Choose the numbers in `GRID` by the log loss of left-out examples at their best temperature.
 
     One number after the other, twice round; the log loss is proper, so that it does not reward over-confidence, and it
     tells settings apart that are right equally often. Where each tool has one example, left-out tools meet others that
@@ -129,6 +142,9 @@ def choose_settings(
     if not len(held_out.labels):
         fixed = fixed or not bool(several.any())
         points = calls.where(several) if bool(several.any()) else calls
+        if len(points.labels) > SCORED:
+            every = torch.arange(SCORED) * len(points.labels) // SCORED
+            points = points.where(torch.zeros(len(points.labels), dtype=torch.bool).index_fill(0, every, True))
     tried: dict[Settings, Choice] = {}
 
     def measured(settings: Settings) -> Choice:
@@ -142,7 +158,7 @@ def choose_settings(
         return tried[settings]
 
     best = measured(start)
-    for _, (name, values) in product(range(0 if fixed else 2), _grid()):
+    for _, (name, values) in product(range(0 if fixed else 2), GRID.items()):
         for value in values:
             candidate = measured(best.settings.model_copy(update={name: value}))
             if candidate.log_loss < best.log_loss - 1e-6:
@@ -158,9 +174,3 @@ def judged(settings: Settings, scores: torch.Tensor, labels: torch.Tensor) -> Ch
     log_loss = float((losses * weights).sum() / weights.sum())
     accuracy = float((scores.argmax(1) == labels).double().mean())
     return Choice(settings, temperature, log_loss, accuracy, scores)
-
-
-def _grid() -> Iterator[tuple[str, Sequence[float]]]:
-    yield "shrinkage", SHRINKAGES
-    yield "kappa", KAPPAS
-    yield "background_weight", BACKGROUND_WEIGHTS

@@ -287,12 +287,17 @@ def expected_calibration_error(probabilities: torch.Tensor, labels: torch.Tensor
     """
     if not len(labels):
         raise HeadError("There is no calibration error of no predictions: give at least one.")
-    confidence, predicted = probabilities.double().max(1)
+    confidence, predicted = probabilities.max(1)
+    return float(calibration_error(confidence, predicted == labels, bins))
+
+
+def calibration_error(confidence: torch.Tensor, hits: torch.Tensor, bins: int = 15) -> torch.Tensor:
+    """Return the expected calibration error of confidences and hits `(..., n)`, `(...) float64`."""
+    exact = confidence.double()
     # A bin holds its upper edge and not its lower one, as in the source.
-    index = (torch.ceil(confidence * bins).long() - 1).clamp(0, bins - 1)
-    difference = (predicted == labels).double() - confidence
-    sums = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, difference)
-    return float(sums.abs().sum()) / len(labels)
+    index = (torch.ceil(exact * bins).long() - 1).clamp(0, bins - 1)
+    sums = torch.zeros(*exact.shape[:-1], bins, dtype=torch.float64).scatter_add_(-1, index, hits.double() - exact)
+    return sums.abs().sum(-1) / exact.shape[-1]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -138,36 +139,115 @@ def knowledge(
 
 
 @bench.command()
-def kamel(
-    data: Annotated[Path, typer.Option(help="Folder with the KAMEL data.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to.")] = None,
-    tools: Annotated[list[int] | None, typer.Option(help="Numbers of tools; default 30 and 234.")] = None,
-    examples_per_tool: Annotated[list[int] | None, typer.Option(help="Examples a tool; default 0 and 5.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Random choices of the examples.")] = 5,
+def speed(
+    data: Annotated[Path, typer.Option(help="Folder with the data.")],
+    name: Annotated[str, typer.Option("--set", help="kamel or gsm8k-xl.")] = "kamel",
+    examples: Annotated[int, typer.Option(min=1, help="Training examples.")] = 1170,
     lm: LmOption = None,
 ) -> None:
-    """Selection accuracy on KAMEL: one tool a relation, chosen at the decision after the question."""
-    from toolken.agents.display import progress_bar
-    from toolken.training.benchmarks import kamel as benchmark
-    from toolken.training.benchmarks.rows import rows_table, write_rows
+    """Time of a fit beside the bare forward pass and a published trainer, as ratios in one run."""
+    import random
+
+    from rich.table import Table
+
+    from toolken.training.benchmarks.comparisons import comparisons
+    from toolken.training.benchmarks.datasets import read_dataset
+    from toolken.training.benchmarks.fit_speed import measure
     from toolken.training.lm import FrozenLM
 
-    benchmark.check_folder(data, tools or benchmark.TOOLS)
-    with progress_bar(err) as progress:
-        loaded = FrozenLM.from_pretrained(lm)
-        rows = list(
-            benchmark.run(
+    *_, comparison = (one for one in comparisons(read_dataset(name, data)) if one.split in ("supervised", "dev"))
+    chosen = random.Random(0).sample(comparison.train, min(examples, len(comparison.train)))
+    table = Table(title=f"Time to fit, {name}")
+    for heading in ("what", "seconds", "times the fit"):
+        table.add_column(heading)
+    for line in measure(FrozenLM.from_pretrained(lm), name, comparison, chosen):
+        table.add_row(line.what, f"{line.seconds:.3f}", f"{line.ratio:.4f}")
+    out.print(table)
+
+
+@bench.command()
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Files that the other commands wrote with --json.")],
+    out_file: Annotated[Path | None, typer.Option("--out", help="Markdown file to write; default: print it.")] = None,
+) -> None:
+    """Turn rows into Markdown tables."""
+    from toolken.training.atomic_file import replace_file
+    from toolken.training.benchmarks.rows import markdown, read_rows
+
+    text = markdown(read_rows(files))
+    if out_file is None:
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+    else:
+        replace_file(out_file, text.encode())
+
+
+def _selection(name: str) -> Callable[..., None]:
+    """Return the command that compares the methods on a data set."""
+
+    def command(
+        data: Annotated[Path, typer.Option(help="Folder with the data.")],
+        json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to.")] = None,
+        plot: Annotated[Path | None, typer.Option(help="File to draw the figures to, as PNG and as SVG.")] = None,
+        test: Annotated[Path | None, typer.Option(help="Test file in place of the data's own.")] = None,
+        methods: Annotated[list[str] | None, typer.Option("--method", help="Method; may be repeated.")] = None,
+        examples: Annotated[
+            list[str] | None, typer.Option(help="Training examples a tool, or `all`; may be repeated.")
+        ] = None,
+        seeds: Annotated[int, typer.Option(min=1, help="Random choices of the examples.")] = 5,
+        lm: LmOption = None,
+    ) -> None:
+        from toolken.agents.display import progress_bar
+        from toolken.errors import HeadError
+        from toolken.training.benchmarks.datasets import read_dataset
+        from toolken.training.benchmarks.plots import draw_rows
+        from toolken.training.benchmarks.rows import rows_table, write_rows
+        from toolken.training.benchmarks.selection import run
+        from toolken.training.lm import FrozenLM
+        from toolken.training.teacher import SentenceEncoder
+
+        dataset = read_dataset(name, data, test_file=test)
+        for line in dataset.report():
+            err.print(line, highlight=False)
+        try:
+            encoder = SentenceEncoder()
+        except HeadError as error:
+            encoder = None
+            err.print(f"Without the teacher and the retriever: {_plain(str(error))}")
+        with progress_bar(err) as progress:
+            loaded = FrozenLM.from_pretrained(lm)
+            found = run(
                 loaded,
-                data,
-                tools=tools or benchmark.TOOLS,
-                examples_per_tool=examples_per_tool or benchmark.EXAMPLES_PER_TOOL,
+                dataset,
+                methods=methods,
+                examples_per_tool=[_count(text) for text in examples] if examples else None,
                 seeds=seeds,
+                encoder=encoder,
                 progress=progress,
             )
-        )
-    if json_file:
-        write_rows(json_file, rows)
-    out.print(rows_table("KAMEL, selection", rows))
+            rows = []
+            for row in found:
+                rows.append(row)
+                if json_file and row.seed is None:
+                    write_rows(json_file, rows)
+        out.print(rows_table(f"{name}: selection", rows))
+        if plot:
+            draw_rows(rows, plot)
+
+    command.__doc__ = f"Compare the methods on {name}: the tool chosen at given positions, and where any is called."
+    return command
+
+
+def _count(text: str) -> int | None:
+    """Read a number of examples."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise ToolkenError(f"{text!r} is no number of examples: give a whole number, or `all`.")
+    return int(text)
+
+
+for _name in ("kamel", "stq", "metatool", "gsm8k-xl", "funcqa", "virtualhome"):
+    bench.command(_name)(_selection(_name))
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def test_rows_and_biases_are_those_of_discriminant_analysis_computed_directly(
 ) -> None:
     hidden, labels = drawn
     # With next to no weight on description, background and shrinkage, what is left is the textbook's formula.
-    settings = Settings(kappa=1e-9, shrinkage=0, background_weight=1e-9, residual_weight=0)
+    settings = Settings(kappa=1e-9, shrinkage=0, background_weight=1e-9, residual_weight=0, sharing=0, allowance=0)
     form = closed_form(geometry, forms, statistics_of(hidden, labels), settings)
     rows, biases = form.rows, form.biases
     x, y = hidden.double().numpy(), labels.numpy()
@@ -90,7 +90,7 @@ def test_prior_means_without_examples_spread_round_the_background_along_the_desc
     geometry: PriorGeometry, forms: dict[str, torch.Tensor]
 ) -> None:
     settings = Settings(alignment=2.5)
-    means = geometry.prior_means(forms, ToolStatistics.empty([*"abcd"], SIZE), settings)
+    means, _ = geometry.prior_means(forms, ToolStatistics.empty([*"abcd"], SIZE), settings)
     torch.testing.assert_close(means.mean(0), geometry.mean)
     directions = geometry.directions(forms)
     torch.testing.assert_close(directions.norm(dim=1), torch.ones(TOOLS, dtype=torch.float64))
@@ -107,7 +107,7 @@ def test_the_alignment_is_learnt_from_tools_with_examples_and_given_to_those_wit
     true_means = shift + 3.0 * directions @ geometry.factor.T
     statistics = statistics_of(true_means[:3].float(), torch.tensor([0, 1, 2]))
     settings = Settings(alignment=3.0)
-    means = geometry.prior_means(forms, statistics, settings)
+    means, _ = geometry.prior_means(forms, statistics, settings)
     torch.testing.assert_close(means, true_means, rtol=1e-4, atol=1e-4)
 
 

@@ -7,7 +7,7 @@ from toolken.errors import DataFormatError
 from toolken.training.benchmarks.dataset import Dataset, Evaluation, leave_out
 from toolken.training.benchmarks.funcqa import read_funcqa
 from toolken.training.benchmarks.gsm8k_xl import read_gsm8k_xl
-from toolken.training.benchmarks.kamel_data import read_kamel
+from toolken.training.benchmarks.kamel import read_kamel
 from toolken.training.benchmarks.metatool import read_metatool
 from toolken.training.benchmarks.simpletoolquestions import read_simpletoolquestions
 from toolken.training.benchmarks.virtualhome import read_virtualhome

@@ -1,207 +1,110 @@
-"""KAMEL: factual questions, one tool a relation; how often the right tool is chosen."""
+"""The KAMEL data: questions about relations, each relation a tool."""
 
-import json
-import random
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from toolken.errors import DataFormatError
-from toolken.training.background import background
-from toolken.training.benchmarks.rows import Row, bootstrap_interval
-from toolken.training.closed_form import PriorGeometry, Settings, closed_form
-from toolken.training.examples import Example, read_examples
-from toolken.training.features import Decisions, decisions, query_states
-from toolken.training.fit import Progress
-from toolken.training.lm import FrozenLM
-from toolken.training.priors import query_forms
-from toolken.training.prompt import PromptFormat
-from toolken.training.statistics import ToolStatistics
+from toolken.training.benchmarks.data_files import IN_TEST, DataFolder, UnusableRecordError, normal, published
+from toolken.training.benchmarks.dataset import Dataset, Evaluation
+from toolken.training.examples import Call, Example
 from toolken.training.tool_spec import ToolSpec
 
-NAME = "kamel"
-TRAIN = "supervised_train.jsonl"
-TOOLS = (30, 234)
-EXAMPLES_PER_TOOL = (0, 5)
-SEEDS = 5
+TEST = re.compile(r"test_first_(\d+)\.json")
+KINDS = ("supervised", "synthetic")
 
 
-@dataclass(frozen=True)
-class KamelTest:
-    """The test with the first N tools: the tools, the questions, and the index of each question's tool."""
+def read_kamel(folder: str | Path, *, test_file: Path | None = None) -> Dataset:
+    """Read KAMEL: a test for each number of tools, named by it.
 
-    specs: list[ToolSpec]
-    questions: list[str]
-    labels: list[int]
-
-
-def read_tools(folder: Path) -> list[ToolSpec]:
-    """Read the relations in the order of their ids.
+    The synthetic set comes twice: as "synthetic" cut to its questions (`cut_to_question`), as "synthetic-text" in full.
 
     Raises
     ------
     DataFormatError
-        If the file is missing or in another format.
+        If a file is missing, broken or without a usable record.
     """
-    raw = _read_json(folder / "tools.json")
-    try:
-        ids, information = raw["tool_dict"], raw["tool_information"]
-        return [
-            ToolSpec(name=name.strip("<>"), description=information[name]["tool_description"])
-            for name in sorted(ids, key=lambda name: int(ids[name]))
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataFormatError(f"{folder / 'tools.json'} has no tool_dict and tool_information: {error!r}.") from error
+    data = DataFolder("kamel", folder)
+    specs = data.specs()
+    tests: dict[str, Evaluation] = {}
+    for count, file in _test_files(data.path, test_file, len(specs)):
+        first = specs[:count]
+        tests[str(len(first))] = Evaluation(first, data.examples(file, question, {spec.name for spec in first}))
+    asked = [example for test in tests.values() for example in test.examples]
+    if not tests:
+        data.has(f"test_first_{len(specs)}.json")
+    dev = _read_kinds(data, "dev", specs, asked)
+    train = _read_kinds(data, "train", specs, [*asked, *(example for part in dev.values() for example in part)])
+    return data.dataset(specs, train, tests, dev)
 
 
-def read_test(folder: Path, tools: int) -> KamelTest:
-    """Read the test among the first `tools` relations.
+def question(record: dict[str, Any]) -> Example:
+    """Make an example of a record of the published test, `{"question", "answer", "api"}`, or of the training form."""
+    if "text" in record:
+        return cut_to_question(record)
+    answers = record.get("answer") or [{}]
+    call = Call(tool=record["api"].strip("<>"), result=str(answers[0].get("chosen") or ""))
+    return Example(question=record["question"], calls=(call,))
+
+
+def cut_to_question(record: dict[str, Any]) -> Example:
+    """Make an example of a record of the training form; of a text that asks and answers, what it asks is kept.
+
+    Synthetic texts are questions with their answers, or statements. Statements are left out: they tell little of how
+    a relation is asked for, and trained on beside the questions they made fewer dev questions come out right.
 
     Raises
     ------
-    DataFormatError
-        If the file is missing, in another format, or names a tool outside these.
+    UnusableRecordError
+        If the record is broken, or its text asks no question.
     """
-    path = folder / f"test_first_{tools}.json"
-    specs = read_tools(folder)[:tools]
-    index = {spec.name: i for i, spec in enumerate(specs)}
-    try:
-        pairs = [(str(record["question"]), index[record["api"]]) for record in _read_json(path)]
-    except (KeyError, TypeError) as error:
-        raise DataFormatError(
-            f"{path} is not a list of {{question, api}} with tools among the first {tools}: {error!r}."
-        ) from error
-    if not pairs:
-        raise DataFormatError(f"{path} has no question: give a file with some.")
-    return KamelTest(specs, [question for question, _ in pairs], [label for _, label in pairs])
+    example = published(record)
+    if example.question or not example.calls:
+        return example
+    asked = _asked(example)
+    if not asked:
+        raise UnusableRecordError("the text asks no question")
+    return Example(question=asked, calls=(example.calls[0].model_copy(update={"start": None}),))
 
 
-def read_train(folder: Path, exclude: Sequence[str]) -> dict[str, list[Example]]:
-    """Read the supervised training examples of each tool, without the questions in `exclude` (the test's)."""
-    left_out = set(exclude)
-    by_tool: dict[str, list[Example]] = defaultdict(list)
-    for example in read_examples(folder / TRAIN):
-        if example.question not in left_out:
-            by_tool[example.calls[0].tool].append(example)
-    return by_tool
+def _asked(example: Example) -> str:
+    """Return a text up to the last question mark in front of its result, or behind it; nothing if it has none."""
+    text = example.answer or ""
+    start = (example.calls[0].start or 0) if example.calls else 0
+    mark = text.rfind("?", 0, start)
+    if mark < 0:
+        mark = text.find("?", start)
+    return text[: mark + 1].strip()
 
 
-def run(
-    lm: FrozenLM,
-    folder: Path,
-    *,
-    tools: Sequence[int] = TOOLS,
-    examples_per_tool: Sequence[int] = EXAMPLES_PER_TOOL,
-    seeds: int = SEEDS,
-    progress: Progress | None = None,
-) -> Iterator[Row]:
-    """Yield the selection accuracy with N tools and k examples a tool, for each seed and as the mean over seeds.
-
-    Training examples of a seed are drawn at random; those of all seeds go through the LM once. Settings are the
-    defaults of the closed form, which were chosen on `supervised_dev`.
-
-    Raises
-    ------
-    DataFormatError, ExampleError
-        If a file of the folder is missing or broken; before any long work.
-    """
-    tests = {count: read_test(folder, count) for count in tools}
-    pool = read_train(folder, [q for test in tests.values() for q in test.questions])
-    prompt = PromptFormat()
-
-    def step(label: str) -> Callable[[int], Callable[[int], None]]:
-        return lambda total: progress(label, total) if progress else (lambda _: None)
-
-    shared = background(lm, prompt, started=step("Reading background requests (once for this model)"))
-    geometry = PriorGeometry.of(shared.mean, shared.covariance, Settings())
-    for count, test in tests.items():
-        begun = time.perf_counter()
-        forms = query_forms(lm, test.specs, prompt)
-        seconds_forms = time.perf_counter() - begun
-        questions = query_states(lm, prompt, test.questions).hidden
-        truth = torch.tensor(test.labels)
-        names = [spec.name for spec in test.specs]
-        most = max(examples_per_tool)
-        draws = [_draw(pool, names, most, seed) for seed in range(seeds)]
-        states: dict[tuple[str, int], torch.Tensor] = {}
-        seconds_each = 0.0
-        wanted = sorted({key for draw in draws for keys in draw.values() for key in keys})
-        if wanted:
-            begun = time.perf_counter()
-            advance = step(f"Reading KAMEL examples, {count} tools")(len(wanted))
-            examples = [pool[name][i] for name, i in wanted]
-            read = Decisions.join(decisions(lm, prompt, examples, names, words=False, advance=advance))
-            seconds_each = (time.perf_counter() - begun) / len(wanted)
-            states = {wanted[int(e)]: read.hidden[i] for i, e in enumerate(read.examples.tolist())}
-        for k in examples_per_tool:
-            outcomes, seconds = [], []
-            for seed in range(seeds if k else 1):
-                begun = time.perf_counter()
-                statistics = ToolStatistics.empty(names, lm.hidden_size)
-                keys = [(i, key) for i, name in enumerate(names) for key in draws[seed][name][:k]]
-                if keys:
-                    hidden = torch.stack([states[key] for _, key in keys])
-                    statistics.add(hidden, torch.tensor([i for i, _ in keys]))
-                rows, biases = closed_form(geometry, forms, statistics, Settings())
-                correct = (questions @ rows.T + biases).argmax(1) == truth
-                outcomes.append(correct)
-                seconds.append(time.perf_counter() - begun + seconds_forms + seconds_each * len(keys))
-                yield _row(count, k, seed, correct, seconds[-1])
-            yield _row(count, k, None, torch.stack(outcomes), sum(seconds) / len(seconds))
+def _test_files(folder: Path, test_file: Path | None, tools: int) -> list[tuple[int, str | Path]]:
+    """Return the number of tools and the file of each test, fewest tools first."""
+    if test_file is not None:
+        named = TEST.fullmatch(test_file.name)
+        return [(int(named[1]) if named else tools, test_file)]
+    named_files = ((TEST.fullmatch(path.name), path.name) for path in folder.iterdir())
+    return sorted((int(named[1]), name) for named, name in named_files if named)
 
 
-def check_folder(folder: Path, tools: Sequence[int]) -> None:
-    """Make sure that a folder holds the tests and the training examples, before anything long begins.
+def _read_kinds(
+    data: DataFolder, part: str, specs: Sequence[ToolSpec], without: Iterable[Example]
+) -> dict[str, list[Example]]:
+    tools = {spec.name for spec in specs}
+    without = list(without)
+    excluded = {normal(example.question) for example in without if example.question}
 
-    Raises
-    ------
-    DataFormatError
-        If a file is missing or in another format.
-    """
-    for count in tools:
-        read_test(folder, count)
-    if not (folder / TRAIN).is_file():
-        raise DataFormatError(f"There is no {str(folder / TRAIN)!r}: give the folder with the KAMEL data as --data.")
+    def in_full(record: dict[str, Any]) -> Example:
+        example = published(record)
+        if normal(_asked(example)) in excluded:
+            raise UnusableRecordError(IN_TEST)
+        return example
 
-
-def _draw(
-    pool: dict[str, list[Example]], names: Sequence[str], most: int, seed: int
-) -> dict[str, list[tuple[str, int]]]:
-    chosen = random.Random(seed)
-    return {
-        name: [(name, i) for i in chosen.sample(range(len(pool[name])), min(most, len(pool[name])))] for name in names
-    }
-
-
-def _row(tools: int, k: int, seed: int | None, correct: torch.Tensor, seconds: float) -> Row:
-    low, high = bootstrap_interval(correct)
-    return Row(
-        benchmark=NAME,
-        split="supervised" if k else "zero-shot",
-        method="toolken",
-        tools=tools,
-        examples_per_tool=k,
-        seed=seed,
-        metric="accuracy",
-        value=float(correct.double().mean()),
-        low=low,
-        high=high,
-        n=correct.shape[-1],
-        seconds=seconds,
-    )
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataFormatError(
-            f"There is no {str(path)!r}: give the folder with the KAMEL data as --data ({error.strerror})."
-        ) from error
-    except ValueError as error:
-        raise DataFormatError(f"{str(path)!r} is not JSON: {error}.") from error
+    read = {}
+    for kind in KINDS:
+        file = f"{kind}_{part}.jsonl"
+        if data.has(file):
+            label = f"{file}, cut to questions" if kind == "synthetic" else file
+            read[kind] = data.examples(file, cut_to_question, tools, without=without, label=label)
+            if kind == "synthetic":
+                read[f"{kind}-text"] = data.examples(file, in_full, tools)
+    return read

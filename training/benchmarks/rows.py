@@ -1,18 +1,19 @@
 """`Row`: one measured figure with its interval, and how rows are written and shown."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from rich.table import Table
 
 from toolken.errors import DataFormatError
 from toolken.training.atomic_file import replace_file
 
 #: Resamples of the test questions behind an interval.
-RESAMPLES = 2000
+RESAMPLES, RESAMPLES_AT_ONCE = 2000, 100
 
 
 class Row(BaseModel):
@@ -33,7 +34,7 @@ class Row(BaseModel):
     n
         Number of test questions.
     seconds
-        Time to fit: the run of the LM over the training data and the closed form.
+        Time to fit once the hidden states are there, which are shared by all methods; the mean over seeds.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,13 +53,26 @@ class Row(BaseModel):
     seconds: float
 
 
-def bootstrap_interval(correct: torch.Tensor, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of `correct`, `(n,)` or `(seeds, n)`, over resampled questions."""
-    per_question = correct.to(torch.float64).reshape(-1, correct.shape[-1]).mean(0)
-    random = torch.Generator().manual_seed(seed)
-    picks = torch.randint(len(per_question), (RESAMPLES, len(per_question)), generator=random)
-    means = per_question[picks].mean(1)
-    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+def bootstrap_interval(
+    counts: torch.Tensor, statistic: Callable[[torch.Tensor], torch.Tensor], seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a statistic over resampled questions (Efron 1979).
+
+    Parameters
+    ----------
+    counts
+        What the statistic is computed from, `(seeds, n, c)`: c numbers for each of n questions under each draw of the
+        training examples. A resample takes the same questions under every draw.
+    statistic
+        From `(..., n, c)` to `(...)`; averaged over the seeds.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    size = counts.shape[1]
+    values = []
+    for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
+        picks = torch.randint(size, (RESAMPLES_AT_ONCE, size), generator=generator)
+        values.append(torch.stack([statistic(one[picks]) for one in counts]).double().mean(0))
+    low, high = torch.quantile(torch.cat(values), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high
 
 
@@ -98,3 +112,56 @@ def rows_table(title: str, rows: Sequence[Row]) -> Table:
                 f"{row.seconds:.1f}",
             )
     return table
+
+
+_ROWS = TypeAdapter(list[Row])
+
+
+def read_rows(paths: Iterable[Path]) -> list[Row]:
+    """Read rows that `write_rows` wrote.
+
+    Raises
+    ------
+    DataFormatError
+        If a file is missing or holds anything else.
+    """
+    rows = []
+    for path in paths:
+        try:
+            rows += _ROWS.validate_json(path.read_bytes())
+        except OSError as error:
+            raise DataFormatError(f"There is no {str(path)!r}: give a file that `toolken bench` wrote.") from error
+        except ValueError as error:
+            reason = str(error).split("\n")[0]
+            raise DataFormatError(f"{str(path)!r} holds no rows of `toolken bench`: {reason}.") from error
+    return rows
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return Markdown tables of the means over seeds, one a data set, split and number of tools."""
+    tables: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.seed is None:
+            split = "supervised" if row.split == "zero-shot" else row.split
+            tables[row.benchmark, split, row.tools].append(row)
+    parts = []
+    for (benchmark, split, tools), found in tables.items():
+        metrics = [name for name in _METRICS if any(row.metric == name for row in found)]
+        counts = list(dict.fromkeys((row.method, row.examples_per_tool) for row in found))
+        cells = {(row.method, row.examples_per_tool, row.metric): row for row in found}
+        questions = max(row.n for row in found if row.metric == "accuracy")
+        lines = [f"### {benchmark}, {split}, {tools} tools ({questions} decisions)", ""]
+        lines.append("| method | examples | " + " | ".join(metrics) + " | seconds to fit |")
+        lines.append("|---" * (len(metrics) + 3) + "|")
+        for method, k in sorted(counts, key=lambda pair: float("inf") if pair[1] is None else pair[1]):
+            values = [cells.get((method, k, name)) for name in metrics]
+            shown = ["" if cell is None else f"{cell.value:.3f} ({cell.low:.3f}–{cell.high:.3f})" for cell in values]
+            seconds = next(cell.seconds for cell in values if cell is not None)
+            count = "all" if k is None else str(k)
+            lines.append(f"| {method} | {count} | " + " | ".join(shown) + f" | {seconds:.1f} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+#: The order of the metrics in a table.
+_METRICS = ("accuracy", "top5", "precision", "recall", "f1", "ece")

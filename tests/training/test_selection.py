@@ -1,0 +1,213 @@
+"""A comparison measures every method on the same positions, and its rows say what they are."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from toolken.errors import DataFormatError
+from toolken.training import Call, Example, FrozenLM, ToolSpec
+from toolken.training.benchmarks.comparisons import comparisons
+from toolken.training.benchmarks.dataset import Dataset, Evaluation
+from toolken.training.benchmarks.datasets import read_dataset
+from toolken.training.benchmarks.methods import METHODS
+from toolken.training.benchmarks.plots import draw_rows
+from toolken.training.benchmarks.rows import Row, bootstrap_interval, markdown, read_rows, write_rows
+from toolken.training.benchmarks.selection import run
+from toolken.training.feature_cache import FeatureCache
+
+pytestmark = pytest.mark.usefixtures("tiny_background")
+METRICS = {"accuracy", "top5", "ece"}
+
+
+class Lengths:
+    """An encoder that knows how long a text is."""
+
+    name = "lengths"
+
+    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return unit vectors."""
+        return torch.nn.functional.normalize(torch.tensor([[1.0, len(text) / 10, len(text) % 3] for text in texts]))
+
+
+@pytest.fixture
+def questions() -> Dataset:
+    """Two tools with six training questions each."""
+    specs = [
+        ToolSpec(name="P1", description="Find the capital of a country."),
+        ToolSpec(name="P2", description="Find the author of a book."),
+    ]
+
+    def asked(word: str, tool: str, count: int) -> list[Example]:
+        return [Example(question=f"What is the {word} {i}?", calls=(Call(tool=tool),)) for i in range(count)]
+
+    train = asked("capital of land", "P1", 6) + asked("author of book", "P2", 6)
+    test = asked("capital of country", "P1", 4) + asked("author of novel", "P2", 4)
+    return Dataset("kamel", specs, {"supervised": train}, {"2": Evaluation(specs, test)})
+
+
+@pytest.fixture
+def problems() -> Dataset:
+    """Answers in which sums stand among words."""
+    specs = [ToolSpec(name="add", description="Add numbers."), ToolSpec(name="multiply", description="Multiply.")]
+
+    def solved(i: int) -> Example:
+        answer = f"First {i} + 2 = {i + 2}. Then {i} * 3 = {i * 3}."
+        first, second = answer.index(f"= {i + 2}") + 2, answer.rindex(f"= {i * 3}") + 2
+        calls = (
+            Call(tool="add", result=f"{i + 2}", start=first),
+            Call(tool="multiply", result=f"{i * 3}", start=second),
+        )
+        return Example(question=f"What of {i}?", answer=answer, calls=calls)
+
+    examples = [solved(i) for i in range(10, 22)]
+    return Dataset("gsm8k-xl", specs, {"supervised": examples[:8]}, {"dev": Evaluation(specs, examples[8:])})
+
+
+def test_every_method_has_a_row_for_each_seed_and_their_mean(
+    tiny_lm: FrozenLM, questions: Dataset, tmp_path: Path
+) -> None:
+    rows = list(run(tiny_lm, questions, seeds=2, encoder=Lengths(), cache=FeatureCache(tiny_lm, tmp_path)))
+    assert {row.method for row in rows} == {*METHODS, "minilm"}
+    assert {row.metric for row in rows if row.method == "toolken"} == METRICS
+    drawn = [row for row in rows if row.method == "toolken" and row.metric == "accuracy" and row.examples_per_tool == 5]
+    assert [row.seed for row in drawn] == [0, 1, None]
+    assert drawn[2].value == pytest.approx((drawn[0].value + drawn[1].value) / 2)
+    assert {row.split for row in rows if row.examples_per_tool == 0} == {"zero-shot"}
+    assert {row.split for row in rows if row.examples_per_tool != 0} == {"supervised"}
+    assert all(0 <= row.low <= row.value <= row.high <= 1 for row in rows if row.metric != "ece")
+    assert all(row.n == 8 and row.tools == 2 for row in rows)
+
+
+def test_the_same_figures_come_again(tiny_lm: FrozenLM, questions: Dataset, tmp_path: Path) -> None:
+    first, second = (
+        [row.value for row in run(tiny_lm, questions, seeds=1, cache=FeatureCache(tiny_lm, tmp_path / str(i)))]
+        for i in range(2)
+    )
+    assert first == pytest.approx(second, abs=1e-6)
+
+
+def test_without_the_encoder_teacher_and_retriever_are_left_out(
+    tiny_lm: FrozenLM, questions: Dataset, tmp_path: Path
+) -> None:
+    rows = list(run(tiny_lm, questions, seeds=1, examples_per_tool=[0, 1], cache=FeatureCache(tiny_lm, tmp_path)))
+    assert not {"minilm", "toolken-teacher"} & {row.method for row in rows}
+
+
+def test_where_words_are_written_it_is_measured_when_a_tool_fires(
+    tiny_lm: FrozenLM, problems: Dataset, tmp_path: Path
+) -> None:
+    rows = list(
+        run(
+            tiny_lm,
+            problems,
+            methods=["toolken", "toolkengpt"],
+            examples_per_tool=[None],
+            cache=FeatureCache(tiny_lm, tmp_path),
+        )
+    )
+    for method in ("toolken", "toolkengpt"):
+        found = {row.metric: row.value for row in rows if row.method == method and row.seed is None}
+        assert {"accuracy", "precision", "recall", "f1"} <= set(found)
+        if found["precision"] + found["recall"]:
+            harmonic = 2 * found["precision"] * found["recall"] / (found["precision"] + found["recall"])
+            assert found["f1"] == pytest.approx(harmonic)
+    # Sums behind an equals sign are easy to tell from words, even for a random LM's states.
+    assert next(row.value for row in rows if row.method == "toolken" and row.metric == "f1" and row.seed is None) > 0.8
+
+
+def test_an_unknown_method_is_named_before_anything_runs(tiny_lm: FrozenLM, questions: Dataset) -> None:
+    with pytest.raises(DataFormatError, match="no method called 'toolkn': choose among toolken, "):
+        list(run(tiny_lm, questions, methods=["toolkn"]))
+
+
+def test_an_interval_holds_the_value_and_narrows_with_more_questions() -> None:
+    few, many = ((torch.rand(3, n, 1, generator=torch.Generator().manual_seed(1)) < 0.7).double() for n in (20, 2000))
+    widths = []
+    for counts in (few, many):
+        low, high = bootstrap_interval(counts, lambda c: c[..., 0].mean(-1))
+        assert low < float(counts.mean()) < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 5
+
+
+def test_rows_are_written_read_and_drawn(tiny_lm: FrozenLM, questions: Dataset, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = list(run(tiny_lm, questions, methods=["toolken"], seeds=1, cache=FeatureCache(tiny_lm, tmp_path)))
+    write_rows(tmp_path / "rows.json", rows)
+    assert [Row.model_validate(raw) for raw in json.loads((tmp_path / "rows.json").read_text())] == rows
+    for file in draw_rows(rows, tmp_path / "picture"):
+        assert file.stat().st_size > 5000
+    with pytest.raises(DataFormatError, match="no accuracy"):
+        draw_rows([], tmp_path / "picture")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "splits"),
+    [
+        ("kamel", "kamel", {("supervised", 30), ("synthetic", 30), ("supervised", 234), ("synthetic", 234)}),
+        ("stq", "simpletoolquestions", {("supervised", 999), ("left-out", 299)}),
+        ("metatool", "metatool", {("supervised", 199)}),
+        ("gsm8k-xl", "gsm8k-xl", {("dev", 4)}),
+        ("funcqa", "funcqa", {("supervised", 13)}),
+        ("virtualhome", "virtualhome", {("dev", 58)}),
+    ],
+)
+def test_published_sets_have_their_comparisons(
+    data_folder: Path, name: str, folder: str, splits: set[tuple[str, int]]
+) -> None:
+    if not (data_folder / folder).is_dir():
+        pytest.skip(f"There is no {folder} in {data_folder}: set TOOLKEN_DATA to a folder that has it.")
+    for one in (found := list(comparisons(read_dataset(name, data_folder / folder)))):
+        names = {spec.name for spec in one.specs}
+        assert set(one.candidates) <= names
+        assert {call.tool for example in one.train for call in example.calls} <= names
+        assert {call.tool for example in one.test for call in example.calls} <= set(one.candidates)
+        asked = {example.question for example in one.test}
+        assert one.prompt.everywhere or not asked & {example.question for example in one.train}
+    assert {(one.split, len(one.candidates)) for one in found} == splits
+
+
+def test_thirty_relations_are_told_apart_after_five_examples_each(
+    embedded_lm: FrozenLM, data_folder: Path, tmp_path: Path
+) -> None:
+    if not (data_folder / "kamel" / "test_first_30.json").is_file():
+        pytest.skip(f"There is no KAMEL data in {data_folder}: set TOOLKEN_DATA to a folder that has it.")
+    dataset = read_dataset("kamel", data_folder / "kamel", test_file=data_folder / "kamel" / "test_first_30.json")
+    cache = FeatureCache(embedded_lm, tmp_path)
+    found = run(embedded_lm, dataset, methods=["toolken"], examples_per_tool=[5], seeds=1, cache=cache)
+    value = next(row.value for row in found if row.metric == "accuracy" and row.split == "supervised")
+    assert value >= 0.95
+
+
+def test_rows_become_markdown_tables(tmp_path: Path) -> None:
+    common = {"benchmark": "kamel", "tools": 2, "low": 0.5, "high": 0.9, "n": 8, "seconds": 1.25}
+    rows = [
+        Row(
+            split="zero-shot", method="toolken", examples_per_tool=0, seed=None, metric="accuracy", value=0.75, **common
+        ),
+        Row(
+            split="supervised", method="toolken", examples_per_tool=None, seed=0, metric="accuracy", value=0.8, **common
+        ),
+        Row(split="supervised", method="toolken", examples_per_tool=None, seed=None, metric="ece", value=0.6, **common),
+        Row(
+            split="supervised",
+            method="toolken",
+            examples_per_tool=None,
+            seed=None,
+            metric="accuracy",
+            value=0.8,
+            **common,
+        ),
+    ]
+    write_rows(tmp_path / "rows.json", rows)
+    assert read_rows([tmp_path / "rows.json"]) == rows
+    lines = markdown(rows).splitlines()
+    assert lines[0] == "### kamel, supervised, 2 tools (8 decisions)"
+    assert "| toolken | 0 | 0.750 (0.500–0.900) |  | 1.2 |" in lines
+    assert "| toolken | all | 0.800 (0.500–0.900) | 0.600 (0.500–0.900) | 1.2 |" in lines
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(DataFormatError, match=r"other\.json"):
+        read_rows([tmp_path / "other.json", tmp_path / "none.json"])

@@ -1,0 +1,210 @@
+"""The methods that are compared: ours, its ablations, the published trainers, and a sentence-embedding retriever."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from toolken.training.background import Background, background
+from toolken.training.closed_form import TAUGHT, PriorGeometry, Settings
+from toolken.training.feature_cache import FeatureCache
+from toolken.training.features import Decisions, query_states
+from toolken.training.fit import GATE_POINTS, choose
+from toolken.training.gate import fit_gate
+from toolken.training.head import TEMPERATURE, ToolkenHead
+from toolken.training.lm import FrozenLM
+from toolken.training.priors import TEACHER, PriorSource, build_priors
+from toolken.training.prompt import PromptFormat
+from toolken.training.published_priors import published_prior, shuffled
+from toolken.training.reference import PRESETS, SCHEDULES, train_reference
+from toolken.training.statistics import ToolStatistics
+from toolken.training.teacher import Encoder, Teacher
+from toolken.training.tool_spec import ToolSpec
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a method learned.
+
+    Attributes
+    ----------
+    rows, biases
+        `(T, d)` and `(T,) float32`.
+    log_odds
+        From states `(n, d)`, the words' logsumexp `(n,)` and whether each stands behind a result `(n,) bool`, the log
+        odds that anything is called, `(n,)`.
+    calibrated
+        Whether the softmax over the tools is meant as a probability.
+    """
+
+    rows: torch.Tensor
+    biases: torch.Tensor
+    log_odds: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    calibrated: bool = True
+
+
+@dataclass
+class Material:
+    """What all methods share on one set of tools: the same LM, prompt format, descriptions and cached states.
+
+    Attributes
+    ----------
+    benchmark
+        Name of the data set, for the published schedules.
+    encoder
+        For the teacher and the retriever; None where it is not installed.
+    unlabelled
+        Requests of the training data, without their labels, for the teacher.
+    """
+
+    benchmark: str
+    lm: FrozenLM
+    prompt: PromptFormat
+    specs: list[ToolSpec]
+    cache: FeatureCache
+    encoder: Encoder | None = None
+    unlabelled: list[str] = field(default_factory=list)
+    started: Callable[[int], Callable[[int], None]] | None = None
+
+    @cached_property
+    def background(self) -> Background:
+        """States of the shipped requests in this prompt format."""
+        return background(self.lm, self.prompt, started=self.started)
+
+    @cached_property
+    def query_forms(self) -> torch.Tensor:
+        """Query form of each tool, `(T, d) float64`."""
+        return build_priors(self.lm, self.specs, self.prompt, cache=self.cache)
+
+    @cached_property
+    def taught(self) -> tuple[Background, Teacher, torch.Tensor]:
+        """The background with the unlabelled requests, the teacher fitted on them, and its forms `(T, d)`."""
+        assert self.encoder is not None
+        states = query_states(self.lm, self.prompt, self.unlabelled, cache=self.cache)
+        shared = self.background.joined_by(self.unlabelled, states) if self.unlabelled else self.background
+        vectors = self.encoder.encode(shared.texts)
+        geometry = PriorGeometry.of(shared.mean, shared.covariance, Settings())
+        teacher = Teacher.of(self.encoder.name, geometry, shared.requests.hidden, vectors)
+        return shared, teacher, teacher.forms(self.encoder.encode([spec.words for spec in self.specs]))
+
+    def published(self, preset: str) -> torch.Tensor | None:
+        """Return the prior of a published trainer, `(T, d)`."""
+        prior = PRESETS[preset].prior
+        if prior is None:
+            return None
+        return published_prior(self.lm, self.specs, source=prior.source, text=prior.text, scale=prior.scale)
+
+
+#: Fits a method on decisions, which may be none; the seed is that of the draw of the examples.
+Method = Callable[[Material, Decisions, int], Fitted]
+
+
+def toolken(
+    material: Material,
+    points: Decisions,
+    seed: int,
+    *,
+    source: PriorSource = "query",
+    shuffle: bool = False,
+    teacher: bool = False,
+    settings: Settings | None = None,
+    refine: bool | None = None,
+) -> Fitted:
+    """Fit our method; the options are its ablations.
+
+    Parameters
+    ----------
+    source, shuffle
+        What the prior is made from, and whether each tool gets another one's.
+    teacher
+        Whether the sentence encoder helps.
+    settings
+        Fixed settings; by default they are chosen by leave-one-out.
+    refine
+        As for `fit`.
+    """
+    names = [spec.name for spec in material.specs]
+    own = material.query_forms if source == "query" else build_priors(material.lm, material.specs, source=source)
+    forms: dict[str, torch.Tensor] = {source: shuffled(own, seed) if shuffle else own}
+    shared = material.background
+    if teacher:
+        shared, _, forms[TEACHER] = material.taught
+    statistics = ToolStatistics.empty(names, material.lm.hidden_size)
+    calls = points.calls()
+    statistics.add(calls.hidden, calls.labels)
+    sample = Decisions.join([_some(calls), _some(points.where(points.labels < 0))])
+    head = ToolkenHead(
+        lm_name=material.lm.name,
+        lm_fingerprint=material.lm.fingerprint,
+        prompt=material.prompt,
+        specs=material.specs,
+        forms=forms,
+        statistics=statistics,
+        mean=shared.mean,
+        covariance=shared.covariance,
+        gate=fit_gate(sample, material.background.decisions, running_text=material.prompt.everywhere),
+        settings=settings or (TAUGHT if teacher else Settings()),
+        temperature=TEMPERATURE,
+    )
+    if len(calls.labels):
+        none = Decisions.none(material.lm.hidden_size)
+        choose(head, _some(calls), none, fixed=settings is not None, refine=refine)
+
+    def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, after_result: torch.Tensor) -> torch.Tensor:
+        following = head.gate.log_odds(hidden.double(), after_result=True)
+        return torch.where(after_result, following, head.gate.log_odds(hidden.double(), after_result=False))
+
+    return Fitted(head.rows, head.biases, log_odds)
+
+
+def reference(material: Material, points: Decisions, seed: int, *, preset: str) -> Fitted:
+    """Train as published, on the same decisions, with batches of one example."""
+    schedule = SCHEDULES.get(material.benchmark)
+    used = points.calls() if schedule is not None and not schedule.words else points
+    rows = train_reference(
+        used,
+        len(material.specs),
+        PRESETS[preset],
+        material.published(preset),
+        seed=seed,
+        epochs=schedule.epochs if schedule else None,
+        lr=schedule.lr if schedule else None,
+    )
+
+    def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, after_result: torch.Tensor) -> torch.Tensor:
+        return torch.logsumexp(hidden @ rows.T, dim=1) - logsumexp
+
+    return Fitted(rows, torch.zeros(len(rows)), log_odds, calibrated=False)
+
+
+def _some(points: Decisions) -> Decisions:
+    """Return at most `GATE_POINTS` decisions, evenly spread."""
+    count = len(points.labels)
+    if count <= GATE_POINTS:
+        return points
+    every = torch.arange(GATE_POINTS) * count // GATE_POINTS
+    return points.where(torch.zeros(count, dtype=torch.bool).index_fill(0, every, True))
+
+
+def _reference(preset: str) -> Method:
+    return lambda material, points, seed: reference(material, points, seed, preset=preset)
+
+
+#: Euclidean distances: the covariance is shrunk to a multiple of the identity.
+_NO_METRIC = Settings(shrinkage=0.999, prior_shrinkage=0.999)
+
+#: All methods by the name in their rows.
+METHODS: dict[str, Method] = {
+    "toolken": toolken,
+    "toolken-teacher": lambda m, p, s: toolken(m, p, s, teacher=True),
+    "toolken-fixed-settings": lambda m, p, s: toolken(m, p, s, settings=Settings(), refine=False),
+    "toolken-no-sharing": lambda m, p, s: toolken(m, p, s, settings=Settings(sharing=0, allowance=0), refine=False),
+    "toolken-no-metric": lambda m, p, s: toolken(m, p, s, settings=_NO_METRIC, refine=False),
+    "toolken-output-rows": lambda m, p, s: toolken(m, p, s, source="output-rows"),
+    "toolken-shuffled": lambda m, p, s: toolken(m, p, s, shuffle=True),
+    "toolken-random": lambda m, p, s: toolken(m, p, s, source="random-same-norm"),
+    **{preset: _reference(preset) for preset in PRESETS},
+}
+#: Methods that need the encoder, and those that can do nothing without examples.
+NEEDS_ENCODER, NEEDS_EXAMPLES = ("toolken-teacher",), tuple(PRESETS)

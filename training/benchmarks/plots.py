@@ -1,0 +1,69 @@
+"""Pictures of rows: accuracy against the number of examples, and against the number of tools."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolken.errors import DataFormatError
+from toolken.training.benchmarks.rows import Row
+
+
+def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
+    """Draw the accuracies with their intervals, as PNG and as SVG; returns the two files.
+
+    Parameters
+    ----------
+    path
+        Name of the files; its ending is replaced.
+
+    Raises
+    ------
+    DataFormatError
+        If matplotlib is not installed, there is no accuracy among the rows, or a file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DataFormatError("Drawing needs matplotlib: run `pip install matplotlib`.") from error
+    means = [row for row in rows if row.seed is None and row.metric == "accuracy"]
+    if not means:
+        raise DataFormatError("There is no accuracy among the rows: nothing can be drawn.")
+    panels: dict[str, dict[str, list[tuple[str, Row]]]] = defaultdict(lambda: defaultdict(list))
+    for row in means:
+        count = "all" if row.examples_per_tool is None else str(row.examples_per_tool)
+        kind = "supervised" if row.split == "zero-shot" else row.split
+        panels[f"{kind}, {row.tools} tools"][row.method].append((count, row))
+    sizes = sorted({row.tools for row in means})
+    if len(sizes) > 1:
+        for row in means:
+            if row.examples_per_tool == 0:
+                panels["zero-shot, by number of tools"][row.method].append((str(row.tools), row))
+    figure = Figure(figsize=(6 * len(panels), 4.5), layout="constrained")
+    for number, (title, methods) in enumerate(sorted(panels.items()), start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        ticks = sorted({tick for points in methods.values() for tick, _ in points}, key=_order)
+        for method, points in methods.items():
+            known = sorted(points, key=lambda point: _order(point[0]))
+            at = [ticks.index(tick) for tick, _ in known]
+            values = [row.value for _, row in known]
+            spread = [
+                [max(0.0, row.value - row.low) for _, row in known],
+                [max(0.0, row.high - row.value) for _, row in known],
+            ]
+            axes.errorbar(at, values, yerr=spread, marker="o", capsize=2, label=method)
+        axes.set_xticks(range(len(ticks)), ticks)
+        axes.set(title=title, xlabel="tools" if "by number" in title else "training examples", ylabel="accuracy")
+        axes.set_ylim(0, 1.02)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="x-small")
+    files = [path.with_suffix(ending) for ending in (".png", ".svg")]
+    for file in files:
+        try:
+            figure.savefig(file)
+        except OSError as error:
+            raise DataFormatError(f"The picture cannot be written to {str(file)!r}: {error}.") from error
+    return files
+
+
+def _order(tick: str) -> float:
+    return float("inf") if tick == "all" else float(tick)

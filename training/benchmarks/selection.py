@@ -1,0 +1,283 @@
+"""Running a comparison: which tool is chosen at the given positions, and at which positions any is called."""
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from toolken.errors import DataFormatError
+from toolken.training.benchmarks.comparisons import BY_PROBLEM, Comparison, comparisons
+from toolken.training.benchmarks.dataset import Dataset
+from toolken.training.benchmarks.methods import METHODS, NEEDS_ENCODER, NEEDS_EXAMPLES, Fitted, Material
+from toolken.training.benchmarks.rows import Row, bootstrap_interval
+from toolken.training.examples import Example
+from toolken.training.feature_cache import FeatureCache
+from toolken.training.features import WORDS, Decisions, decisions
+from toolken.training.fit import Progress
+from toolken.training.lm import FrozenLM
+from toolken.training.refinement import calibration_error
+from toolken.training.teacher import Encoder
+
+Advance = Callable[[int], None]
+#: Random draws of the examples.
+SEEDS = 5
+#: Training requests that the teacher sees without their labels, at most.
+UNLABELLED = 5000
+#: The retriever's name in the rows.
+RETRIEVER = "minilm"
+
+
+def run(
+    lm: FrozenLM,
+    dataset: Dataset,
+    *,
+    methods: Sequence[str] | None = None,
+    examples_per_tool: Sequence[int | None] | None = None,
+    seeds: int = SEEDS,
+    encoder: Encoder | None = None,
+    cache: FeatureCache | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Row]:
+    """Yield the rows of all comparisons of a data set: one for each seed and one for the mean over seeds.
+
+    Every method gets the same LM, prompt format, examples and positions; the LM runs once over all of them.
+
+    Parameters
+    ----------
+    methods
+        Names out of `METHODS`, and `minilm`; all but the costlier ablations by default.
+    examples_per_tool
+        Numbers of training examples of each tool (of problems, where a problem calls several tools), None for all.
+    encoder
+        For the teacher and the retriever; without it they are left out.
+
+    Raises
+    ------
+    DataFormatError
+        If there is no such method, or the data set has nothing to compare.
+    """
+    chosen = list(methods) if methods is not None else [*METHODS, RETRIEVER]
+    unknown = [name for name in chosen if name not in METHODS and name != RETRIEVER]
+    if unknown:
+        raise DataFormatError(
+            f"There is no method called {unknown[0]!r}: choose among {', '.join([*METHODS, RETRIEVER])}."
+        )
+    cache = cache or FeatureCache(lm)
+    for comparison in comparisons(dataset):
+        yield from _compare(lm, dataset.name, comparison, chosen, examples_per_tool, seeds, encoder, cache, progress)
+
+
+def _compare(
+    lm: FrozenLM,
+    benchmark: str,
+    comparison: Comparison,
+    methods: Sequence[str],
+    examples_per_tool: Sequence[int | None] | None,
+    seeds: int,
+    encoder: Encoder | None,
+    cache: FeatureCache,
+    progress: Progress | None,
+) -> Iterator[Row]:
+    names = [spec.name for spec in comparison.specs]
+    tag = f"{benchmark}, {comparison.split}, {len(comparison.candidates)} tools"
+
+    def started(label: str, total: int) -> Advance:
+        return progress(f"{tag}: {label}", total) if progress else lambda _: None
+
+    counts = comparison.examples_per_tool
+    if examples_per_tool is not None and counts != (None,):
+        counts = tuple(examples_per_tool)
+    if not comparison.train:
+        counts = tuple(count for count in counts if count == 0)
+    by_problem = benchmark in BY_PROBLEM
+    draws = {
+        (k, seed): _draw(comparison.train, k, seed, by_problem) for k in counts for seed in range(_seeds(k, seeds))
+    }
+    needed = sorted({index for draw in draws.values() for index in draw})
+    test = _decisions(lm, comparison, comparison.test, names, cache, started("reading the test", len(comparison.test)))
+    read = _decisions(
+        lm, comparison, [comparison.train[i] for i in needed], names, cache, started("reading examples", len(needed))
+    )
+    unlabelled = list(dict.fromkeys(example.question for example in comparison.train if example.question))
+    random.Random(0).shuffle(unlabelled)
+    material = Material(
+        benchmark,
+        lm,
+        comparison.prompt,
+        comparison.specs,
+        cache,
+        encoder,
+        [] if comparison.firing or by_problem else unlabelled[:UNLABELLED],
+        lambda total: started("reading background requests", total),
+    )
+    position = {index: at for at, index in enumerate(needed)}
+    wanted = [
+        (name, k)
+        for k in counts
+        for name in methods
+        if name != RETRIEVER
+        and (k != 0 or name not in NEEDS_EXAMPLES)
+        and (encoder is not None or name not in NEEDS_ENCODER)
+    ]
+    advance = started("fitting", sum(_seeds(k, seeds) for _, k in wanted))
+    candidates = torch.tensor([names.index(name) for name in comparison.candidates])
+    for name, k in wanted:
+        measured: list[dict[str, tuple[torch.Tensor, ...]]] = []
+        seconds: list[float] = []
+        for seed in range(_seeds(k, seeds)):
+            members = torch.zeros(len(needed) + 1, dtype=torch.bool)
+            members[[position[index] for index in draws[k, seed]]] = True
+            points = read.where(members[read.examples])
+            begun = time.perf_counter()
+            fitted = METHODS[name](material, points, seed)
+            seconds.append(time.perf_counter() - begun)
+            measured.append(_measure(fitted, test, candidates, comparison.firing))
+            advance(1)
+            yield from _rows(benchmark, comparison, name, k, seed, measured[-1:], seconds[-1])
+        yield from _rows(benchmark, comparison, name, k, None, measured, sum(seconds) / len(seconds))
+    if RETRIEVER in methods and encoder is not None and 0 in (*counts, None if comparison.split != "left-out" else 0):
+        begun = time.perf_counter()
+        asked = [example.question for example in comparison.test]
+        specs = [comparison.specs[i] for i in candidates.tolist()]
+        scores = encoder.encode(asked) @ encoder.encode([spec.words for spec in specs]).T
+        known = torch.tensor([comparison.candidates.index(example.calls[0].tool) for example in comparison.test])
+        if not comparison.prompt.everywhere:
+            found = _selected(scores, known)
+            seconds_spent = time.perf_counter() - begun
+            yield from _rows(benchmark, comparison, RETRIEVER, 0, None, [found], seconds_spent)
+
+
+def _seeds(k: int | None, seeds: int) -> int:
+    """Return how many draws there are: nothing, and everything, can be drawn in one way only."""
+    return seeds if k else 1
+
+
+def _draw(train: Sequence[Example], k: int | None, seed: int, by_problem: bool) -> list[int]:
+    """Return the indices of k examples of each tool (counted by its first call), or of k problems, or all."""
+    if k is None:
+        return list(range(len(train)))
+    chosen = random.Random(seed)
+    if by_problem:
+        return chosen.sample(range(len(train)), min(k, len(train)))
+    by_tool: dict[str, list[int]] = defaultdict(list)
+    for index, example in enumerate(train):
+        by_tool[example.calls[0].tool].append(index)
+    return [i for _, indices in sorted(by_tool.items()) for i in chosen.sample(indices, min(k, len(indices)))]
+
+
+def _decisions(
+    lm: FrozenLM,
+    comparison: Comparison,
+    examples: Sequence[Example],
+    names: Sequence[str],
+    cache: FeatureCache,
+    advance: Advance,
+) -> Decisions:
+    skipped: list[int] = []
+    parts = decisions(
+        lm,
+        comparison.prompt,
+        examples,
+        names,
+        words=comparison.firing,
+        cache=cache,
+        advance=advance,
+        skipped=lambda number, _: skipped.append(number),
+    )
+    return Decisions.join([Decisions.none(lm.hidden_size), *parts])
+
+
+def _measure(
+    fitted: Fitted, test: Decisions, candidates: torch.Tensor, firing: bool
+) -> dict[str, tuple[torch.Tensor, ...]]:
+    """Return the counts behind each metric, one entry a test example or call."""
+    calls = test.calls()
+    scores = (calls.hidden @ fitted.rows.T + fitted.biases)[:, candidates]
+    known = (calls.labels[:, None] == candidates).long().argmax(1)
+    found = _selected(scores, known)
+    if fitted.calibrated:
+        probabilities = torch.softmax(scores, dim=1)
+        found["ece"] = (probabilities, known)
+    if firing:
+        fired = fitted.log_odds(test.hidden, test.logsumexp, test.after_result) > 0
+        true = test.labels != WORDS
+        size = int(test.examples.max()) + 1
+
+        def per_example(mask: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(size).index_add_(0, test.examples, mask.float())
+
+        found["firing"] = (per_example(fired & true), per_example(fired & ~true), per_example(~fired & true))
+    return found
+
+
+def _selected(scores: torch.Tensor, known: torch.Tensor) -> dict[str, tuple[torch.Tensor, ...]]:
+    order = scores.topk(min(5, scores.shape[1]), dim=1).indices == known[:, None]
+    return {"accuracy": (order[:, 0],), "top5": (order.any(1),)}
+
+
+def _rows(
+    benchmark: str,
+    comparison: Comparison,
+    method: str,
+    k: int | None,
+    seed: int | None,
+    measured: Sequence[dict[str, tuple[torch.Tensor, ...]]],
+    seconds: float,
+) -> Iterator[Row]:
+    figures: dict[str, tuple[float, float, float, int]] = {}
+    for metric in measured[0]:
+        values = [one[metric] for one in measured]
+        if metric == "ece":
+            pairs = [torch.stack([p.max(1).values, (p.argmax(1) == y).float()], dim=1) for p, y in values]
+            counts = torch.stack(pairs)
+            figures["ece"] = (float(_ece(counts).mean()), *bootstrap_interval(counts, _ece), counts.shape[1])
+        elif metric == "firing":
+            counts = torch.stack([torch.stack(one, 1) for one in values])
+            for name, statistic in (("precision", _precision), ("recall", _recall), ("f1", _f1)):
+                mean = float(torch.stack([statistic(one) for one in counts]).mean())
+                figures[name] = (mean, *bootstrap_interval(counts, statistic), counts.shape[1])
+        else:
+            correct = torch.stack([one[0].double() for one in values])
+            figures[metric] = (float(correct.mean()), *bootstrap_interval(correct[:, :, None], _mean), correct.shape[1])
+    split = comparison.split if k != 0 or comparison.split == "left-out" else "zero-shot"
+    for metric, (value, low, high, count) in figures.items():
+        yield Row(
+            benchmark=benchmark,
+            split=split,
+            method=method,
+            tools=len(comparison.candidates),
+            examples_per_tool=k,
+            seed=seed,
+            metric=metric,
+            value=value,
+            low=low,
+            high=high,
+            n=count,
+            seconds=seconds,
+        )
+
+
+def _mean(counts: torch.Tensor) -> torch.Tensor:
+    return counts[..., 0].mean(-1)
+
+
+def _precision(counts: torch.Tensor) -> torch.Tensor:
+    right, wrong, _ = counts.sum(-2).unbind(-1)
+    return right / (right + wrong).clamp(min=1)
+
+
+def _recall(counts: torch.Tensor) -> torch.Tensor:
+    right, _, missed = counts.sum(-2).unbind(-1)
+    return right / (right + missed).clamp(min=1)
+
+
+def _f1(counts: torch.Tensor) -> torch.Tensor:
+    right, wrong, missed = counts.sum(-2).unbind(-1)
+    return 2 * right / (2 * right + wrong + missed).clamp(min=1)
+
+
+def _ece(counts: torch.Tensor) -> torch.Tensor:
+    confidence, hit = counts.unbind(-1)
+    return calibration_error(confidence, hit)
