@@ -11,7 +11,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackMa
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
 from langchain_core.messages.tool import ToolCall, tool_call
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import ContextThreadPoolExecutor, run_in_executor
+from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_core.tools import BaseTool
 
 from toolken.agents.bound_tools import BoundTools
@@ -19,7 +19,7 @@ from toolken.agents.conversation import to_prompt
 from toolken.agents.decoding import DecodingOptions
 from toolken.agents.engine import Engine
 from toolken.agents.events import CallFinished, CallStarted, Event, TextPiece
-from toolken.agents.lockstep import THREADS, Lockstep, at_once, claimed, in_lockstep, taking_part
+from toolken.agents.lockstep import Lockstep, at_once, claimed, in_a_thread, in_lockstep, taking_part
 from toolken.agents.stepping import Stepping
 from toolken.agents.tool_runner import ToolRunner
 from toolken.training.head import ToolkenHead
@@ -143,7 +143,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
     ) -> list[Answer]:
         """Answer several questions; each run of the LM extends all the answers that are being written."""
         configs = at_once(config, len(inputs))
-        with in_lockstep(self.decoder.texts.lm):
+        with in_lockstep(self.decoder.texts.lm, configs):
             return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def events(
@@ -161,7 +161,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
         results: list[ToolMessage] | None = None
         try:
             while True:
-                event = await run_in_executor(THREADS, _next, steps, results)
+                event = await in_a_thread(_next, steps, results)
                 results = None
                 if event is None:
                     return

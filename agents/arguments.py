@@ -63,7 +63,7 @@ class ArgumentWriter:
             If the tool's schema cannot be compiled to a grammar.
         """
         lm = self._texts.lm
-        matcher = argument_matcher(lm, self._toolset.spec(tool), context)
+        matcher = argument_matcher(lm, self._toolset.spec(tool), context, budget)
         text = GrowingText(lm, ())
         session: Session | None = None
         fresh: list[int] = []

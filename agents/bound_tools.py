@@ -166,7 +166,7 @@ def chosen(choice: Any, names: Sequence[str]) -> tuple[tuple[str, ...], bool]:
         return tuple(names), True
     if not names:
         raise ToolSpecError(f"The tool choice is {choice!r}, and no tool is bound: bind it.")
-    unknown_tools([choice], names)
+    unknown_tools([str(choice)], names)
     raise AssertionError("unreachable: the name is known")
 
 

@@ -12,7 +12,6 @@ from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, InstanceOf, PrivateAttr, SecretStr
 
 from toolken.agents.bound_tools import BoundTools, chosen
@@ -21,7 +20,7 @@ from toolken.agents.chunks import ChunkWriter
 from toolken.agents.conversation import to_prompt
 from toolken.agents.decoding import DecodingOptions
 from toolken.agents.engine import Engine
-from toolken.agents.lockstep import THREADS, at_once, claimed, in_lockstep, taking_part
+from toolken.agents.lockstep import at_once, claimed, in_a_thread, in_lockstep, taking_part
 from toolken.agents.stepping import Stepping
 from toolken.agents.structured_output import structured_output
 from toolken.training.examples import Demonstration
@@ -129,8 +128,9 @@ class ToolkenChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        own = ("temperature", "top_p", "seed", "max_tokens", "stop", "parallel_tool_calls")
-        return self._engine.identity() | {name: getattr(self, name) for name in own}
+        own = ("temperature", "top_p", "seed", "max_tokens", "parallel_tool_calls")
+        # LangChain puts the stop texts of the call in the place of the model's own.
+        return self._engine.identity() | {name: getattr(self, name) for name in own} | {"own_stop": self.stop}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -187,9 +187,12 @@ class ToolkenChatModel(BaseChatModel):
             If a tool cannot be read, two share a name, its schema cannot be compiled to a grammar, or `tool_choice`
             names none of them.
         """
-        bound = BoundTools.of(tools, grounded=grounded, demonstrations=demonstrations)
+        bound = BoundTools.of(tools, grounded=grounded)
+        if demonstrations:
+            # They go with the call, where caches of answers see them.
+            kwargs["demonstrations"] = BoundTools.of(bound, demonstrations=demonstrations).demonstrations
         chosen(tool_choice, bound.names)  # a wrong choice is reported here, not in mid-stream
-        CallOptions.model_validate({"tool_choice": tool_choice, **_without_stop(kwargs)})
+        CallOptions.model_validate({name: value for name, value in kwargs.items() if name != "stop"})
         self._engine.decoder(bound)
         return self.bind(tools=bound, tool_choice=tool_choice, **kwargs)
 
@@ -213,7 +216,7 @@ class ToolkenChatModel(BaseChatModel):
     ) -> list[AIMessage]:
         """Answer several inputs; each run of the LM extends all the answers."""
         configs = at_once(config, len(inputs))
-        with in_lockstep(self._engine.lm):
+        with in_lockstep(self._engine.lm, configs):
             return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
@@ -226,7 +229,8 @@ class ToolkenChatModel(BaseChatModel):
     ) -> list[AIMessage]:
         """Answer several inputs; each run of the LM extends all the answers."""
         configs = at_once(config, len(inputs))
-        with in_lockstep(await run_in_executor(THREADS, lambda: self._engine.lm)):
+        lm = await in_a_thread(lambda: self._engine.lm)
+        with in_lockstep(lm, configs):
             return await super().abatch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def _generate(
@@ -248,7 +252,7 @@ class ToolkenChatModel(BaseChatModel):
         cancelled = threading.Event()
         callbacks = run_manager.get_sync() if run_manager else None
         try:
-            return await run_in_executor(THREADS, self._answer, messages, stop, callbacks, cancelled, kwargs)
+            return await in_a_thread(self._answer, messages, stop, callbacks, cancelled, kwargs)
         except asyncio.CancelledError:
             cancelled.set()  # the thread stops before its next run of the LM
             raise
@@ -290,7 +294,7 @@ class ToolkenChatModel(BaseChatModel):
         kwargs: dict[str, Any],
     ) -> Iterator[ChatGenerationChunk]:
         given = CallOptions.model_validate(kwargs)
-        bound = BoundTools.of(given.tools)
+        bound = BoundTools.of(given.tools, grounded=given.grounded, demonstrations=given.demonstrations)
         names, must_call = chosen(given.tool_choice, bound.names)
         decoder = self._engine.decoder(bound)
         prompt = to_prompt(messages, decoder.toolset.prompt)
@@ -317,7 +321,3 @@ class ToolkenChatModel(BaseChatModel):
 def _first(given: Any, own: Any) -> Any:
     """Return an option of the call, or the model's own where the call has none."""
     return own if given is None else given
-
-
-def _without_stop(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != "stop"}

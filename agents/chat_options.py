@@ -4,14 +4,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from toolken.training.examples import Demonstration
+
 
 class CallOptions(BaseModel):
     """Options that may be given with a single call, besides `stop`; a misspelt one is an error.
 
     Attributes
     ----------
-    tools, tool_choice
-        As `bind_tools` binds them.
+    tools, tool_choice, grounded, demonstrations
+        As `bind_tools` takes them.
     temperature, top_p, seed, max_tokens, timeout, parallel_tool_calls
         Instead of the model's own.
     model, strict, stream, ls_structured_output_format
@@ -22,6 +24,8 @@ class CallOptions(BaseModel):
 
     tools: Any = None
     tool_choice: Any = None
+    grounded: bool | list[str] | tuple[str, ...] = ()
+    demonstrations: list[Demonstration] = Field(default_factory=list)
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = None

@@ -37,21 +37,25 @@ class ChunkWriter:
             yield _chunk(opening)
         calls: list[dict[str, Any]] = []
         call_id = ""
+        # An index counts the blocks of a message's content, of which the text is one.
+        index = -1 + bool(opening)
         for event in events:
             match event:
                 case TextPiece(text):
                     if text:
+                        index = max(index, 0)
                         yield _chunk(text)
                 case CallStarted(name, probability, runners_up):
                     calls.append({"tool": name, "probability": probability, "runners_up": dict(runners_up)})
                     call_id = f"call_{uuid.uuid4().hex[:24]}"
-                    yield _call_chunk(name, "", call_id, len(calls) - 1)
+                    index += 1
+                    yield _call_chunk(name, "", call_id, index)
                 case ArgumentsPiece(text):
-                    yield _call_chunk(None, text, None, len(calls) - 1)
+                    yield _call_chunk(None, text, None, index)
                 case CallFinished(name, _, text, error):
                     if error is not None:
                         self._refused[call_id] = (name, text, error)
-                        yield _call_chunk(None, _spoilt(text, error), None, len(calls) - 1)
+                        yield _call_chunk(None, _spoilt(text, error), None, index)
                 case Finished():
                     toolken = {"call_probability": event.call_probability, "calls": calls}
                     yield self._last(event, {"toolken": toolken} if event.call_probability is not None else {})

@@ -12,8 +12,10 @@ from toolken.errors import ToolSpecError
 from toolken.training.lm import FrozenLM
 from toolken.training.tool_spec import ToolSpec
 
-#: A string without a bound could run on until the token budget is gone and leave invalid JSON.
-MAX_STRING = 200
+#: A string without a bound could run on until the token budget is gone and leave invalid JSON. So the strings of a
+#: schema share the budget, in characters a token, but none gets fewer or more than these.
+CHARACTERS_PER_TOKEN = 2.5
+MIN_STRING, MAX_STRING = 16, 200
 MAX_ITEMS = 16
 #: So could the digits of a number; up to here every whole number is exact in other languages' JSON too.
 MAX_INTEGER = 2**53 - 1
@@ -32,7 +34,7 @@ def token_trie(lm: FrozenLM) -> LLTokenizer:
     return from_tokenizer(lm.tokenizer, n_vocab=lm.vocab_size)
 
 
-def argument_matcher(lm: FrozenLM, spec: ToolSpec, context: str) -> LLMatcher:
+def argument_matcher(lm: FrozenLM, spec: ToolSpec, context: str, budget: int | None = None) -> LLMatcher:
     """Return a matcher that accepts only JSON objects the tool's schema allows.
 
     What the grammar engine does not know in a schema, such as look-ahead in a pattern, is left to a check of the
@@ -42,6 +44,8 @@ def argument_matcher(lm: FrozenLM, spec: ToolSpec, context: str) -> LLMatcher:
     ----------
     context
         The conversation; grounded strings are runs of its words, grounded numbers are among its numbers.
+    budget
+        Tokens that the arguments may take; strings without a bound are kept so short that they fit.
 
     Raises
     ------
@@ -49,7 +53,7 @@ def argument_matcher(lm: FrozenLM, spec: ToolSpec, context: str) -> LLMatcher:
         If the schema cannot be compiled to a grammar.
     """
     error = ""
-    for grammar in _grammars(spec.parameters, context):
+    for grammar in _grammars(spec.parameters, context, longest_string(spec.parameters, budget)):
         matcher = LLMatcher(token_trie(lm), grammar)
         error = error or matcher.get_error()
         if not matcher.get_error():
@@ -74,18 +78,39 @@ def check_schema(spec: ToolSpec) -> None:
     raise _not_compiled(spec, error)
 
 
-def closed(schema: Any) -> Any:
-    """Return a JSON schema whose objects take no further keys and whose strings and arrays are bounded."""
+def longest_string(schema: Any, budget: int | None) -> int:
+    """Return how many characters a string without a bound may have, so that all of a schema's fit a token budget."""
+    if budget is None:
+        return MAX_STRING
+    share = int(CHARACTERS_PER_TOKEN * budget / max(_unbounded_strings(schema), 1))
+    return min(max(share, MIN_STRING), MAX_STRING)
+
+
+def _unbounded_strings(schema: Any) -> int:
+    """Count the strings of a schema that it does not bound; those of an array count as a few."""
     if isinstance(schema, list):
-        return [closed(part) for part in schema]
+        return sum(_unbounded_strings(part) for part in schema)
+    if not isinstance(schema, dict):
+        return 0
+    own = schema.get("type") == "string" and not {"enum", "const", "maxLength"} & schema.keys()
+    inner = sum(_unbounded_strings(value) for key, value in schema.items() if key not in ("enum", "const", "default"))
+    return int(own) + inner * (3 if schema.get("type") == "array" else 1)
+
+
+def closed(schema: Any, longest: int = MAX_STRING) -> Any:
+    """Return a JSON schema whose objects take no further keys and whose strings, numbers and arrays are bounded."""
+    if isinstance(schema, list):
+        return [closed(part, longest) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    result = {key: closed(value) if key not in ("enum", "const", "default") else value for key, value in schema.items()}
+    result = {
+        key: value if key in ("enum", "const", "default") else closed(value, longest) for key, value in schema.items()
+    }
     kind = schema.get("type")
     if kind == "object" or "properties" in schema:
         result.setdefault("additionalProperties", False)
     if kind == "string" and not {"enum", "const", "pattern", "format"} & schema.keys():
-        result.setdefault("maxLength", max(MAX_STRING, schema.get("minLength", 0)))
+        result.setdefault("maxLength", max(longest, schema.get("minLength", 0)))
     if kind == "integer" and not {"enum", "const", "multipleOf"} & schema.keys():
         bounds = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
         for (bound, exclusive), limit in zip(bounds.items(), (-MAX_INTEGER, MAX_INTEGER), strict=True):
@@ -117,18 +142,18 @@ def relaxed(schema: Any, *, names: bool = False) -> Any:
     }
 
 
-def _grammars(parameters: dict[str, Any], context: str) -> Iterator[str]:
+def _grammars(parameters: dict[str, Any], context: str, longest: int = MAX_STRING) -> Iterator[str]:
     """Yield grammars for a schema, the most exact one first."""
     if has_copied(parameters):
-        yield CopyingGrammar(parameters, context, _free_value).text()
+        yield CopyingGrammar(parameters, context, lambda schema: _free_value(closed(schema, longest))).text()
     for schema in (parameters, relaxed(parameters)):
-        whole = closed({"type": "object", "properties": {}} | schema)
+        whole = closed({"type": "object", "properties": {}} | schema, longest)
         yield str(LLMatcher.grammar_from_json_schema(json.dumps(whole), overrides=OVERRIDES))
 
 
 def _free_value(schema: dict[str, Any]) -> str:
     """Return the grammar of one value that only its schema restricts."""
-    return f"%json {json.dumps(closed(schema) | {'x-guidance': OVERRIDES})}"
+    return f"%json {json.dumps(schema | {'x-guidance': OVERRIDES})}"
 
 
 def _not_compiled(spec: ToolSpec, error: str) -> ToolSpecError:

@@ -1,11 +1,13 @@
 """`Lockstep`: turns that are written in several threads at once share each run of the LM."""
 
+import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from langchain_core.runnables import RunnableConfig
@@ -17,9 +19,13 @@ from toolken.training.lm.batch_session import BatchSession
 #: Turns that are written at once, unless `max_concurrency` says otherwise.
 MAX_BATCH = 32
 
-# Threads of its own for asynchronous calls: the event loop's are few, and others need them too.
-THREADS = ThreadPoolExecutor(max_workers=MAX_BATCH, thread_name_prefix="toolken")
+#: Seconds for which the first turns of a batch wait for the next one to take part.
+PATIENCE = 0.5
 
+# Threads of its own for asynchronous calls: the event loop's are few, and others need them too.
+_THREADS = ThreadPoolExecutor(max_workers=MAX_BATCH, thread_name_prefix="toolken")
+
+Result = TypeVar("Result")
 State = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -32,10 +38,14 @@ class Lockstep:
     ----------
     lm
         The LM of all the turns.
+    expected
+        Turns that are about to take part. The first ones wait for them, but not for long: a turn that is answered from
+        a cache never comes.
     """
 
-    def __init__(self, lm: FrozenLM) -> None:
+    def __init__(self, lm: FrozenLM, expected: int = 0) -> None:
         self._batch = BatchSession(lm)
+        self._expected = expected
         self._members = 0
         self._waiting: list[_Piece] = []
         self._changed = threading.Condition()
@@ -45,6 +55,8 @@ class Lockstep:
         """Take part while the block runs; the others wait for this turn's next tokens."""
         with self._changed:
             self._members += 1
+            self._expected -= 1
+            self._changed.notify_all()
         try:
             yield
         finally:
@@ -66,14 +78,18 @@ class Lockstep:
             self._waiting.append(piece)
             self._run_if_complete()
             while piece.state is None and piece.error is None:
-                self._changed.wait()
+                expected = self._expected
+                told = self._changed.wait(PATIENCE if expected > 0 else None)
+                if not told and expected == self._expected:
+                    self._expected = 0
+                    self._run_if_complete()
         if piece.error is not None:
             raise piece.error
         assert piece.state is not None
         return piece.state
 
     def _run_if_complete(self) -> None:
-        if not self._waiting or len(self._waiting) < self._members:
+        if not self._waiting or len(self._waiting) < self._members or self._expected > 0:
             return
         pieces, self._waiting = self._waiting, []
         try:
@@ -100,9 +116,16 @@ _CURRENT: ContextVar[Lockstep | None] = ContextVar("toolken_lockstep", default=N
 
 
 @contextmanager
-def in_lockstep(lm: FrozenLM) -> Iterator[None]:
-    """Let the turns that are begun inside the block, in threads that inherit its context, be written together."""
-    token = _CURRENT.set(Lockstep(lm))
+def in_lockstep(lm: FrozenLM, configs: Sequence[RunnableConfig]) -> Iterator[None]:
+    """Let the turns that are begun inside the block, in threads that inherit its context, be written together.
+
+    Parameters
+    ----------
+    configs
+        Those of the turns.
+    """
+    most = configs[0].get("max_concurrency") or MAX_BATCH if configs else 0
+    token = _CURRENT.set(Lockstep(lm, min(most, len(configs))))
     try:
         yield
     finally:
@@ -125,6 +148,12 @@ def claimed() -> Iterator[Lockstep | None]:
 def taking_part(lockstep: Lockstep | None) -> AbstractContextManager[None]:
     """Take part in a lockstep while a block runs, if there is one."""
     return nullcontext() if lockstep is None else lockstep.taking_part()
+
+
+async def in_a_thread(work: Callable[..., Result], *arguments: Any) -> Result:
+    """Do some work in a thread that inherits the context."""
+    context = copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: context.run(work, *arguments))
 
 
 def at_once(config: RunnableConfig | list[RunnableConfig] | None, count: int) -> list[RunnableConfig]:

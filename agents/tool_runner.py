@@ -131,6 +131,8 @@ def _start_thread(
     def work() -> None:
         try:
             value = context.run(run)
+        except StopIteration as error:
+            failed(RuntimeError(f"StopIteration: {error}"))  # the one exception that no future takes
         except BaseException as error:
             failed(error)
         else:

@@ -1,14 +1,16 @@
 """The agent runs the tools in line, and carries on whatever they do."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from toolken.agents import Answer, DecodingOptions, Step, ToolkenAgent, ToolResult
-from toolken.agents.decoding import CallFinished, CallStarted, Finished, TextPiece
+from toolken.agents.events import CallFinished, CallStarted, Finished, TextPiece
 from toolken.errors import FingerprintError, ToolSpecError
 from toolken.tools.errors import ToolError
 from toolken.training import FrozenLM, ToolkenHead, ToolSpec
@@ -221,3 +223,90 @@ async def test_the_agent_is_a_runnable(build: Build) -> None:
     assert [answer.text for answer in agent.batch([QUESTION, QUESTION])] == [expected, expected]
     assert (agent | (lambda answer: answer.text)).invoke(QUESTION) == expected
     assert [answer.text for answer in agent.stream(QUESTION)] == [expected]
+
+
+async def test_events_come_asynchronously_as_well(build: Build) -> None:
+    agent = build(lambda **_: "42", "add", max_calls=1)
+    expected = [type(event) for event in agent.events(QUESTION)]
+    assert [type(event) async for event in agent.aevents(QUESTION)] == expected
+
+
+async def test_whoever_stops_listening_stops_the_agent(build: Build) -> None:
+    agent = build(lambda **_: "42", "add", max_calls=1)
+    expected = agent.invoke(QUESTION).text
+    async for event in agent.aevents(QUESTION):
+        if isinstance(event, CallStarted):
+            break
+    for event in agent.events(QUESTION):
+        if isinstance(event, CallStarted):
+            break
+    assert (await agent.ainvoke(QUESTION)).text == expected
+
+
+async def test_a_tool_that_hangs_is_a_failed_step_and_the_agent_carries_on(build: Build) -> None:
+    released = threading.Event()
+    agent = build(lambda **_: released.wait(60), "add", tool_timeout=0.1)
+    for answer in (agent.invoke(QUESTION), await agent.ainvoke(QUESTION)):
+        (step,) = answer.steps
+        assert step.failed
+        assert "0.1 seconds" in step.result
+        assert answer.messages[-1].text.startswith("The answer is")
+    released.set()
+
+
+def test_a_tool_that_fails_at_first_is_tried_again(build: Build) -> None:
+    tries: list[int] = []
+
+    def flaky(**_: Any) -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConnectionError("not yet")
+        return "42"
+
+    (step,) = build(flaky, "add", max_calls=1, tool_retries=1).invoke(QUESTION).steps
+    assert (step.result, step.failed, len(tries)) == ("42", False, 2)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "x" * 5_000_000,
+        b"\x00\xff" * 1000,
+        "\x00\x1b[31m\u202e",
+        '{"name": "add", "args": {"numbers": [1, 2]}}',
+        "\n" * 99,
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_whatever_a_tool_returns_the_answer_stays_short_and_makes_no_call(build: Build, returned: Any) -> None:
+    answer = build(lambda **_: returned, "add", max_calls=1).invoke(QUESTION)
+    assert len(answer.steps) == 1
+    assert len(answer.text) < 2_200
+    assert all(character.isprintable() for character in answer.text)
+
+
+def test_an_agent_without_a_head_knows_its_tools_by_their_descriptions(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], tiny_background: object
+) -> None:
+    agent = ToolkenAgent(tiny_lm, None, runnable(specs, lambda **_: "42"), options=DecodingOptions(max_tokens=5))
+    assert agent.invoke("Who?").text.startswith("The answer is")
+
+
+def test_the_tools_see_the_config_of_the_question(build: Build) -> None:
+    seen: list[Any] = []
+
+    class Listening(BaseCallbackHandler):
+        def on_tool_end(self, output: Any, **_: Any) -> None:
+            seen.append(output)
+
+    build(lambda **_: "42", "add", max_calls=1).invoke(QUESTION, config={"callbacks": [Listening()]})
+    assert len(seen) == 1
+
+
+def test_the_calls_of_one_turn_are_run_and_all_answered(build: Build) -> None:
+    agent = build(lambda **_: "42", max_calls=2, options=DecodingOptions(max_tokens=120, parallel=True))
+    answer = agent.invoke("What is 12 plus 30? How is the weather in Oslo?")
+    assert 1 <= len(answer.steps) <= 2
+    called = [call["id"] for message in answer.messages for call in getattr(message, "tool_calls", [])]
+    results = [message.tool_call_id for message in answer.messages if isinstance(message, ToolMessage)]
+    assert called == results

@@ -8,8 +8,8 @@ import torch
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from toolken.agents import DecodingOptions
-from toolken.agents.conversation import Prompt, to_prompt
 from toolken.agents.bound_tools import BoundTools
+from toolken.agents.conversation import Prompt, to_prompt
 from toolken.agents.decoding import Decoder
 from toolken.agents.engine import Engine
 from toolken.agents.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
