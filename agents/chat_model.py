@@ -52,6 +52,8 @@ class ToolkenChatModel(BaseChatModel):
         Texts at which every answer ends, if the LM writes them; the opening of an answer is not the LM's.
     timeout
         Seconds after which an answer that is not finished is given up with a `TimeoutError`.
+    max_calls
+        Calls of one turn after which it is finished in words, so that a loop round the model ends; None for no bound.
     parallel_tool_calls
         Whether each part of a request is decided by itself, so that one message may have several calls. Off by
         default: a call often needs the result of the one before.
@@ -76,6 +78,7 @@ class ToolkenChatModel(BaseChatModel):
     max_tokens: int = Field(256, gt=0)
     stop: list[str] | None = None
     timeout: float | None = Field(default=None, gt=0)
+    max_calls: int | None = Field(default=16, ge=0)
     parallel_tool_calls: bool = False
     max_retries: int | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
@@ -128,7 +131,7 @@ class ToolkenChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        own = ("temperature", "top_p", "seed", "max_tokens", "parallel_tool_calls")
+        own = ("temperature", "top_p", "seed", "max_tokens", "max_calls", "parallel_tool_calls")
         # LangChain puts the stop texts of the call in the place of the model's own.
         return self._engine.identity() | {name: getattr(self, name) for name in own} | {"own_stop": self.stop}
 
@@ -298,6 +301,8 @@ class ToolkenChatModel(BaseChatModel):
         names, must_call = chosen(given.tool_choice, bound.names)
         decoder = self._engine.decoder(bound)
         prompt = to_prompt(messages, decoder.toolset.prompt)
+        if self.max_calls is not None and prompt.calls >= self.max_calls:
+            names = ()
         options = DecodingOptions(
             tools=names,
             must_call=must_call,

@@ -41,6 +41,8 @@ class Prompt:
     answered
         Calls of this question that have been answered, each by the tool's name and its arguments as `canonical` writes
         them.
+    calls
+        Number of calls that were made for this question, answered or not.
     """
 
     text: str
@@ -51,6 +53,7 @@ class Prompt:
     ends_with_result: bool = False
     failed: frozenset[str] = frozenset()
     answered: frozenset[tuple[str, str]] = frozenset()
+    calls: int = 0
 
 
 @dataclass
@@ -61,6 +64,7 @@ class _Turn:
     ends_with_result: bool = False
     failed: set[str] = field(default_factory=set)
     answered: set[tuple[str, str]] = field(default_factory=set)
+    calls: int = 0
 
 
 def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
@@ -95,6 +99,7 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
                 _append_result(_current(turns), content, prompt)
         elif isinstance(message, AIMessage):
             called.update({str(one["id"]): (one["name"], canonical(one["args"])) for one in message.tool_calls})
+            _current(turns).calls += len(message.tool_calls) + len(message.invalid_tool_calls)
             _append_answer(_current(turns), content, prompt)
         elif turns and isinstance(message, HumanMessage) and not turns[-1].answer and not turns[-1].results:
             # Two questions in a row are one question in two parts.
@@ -116,6 +121,7 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         ends_with_result=current.ends_with_result,
         failed=frozenset(current.failed),
         answered=frozenset(current.answered),
+        calls=current.calls,
     )
 
 
