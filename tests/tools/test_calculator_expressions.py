@@ -176,6 +176,37 @@ def test_an_equation_is_solved_for_the_unknown_that_is_named():
         solve(["x > 1"])
 
 
+@pytest.mark.parametrize(
+    ("equations", "unknowns", "text"),
+    [
+        (["y = a*e^(k*t)"], ["t"], "t = ln(y/a)/k"),
+        (["x^6 = a"], ["x"], "x = -a^(1/6) or x = a^(1/6)"),
+        (["sin(x) = a"], ["x"], "x = pi - asin(a) or x = asin(a) (there may be more)"),
+        (["x*e^x = a"], ["x"], "x = LambertW(a) (there may be more)"),
+        (["x^a = 2"], ["x"], "x = 2^(1/a) (there may be more)"),
+        (["(x^5 - x - a)*(x - 1) = 0"], ["x"], "x = 1 (there may be more)"),
+        (["abs(x) = a"], ["x"], "x = -a if a > 0 or x = a if a >= 0 (there may be more)"),
+        (["x^2 + a^2 = -1"], ["x"], "no real solution"),
+        (["a/x = 0"], ["x"], "no real solution unless a = 0"),
+        (["x + a = 1", "x + b = 2"], ["x"], "no real solution for a, b in general"),
+        (["x^2 + y^2 = -1", "x = y"], None, "no real solution"),
+        (["e^x = y", "x = 0"], None, "x = 0, y = 1 (there may be more)"),
+        # atan is never as large, so that what inverting it gives solves nothing.
+        (["atan(x^2) = 368/27"], None, "no real solution"),
+    ],
+)
+def test_what_is_known_of_the_solutions_is_said(equations, unknowns, text):
+    assert solve(equations, unknowns).text == text
+
+
+@pytest.mark.parametrize(
+    "equations", [["x^5 - x = a"], ["sin(x)^2 + a^2 + 1 = 0"], ["x^5 + a*x^4 + 1 = 0", "x - y = 0"]]
+)
+def test_solutions_that_are_not_found_are_not_said_not_to_be(equations):
+    with pytest.raises(CalculationError, match="was found, which does not mean that there is none"):
+        solve(equations, ["x", "y"][: len(equations)])
+
+
 def test_a_system_that_is_not_understood_is_not_said_to_have_no_solution():
     # It has one near x = 2.1, which sympy does not find.
     with pytest.raises(CalculationError, match="No solution of the equations was found"):

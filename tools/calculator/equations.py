@@ -1,6 +1,7 @@
 """Real solutions of an equation or of a system; runs in the worker, sympy having no bounds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from random import Random
 
 import sympy
 from sympy import Expr, Rational, Symbol
@@ -12,7 +13,8 @@ from toolken.tools.calculator.notation import exact_text
 from toolken.tools.calculator.symbolic import approximation
 from toolken.tools.quotation import quoted
 
-_NO_SOLUTION = Answer(text="no real solution", exact="no real solution", rounded=False)
+_NONE = "no real solution"
+_SAMPLES = 12  # of values of variables, to see whether a formula is ever real
 _STARTS = (0.5, -0.5, 2, -2, 5, -5, 20, -20, 100, -100)  # of the numerical search
 
 
@@ -30,12 +32,13 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
     -------
     Answer
         `x = 3`, `x = -2 or x = 2`, `x = 1, y = 2`, `no real solution`, `every real number`. A value that is no short
-        decimal is followed by one: `x = sqrt(2) ≈ 1.414213562`.
+        decimal is followed by one: `x = sqrt(2) ≈ 1.414213562`. The text ends in "(there may be more)" where the
+        solutions found need not be all.
 
     Raises
     ------
     CalculationError
-        If an equation cannot be read, the unknown is left open, or no method solves it.
+        If an equation cannot be read, the unknown is left open, no method solves it, or none of its solutions is found.
     """
     if not equations:
         raise CalculationError("There is no equation: give at least one, such as 2x + 3 = 11.")
@@ -50,7 +53,7 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
     if not symbols:
         holds = all(difference.equals(0) for difference in differences)
         text = "always true" if holds else "never true"
-        return Answer(text=text, exact=text, rounded=False)
+        return _answer(text)
     if len(differences) == 1 and len(symbols) == 1:
         return _solve_one(differences[0], symbols[0], equations[0])
     if len(differences) == 1:
@@ -63,12 +66,12 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
 
 def _solve_one(difference: Expr, x: Symbol, equation: str) -> Answer:
     if difference.free_symbols - {x}:
-        return _solutions([{x: value} for value in sympy.solve(difference, x)])
+        return _solve_for(difference, x, equation)
     numerator, denominator = sympy.fraction(sympy.together(difference))
     if numerator.is_polynomial(x):
         polynomial = sympy.Poly(numerator, x)
         if polynomial.is_zero:
-            return Answer(text="every real number", exact="every real number", rounded=False)
+            return _answer("every real number")
         if polynomial.domain.is_ZZ or polynomial.domain.is_QQ:
             # Isolates every real root exactly, of any degree, where a formula may need complex numbers on the way.
             roots = sympy.real_roots(polynomial, multiple=False)
@@ -77,21 +80,53 @@ def _solve_one(difference: Expr, x: Symbol, equation: str) -> Answer:
     return _from_set(sympy.solveset(difference, x, sympy.S.Reals), difference, x, equation)
 
 
+def _solve_for(difference: Expr, x: Symbol, equation: str) -> Answer:
+    """Express one variable by the others, and say whether the solutions found are all there are."""
+    others = _listed(difference.free_symbols - {x})
+    numerator = sympy.fraction(sympy.together(difference))[0]
+    if not numerator.has(x):
+        return _answer(f"no real solution unless {exact_text(numerator)} = 0")
+    found = [{x: value} for value in sympy.solve(difference, x) if _may_be_real(value)]
+    is_all = _finds_all(numerator, x)
+    if not found and not is_all:
+        raise CalculationError(
+            f"No solution of {quoted(equation)} for {x} was found, which does not mean that there is none: give "
+            f"numbers in place of {others}."
+        )
+    return _solutions(found, is_all)
+
+
+def _finds_all(numerator: Expr, x: Symbol) -> bool:
+    """Whether `sympy.solve` misses no solution: a formula for each root, or one inversion after the other."""
+    if numerator.is_polynomial(x):
+        return bool(sum(sympy.roots(sympy.Poly(numerator, x)).values()) == sympy.degree(numerator, x))
+    functions = [function for function in numerator.atoms(sympy.Function) if function.has(x)]
+    powers = [power for power in numerator.atoms(sympy.Pow) if power.base.has(x)]
+    return bool(
+        numerator.count(x) == 1
+        and all(isinstance(function, (sympy.exp, sympy.log)) for function in functions)
+        and all(isinstance(power.exp, Rational) for power in powers)
+    )
+
+
 def _vanishes(expression: Expr, x: Symbol, value: Expr) -> bool:
-    return bool(abs(expression.subs(x, value).evalf(30)) < Rational(1, 10**20))
+    size = abs(expression.subs(x, value).evalf(30))
+    return bool(size.is_comparable and size < Rational(1, 10**10))
 
 
 def _from_set(solutions: sympy.Set, difference: Expr, x: Symbol, equation: str) -> Answer:
     if solutions is sympy.S.EmptySet:
-        return _NO_SOLUTION
+        return _answer(_NONE)
     if isinstance(solutions, sympy.FiniteSet):
-        return _solutions([{x: value} for value in sorted(solutions, key=lambda value: value.evalf(30))])
+        # Inverting a function whose range is bounded, as atan, may give what solves nothing.
+        values = [value for value in solutions if _vanishes(difference, x, value)]
+        return _solutions([{x: value} for value in sorted(values, key=lambda value: value.evalf(30))])
     families = solutions.args if isinstance(solutions, sympy.Union) else (solutions,)
     if all(isinstance(family, sympy.ImageSet) and family.base_sets == (sympy.S.Integers,) for family in families):
         n = Symbol("n", integer=True)
         texts = [f"{x} = {exact_text(family.lamda(n))}" for family in families]
         text = f"{' or '.join(texts)} for every whole number n"
-        return Answer(text=text, exact=text, rounded=False)
+        return _answer(text)
     if isinstance(solutions, sympy.Interval):
         text = f"every {x} from {exact_text(solutions.start)} to {exact_text(solutions.end)}"
         return Answer(text=text.replace("oo", "infinity"), exact=text, rounded=False)
@@ -123,30 +158,63 @@ def _search(difference: Expr, x: Symbol, equation: str) -> Answer:
 def _solve_system(differences: Sequence[Expr], symbols: Sequence[Symbol]) -> Answer:
     solutions = sympy.solve(differences, symbols, dict=True)
     real = [solution for solution in solutions if all(_may_be_real(value) for value in solution.values())]
-    # Of polynomials sympy finds every solution; of other systems it may find none although there are some.
-    if not real and not all(
-        sympy.fraction(sympy.together(difference))[0].is_polynomial(*symbols) for difference in differences
-    ):
-        raise CalculationError("No solution of the equations was found: give simpler ones, or fewer unknowns.")
-    return _solutions([{symbol: solution[symbol] for symbol in symbols if symbol in solution} for solution in real])
+    numerators = [sympy.fraction(sympy.together(difference))[0] for difference in differences]
+    are_polynomials = all(numerator.is_polynomial(*symbols) for numerator in numerators)
+    if real:
+        ordered = [{symbol: solution[symbol] for symbol in symbols if symbol in solution} for solution in real]
+        return _solutions(ordered, are_polynomials)
+    parameters = set().union(*(numerator.free_symbols for numerator in numerators)) - set(symbols)
+    if are_polynomials and sympy.groebner(numerators, *symbols).exprs == [1]:  # not even complex solutions
+        general = f" for {_listed(parameters)} in general" if parameters else ""
+        return _answer(f"no real solution{general}")
+    # Variables that may be complex show whether solutions were found of which none is real.
+    complex_symbols = {symbol: sympy.Dummy(symbol.name) for symbol in symbols}
+    anywhere = [numerator.subs(complex_symbols) for numerator in numerators] if are_polynomials else []
+    if not anywhere or not sympy.solve(anywhere, list(complex_symbols.values()), dict=True):
+        raise CalculationError(
+            "No solution of the equations was found, which does not mean that there is none: give simpler ones, or "
+            "fewer unknowns."
+        )
+    return _answer(_NONE)
+
+
+def _listed(symbols: Iterable[Symbol]) -> str:
+    return ", ".join(sorted(map(str, symbols)))
 
 
 def _may_be_real(value: Expr) -> bool:
     if value.is_real is not None:
         return bool(value.is_real)
-    return bool(value.free_symbols) or bool(abs(sympy.im(value.evalf(30))) < 1e-20)
+    symbols = sorted(value.free_symbols, key=str)
+    if not symbols:
+        return _is_nearly_real(value)
+    # A formula with i in it is kept where it is real for some values of its variables.
+    draw = Random(0)
+    return not value.has(sympy.I) or any(
+        _is_nearly_real(value.subs({symbol: Rational(draw.randrange(-999, 999), 100) for symbol in symbols}))
+        for _ in range(_SAMPLES)
+    )
 
 
-def _solutions(solutions: Sequence[dict[Symbol, Expr]]) -> Answer:
+def _is_nearly_real(value: Expr) -> bool:
+    return bool(abs(sympy.im(value.evalf(30))) < 1e-20)
+
+
+def _solutions(solutions: Sequence[dict[Symbol, Expr]], is_all: bool = True) -> Answer:
     if not solutions:
-        return _NO_SOLUTION
+        return _answer(_NONE)
     written = [
         [(symbol, exact_text(value), _shown_value(value)) for symbol, value in solution.items()]
         for solution in solutions
     ]
+    note = "" if is_all else " (there may be more)"
     text = " or ".join(", ".join(f"{symbol} {value}" for symbol, _, value in solution) for solution in written)
     exact = " or ".join(", ".join(f"{symbol} = {value}" for symbol, value, _ in solution) for solution in written)
-    return Answer(text=text, exact=exact, rounded="≈" in text)
+    return Answer(text=text + note, exact=exact + note, rounded="≈" in text)
+
+
+def _answer(text: str) -> Answer:
+    return Answer(text=text, exact=text, rounded=False)
 
 
 def _shown_value(value: Expr) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sympy import Basic, true
+from sympy import Basic, nan, true
 from sympy.printing.str import StrPrinter
 
 from toolken.tools.calculator.errors import CalculationError
@@ -41,6 +41,8 @@ class _Notation(StrPrinter):  # type: ignore[misc]
     def _print_Piecewise(self, expr: Any) -> str:
         cases = []
         for value, condition in expr.args:
+            if value is nan:  # where a solution is none
+                continue
             when = "" if condition is true else f" if {self._print(condition)}"
             cases.append(f"{'otherwise ' if not when else ''}{self._print(value)}{when}")
         return ", ".join(cases)
