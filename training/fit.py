@@ -18,7 +18,7 @@ from toolken.training.leave_one_out import choose_settings
 from toolken.training.lm import FrozenLM
 from toolken.training.priors import TEACHER, PriorSource, prior_forms
 from toolken.training.prompt import PromptFormat
-from toolken.training.refinement import PENALTIES, Anchor, Correction, Refinement, choose_refinement
+from toolken.training.refinement import Anchor, Correction, choose_refinement, held_out_refinement
 from toolken.training.refinement import refine as run_refinement
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Encoder, Teacher
@@ -75,7 +75,9 @@ def fit(
     settings
         Numbers of the closed form; by default they are chosen by leave-one-out on the examples.
     refine
-        Whether the closed form is polished on the examples; by default where held-out examples gain by it.
+        Whether the closed form is polished on the examples. By default where the validation examples gain by it, and
+        not at all without any; if True, where held-out folds of the examples do, which examples that are unlike the
+        requests to come can deceive.
     validation
         Examples to choose the settings on instead of leave-one-out.
     cache
@@ -167,13 +169,13 @@ def choose(
     fixed
         Whether the settings of the closed form stay as they are.
     refine
-        Whether to refine; None to decide it by cross-validation, where there are examples enough.
+        Whether to refine: None where `held_out` gains by it, True where held-out folds of `calls` do.
     """
     geometry, statistics = head.geometry, head.statistics
     choice = choose_settings(geometry, head.forms, statistics, calls, head.settings, held_out, fixed=fixed)
     head.settings, head.temperature = choice.settings, max(choice.temperature, 1.0)
     head.forget()
-    if refine is False:
+    if refine is False or (refine is None and not len(held_out.labels)):
         return
     scale = 1 / head.temperature
 
@@ -183,9 +185,20 @@ def choose(
         form = closed_form(geometry, head.forms, part, head.settings)
         return Anchor(form.rows, form.biases, form.covariance)
 
-    chosen: Refinement | None = Refinement(PENALTIES[0], scale) if refine else None
-    if refine is None and len(calls.labels) >= ENOUGH_TO_REFINE * len(head.specs):
+    if refine is None:
+        whole = closed_form(geometry, head.forms, statistics, head.settings)
+        chosen = held_out_refinement(
+            calls.hidden,
+            calls.labels,
+            Anchor(whole.rows, whole.biases, whole.covariance),
+            held_out.hidden,
+            held_out.labels,
+            scale=scale,
+        )
+    elif len(calls.labels) >= ENOUGH_TO_REFINE * len(head.specs):
         chosen = choose_refinement(calls.hidden, calls.labels, anchor, scales=[scale], examples=calls.examples)
+    else:
+        chosen = None
     if chosen is not None:
         whole = closed_form(geometry, head.forms, statistics, head.settings)
         rows, biases = run_refinement(

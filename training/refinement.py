@@ -197,6 +197,52 @@ def choose_refinement(
     return settings[best] if bool((sums.mean(1) > error).all()) else None
 
 
+def held_out_refinement(
+    hidden: torch.Tensor,
+    labels: torch.Tensor,
+    anchor: Anchor,
+    held_out: torch.Tensor,
+    known: torch.Tensor,
+    *,
+    scale: float,
+    penalties: Sequence[float] = PENALTIES,
+) -> Refinement | None:
+    """Return the refinement that does best on held-out examples that were given, or None where the closed form does.
+
+    The rule is that of `choose_refinement`: more than one standard error better in log loss and in accuracy.
+
+    Parameters
+    ----------
+    hidden, labels
+        States to refine on, `(n, d)` and `(n,) int64`.
+    anchor
+        The closed form of all examples.
+    held_out, known
+        States of other examples, `(m, d)` and `(m,) int64`.
+    scale
+        Factor on the closed form's scores.
+    """
+    states = held_out.double()
+    plain = scale * (states @ anchor.rows.double().T + anchor.biases.double())
+    best: tuple[float, Refinement, torch.Tensor] | None = None
+    for penalty in penalties:
+        rows, biases = refine(hidden, labels, *anchor, penalty=penalty, scale=scale)
+        scores = states @ rows.T + biases
+        loss = float(_log_losses(scores, known).mean())
+        if best is None or loss < best[0]:
+            best = loss, Refinement(penalty, scale), scores
+    if best is None:
+        return None
+    gains = torch.stack(
+        [
+            _log_losses(plain / calibrate(plain, known), known) - _log_losses(best[2], known),
+            _hits(best[2], known) - _hits(plain, known),
+        ]
+    )
+    error = gains.std(1) / len(known) ** 0.5
+    return best[1] if bool((gains.mean(1) > error).all()) else None
+
+
 def stratified_folds(labels: torch.Tensor, examples: torch.Tensor, folds: int, seed: int) -> torch.Tensor:
     """Deal examples to folds so that each tool's are spread evenly; returns the fold of each state, `(n,) int64`.
 

@@ -10,7 +10,9 @@ import torch
 
 from toolken.errors import ExampleError, ToolSpecError
 from toolken.training import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
+from toolken.training.closed_form import Settings
 from toolken.training.features import WORDS, Decisions, decisions
+from toolken.training.refinement import Correction
 
 BuildLM = Callable[..., FrozenLM]
 
@@ -195,4 +197,47 @@ def test_a_wording_that_decides_everywhere_can_be_fitted(
     prompt = PromptFormat(everywhere=True)
     head = fit(tiny_lm, specs, [*examples, *natural], prompt=prompt)
     assert head.prompt == prompt
+    assert_finite(head, tiny_lm)
+
+
+def test_validation_examples_choose_the_settings_and_are_not_learned(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
+) -> None:
+    chosen = fit(tiny_lm, specs, examples, validation=examples[:8])
+    assert chosen.statistics.total == 12
+    assert_finite(chosen, tiny_lm)
+    assert chosen.temperature >= 1
+    with pytest.raises(ExampleError, match="'divide'"):
+        fit(tiny_lm, specs, examples, validation=[Example(question="Q", calls=(Call(tool="divide"),))])
+
+
+def test_a_correction_is_saved_and_leaves_with_its_tool(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], tmp_path: Path
+) -> None:
+    head = fit(tiny_lm, specs, examples)
+    plain = head.rows.clone()
+    head.correction = Correction(("add", "capital"), torch.ones(2, 32).double(), torch.ones(2).double())
+    head.forget()
+    torch.testing.assert_close(head.rows - plain, torch.tensor([[1.0], [0.0], [1.0]]).expand(3, 32))
+    head.save_pretrained(tmp_path)
+    read = ToolkenHead.from_pretrained(tmp_path)
+    assert torch.equal(read.rows, head.rows)
+    read.remove_tools(["add"])
+    assert read.correction is not None
+    assert read.correction.names == ("capital",)
+    read.remove_tools(["capital"])
+    assert read.correction is None
+
+
+def test_fixed_settings_stay(tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]) -> None:
+    settings = Settings(kappa=3.0)
+    assert fit(tiny_lm, specs, examples, settings=settings).settings == settings
+
+
+@pytest.mark.parametrize("prior", ["output-rows", "embedding-rows", "hidden-mean", "paper-figure", "shuffled"])
+def test_a_head_can_stand_on_any_prior_and_be_extended(tiny_lm: FrozenLM, specs: list[ToolSpec], prior: str) -> None:
+    head = fit(tiny_lm, specs, prior=prior)  # type: ignore[arg-type]
+    assert list(head.forms) == [prior]
+    if prior != "shuffled":
+        head.add_tools([ToolSpec(name="boil", description="Boils water in a kettle.")], tiny_lm)
     assert_finite(head, tiny_lm)

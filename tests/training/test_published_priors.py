@@ -1,4 +1,4 @@
-"""Published priors are the rows and states they are said to be, and their controls keep the norm and lose the meaning."""
+"""Published priors are the rows and states they claim to be; their controls keep the norm and lose the meaning."""
 
 from collections.abc import Callable
 
@@ -57,10 +57,10 @@ def test_hidden_states_are_those_of_the_text_alone(source: Source, untied: Froze
 
 
 def test_the_presets_are_the_figures_and_the_released_codes(untied: FrozenLM, specs: list[ToolSpec]) -> None:
-    assert PRESETS == {
+    assert {
         "paper-figure": PublishedPrior("output-rows", "description", "none"),
         "released-code": PublishedPrior("hidden-mean", "name", "released"),
-    }
+    } == PRESETS
     preset = PRESETS["released-code"]
     found = published_prior(untied, specs, source=preset.source, text=preset.text, scale=preset.scale)
     # The published row norm, 1 / sqrt(5120).

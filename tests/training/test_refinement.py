@@ -14,6 +14,7 @@ from toolken.training.refinement import (
     calibrate,
     choose_refinement,
     expected_calibration_error,
+    held_out_refinement,
     refine,
     stratified_folds,
 )
@@ -151,6 +152,20 @@ def test_where_the_closed_form_is_right_no_refinement_is_chosen() -> None:
     for seed in range(3):
         hidden, labels = draw(40, seed=seed)
         assert choose_refinement(hidden, labels, refitted(hidden, labels)) is None
+
+
+def test_given_examples_decide_whether_the_refinement_helps() -> None:
+    for skewed, helps in ((True, True), (False, False)):
+        hidden, labels = draw(60, skewed=skewed)
+        anchor = closed_form_of(hidden, labels)
+        held_out, known = draw(100, seed=1, skewed=skewed)
+        chosen = held_out_refinement(hidden, labels, anchor, held_out, known, scale=0.5)
+        assert (chosen is not None) == helps
+    # On examples unlike the requests to come the same refinement would do harm, and is refused.
+    hidden, labels = draw(60, skewed=True)
+    held_out, known = draw(100, seed=1)
+    anchor = closed_form_of(*draw(60))
+    assert held_out_refinement(hidden, labels, anchor, held_out, known, scale=0.5) is None
 
 
 def test_one_example_a_tool_is_not_refined() -> None:

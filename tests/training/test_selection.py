@@ -151,7 +151,7 @@ def test_rows_are_written_read_and_drawn(tiny_lm: FrozenLM, questions: Dataset, 
         ("stq", "simpletoolquestions", {("supervised", 999), ("left-out", 299)}),
         ("metatool", "metatool", {("supervised", 199)}),
         ("gsm8k-xl", "gsm8k-xl", {("dev", 4)}),
-        ("funcqa", "funcqa", {("supervised", 13)}),
+        ("funcqa", "funcqa", {("supervised", 13), ("dev", 13)}),
         ("virtualhome", "virtualhome", {("dev", 58)}),
     ],
 )

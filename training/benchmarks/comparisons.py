@@ -92,6 +92,10 @@ def comparisons(dataset: Dataset) -> Iterator[Comparison]:
             yield replace(_whole(dataset, "dev", REASONING, supervised, counts, asked=False), firing=True)
         case "funcqa":
             yield _whole(dataset, "supervised", QUESTIONS, supervised, counts)
+            if "dev" in dataset.tests and len(dataset.tests) > 1:
+                # Here the formula stands in front of its result.
+                written = _whole(dataset, "dev", REASONING, supervised, (None,), asked=False, test="dev")
+                yield replace(written, firing=True)
         case "virtualhome":
             yield _whole(dataset, "dev", PLANS, supervised, counts, asked=False)
 
@@ -114,11 +118,12 @@ def _whole(
     counts: tuple[int | None, ...],
     *,
     asked: bool = True,
+    test: str | None = None,
 ) -> Comparison:
-    test = next(iter(dataset.tests.values()))
-    names = [spec.name for spec in test.specs]
-    examples, questions = ([_asked(e) for e in part] if asked else part for part in (train, test.examples))
-    return Comparison(split, prompt, test.specs, names, examples, questions, counts)
+    evaluation = next(iter(dataset.tests.values())) if test is None else dataset.tests[test]
+    names = [spec.name for spec in evaluation.specs]
+    examples, questions = ([_asked(e) for e in part] if asked else part for part in (train, evaluation.examples))
+    return Comparison(split, prompt, evaluation.specs, names, examples, questions, counts)
 
 
 def _asked(example: Example) -> Example:

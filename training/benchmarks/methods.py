@@ -198,9 +198,10 @@ _NO_METRIC = Settings(shrinkage=0.999, prior_shrinkage=0.999)
 METHODS: dict[str, Method] = {
     "toolken": toolken,
     "toolken-teacher": lambda m, p, s: toolken(m, p, s, teacher=True),
-    "toolken-fixed-settings": lambda m, p, s: toolken(m, p, s, settings=Settings(), refine=False),
-    "toolken-no-sharing": lambda m, p, s: toolken(m, p, s, settings=Settings(sharing=0, allowance=0), refine=False),
-    "toolken-no-metric": lambda m, p, s: toolken(m, p, s, settings=_NO_METRIC, refine=False),
+    "toolken-refined": lambda m, p, s: toolken(m, p, s, refine=True),
+    "toolken-fixed-settings": lambda m, p, s: toolken(m, p, s, settings=Settings()),
+    "toolken-no-sharing": lambda m, p, s: toolken(m, p, s, settings=Settings(sharing=0, allowance=0)),
+    "toolken-no-metric": lambda m, p, s: toolken(m, p, s, settings=_NO_METRIC),
     "toolken-output-rows": lambda m, p, s: toolken(m, p, s, source="output-rows"),
     "toolken-shuffled": lambda m, p, s: toolken(m, p, s, shuffle=True),
     "toolken-random": lambda m, p, s: toolken(m, p, s, source="random-same-norm"),

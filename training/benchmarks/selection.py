@@ -118,7 +118,8 @@ def _compare(
         for k in counts
         for name in methods
         if name != RETRIEVER
-        and (k != 0 or name not in NEEDS_EXAMPLES)
+        # Rows that only examples make are none for tools without any.
+        and ((k != 0 and comparison.split != "left-out") or name not in NEEDS_EXAMPLES)
         and (encoder is not None or name not in NEEDS_ENCODER)
     ]
     advance = started("fitting", sum(_seeds(k, seeds) for _, k in wanted))

@@ -1,0 +1,26 @@
+"""The speed of a fit is measured against the forward pass and a published trainer on the same examples."""
+
+import pytest
+
+from toolken.training import Example, FrozenLM, PromptFormat, ToolSpec
+from toolken.training.benchmarks.comparisons import Comparison
+from toolken.training.benchmarks.fit_speed import measure
+
+
+@pytest.mark.usefixtures("tiny_background")
+def test_every_part_is_timed_and_compared_with_the_fit(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
+) -> None:
+    calling = [example for example in examples if example.calls]
+    names = [spec.name for spec in specs]
+    comparison = Comparison("supervised", PromptFormat(), specs, names, calling, calling, (None,))
+    lines = list(measure(tiny_lm, "kamel", comparison, calling))
+    assert [line.what.split(",")[0].split(" over")[0] for line in lines] == [
+        "fit",
+        "bare forward pass",
+        "toolkengpt",
+        "one tool added by its description",
+    ]
+    assert lines[0].ratio == 1
+    assert all(line.seconds > 0 and line.ratio == pytest.approx(line.seconds / lines[0].seconds) for line in lines)
+    assert "20 epochs" in lines[2].what
