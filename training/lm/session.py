@@ -171,7 +171,7 @@ def new_cache(lm: FrozenLM) -> Any:
     """Return an empty KV cache of the LM's kind."""
     from transformers import DynamicCache
 
-    return DynamicCache(config=lm.model.config)
+    return DynamicCache(config=lm.config)
 
 
 def plain(cache: Any) -> bool:
