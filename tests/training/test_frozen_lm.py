@@ -1,5 +1,9 @@
 """A frozen LM gives the model's own hidden states and logits, whatever the architecture and the batch."""
 
+import ast
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,7 @@ import torch
 from toolken.errors import LMNotFoundError, PromptTooLongError
 from toolken.training import FrozenLM, PromptFormat
 from toolken.training.lm import frozen
+from toolken.training.lm.embedded import embedded_folder
 
 BuildLM = Callable[..., FrozenLM]
 
@@ -212,7 +217,8 @@ def test_the_embedded_lm_is_found_by_its_name_as_well(embedded_lm: FrozenLM) -> 
 def test_the_embedded_lm_continues_a_text_as_transformers_does(embedded_lm: FrozenLM) -> None:
     ids = embedded_lm.encode(PromptFormat().query("What is the colour of a ripe banana?")).ids
     given = torch.tensor([ids])
-    expected = embedded_lm.model.generate(
+    model = FrozenLM.from_pretrained().model  # of another LM, so that this one goes on without transformers' class
+    expected = model.generate(
         given, attention_mask=torch.ones_like(given), max_new_tokens=8, min_new_tokens=8, do_sample=False
     )
     session = embedded_lm.start()
@@ -223,3 +229,83 @@ def test_the_embedded_lm_continues_a_text_as_transformers_does(embedded_lm: Froz
         written.append(int(logits.argmax()))
         _, logits = session.feed(written[-1:])
     assert written == expected[0, len(ids) :].tolist()
+
+
+def test_asking_for_the_embedded_lms_transformers_model_changes_nothing_else(embedded_lm: FrozenLM) -> None:
+    lm = FrozenLM.from_pretrained(dtype=torch.float32)
+    seen = (lm.fingerprint, lm.stop_ids, lm.max_length, lm.hidden_size, lm.vocab_size, lm.dtype, lm.device)
+    ids = torch.tensor([lm.encode(TEXTS[1]).ids])
+    select = torch.tensor([0, ids.shape[1] - 1])
+    before = lm.forward(ids, select)
+    assert lm.model.config.architectures == ["LlamaForCausalLM"]
+    after = lm.forward(ids, select)
+    assert torch.equal(before[0], after[0])
+    assert torch.equal(before[1], after[1])
+    again = FrozenLM(lm.model, lm.tokenizer, lm.name)
+    assert seen == (
+        again.fingerprint,
+        again.stop_ids,
+        again.max_length,
+        again.hidden_size,
+        again.vocab_size,
+        again.dtype,
+        again.device,
+    )
+
+
+def test_a_damaged_conversion_names_the_folder_to_delete(
+    embedded_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    converted = embedded_folder()
+    monkeypatch.setenv("TOOLKEN_CACHE", str(tmp_path))
+    folder = tmp_path / "models" / converted.name
+    folder.mkdir(parents=True)
+    for file in converted.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes()[:5000])
+    shutil.copy(converted / "tokenizer.json", folder)
+    with pytest.raises(LMNotFoundError, match="delete the folder") as caught:
+        FrozenLM.from_pretrained()
+    assert repr(str(folder)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+#: What a start must not wait for: the libraries of the tools, and the parts of torch and transformers for training,
+#: compiling and finding out about every model there is.
+LATER = (
+    "langchain_core",
+    "sympy",
+    "sqlalchemy",
+    "accelerate",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.distributed.tensor",
+    "transformers.modeling_utils",
+    "transformers.models",
+    "transformers.generation.utils",
+)
+
+
+def imported_early(program: str) -> list[str]:
+    """Return which of `LATER` a new process has imported after a program."""
+    program += f"\nimport sys\nprint([name for name in {LATER} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: list[str] = ast.literal_eval(done.stdout)
+    return found
+
+
+def test_importing_the_lm_does_not_wait_for_the_libraries_of_tools() -> None:
+    assert imported_early("import toolken.training.lm") == []
+    assert imported_early("from toolken.training import FrozenLM") == []
+    assert imported_early("import toolken.training.tool_spec") != []  # the list has what tools need
+
+
+def test_the_embedded_lm_is_ready_without_transformers_model_classes(embedded_lm: FrozenLM) -> None:
+    program = """
+from toolken.training.lm import FrozenLM
+lm = FrozenLM.from_pretrained()
+ids = lm.encode("The capital of France is").ids
+next(lm.hidden_states([ids], [[len(ids) - 1]]))
+"""
+    assert imported_early(program) == []
+    assert "torch._dynamo" in imported_early(program + "lm.model")

@@ -2,22 +2,21 @@
 
 import hashlib
 import json
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import torch
-from safetensors import SafetensorError
 
 from toolken.errors import LMNotFoundError, PromptTooLongError
-from toolken.training.lm.embedded import EMBEDDED, embedded_folder
+from toolken.training.lm.checkpoint import Network, load_checkpoint, load_embedded, transformers_twin
+from toolken.training.lm.embedded import EMBEDDED
+from toolken.training.lm.llama import Llama
+from toolken.training.lm.network import TransformersNetwork
+from toolken.training.lm.number_format import fastest_dtype
 
 if TYPE_CHECKING:
     from toolken.training.lm.session import Session
@@ -62,8 +61,6 @@ class States:
 class FrozenLM:
     """A causal LM and its tokenizer: hidden states, word logits, and stepping with a KV cache.
 
-    No architecture is assumed. What enters the model's output embeddings is the hidden state, whatever the model does
-    afterwards (scaling, soft-capping) is left to the model itself, so the word logits are always its own.
     Calls from several threads are serialised by `lock`.
 
     Parameters
@@ -74,6 +71,11 @@ class FrozenLM:
         Its fast tokenizer (character offsets are needed).
     name
         How the LM is called in messages and saved heads.
+
+    Raises
+    ------
+    LMNotFoundError
+        If the tokenizer gives no character offsets, or the model has no output embeddings.
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
@@ -81,16 +83,12 @@ class FrozenLM:
             raise LMNotFoundError(
                 f"The tokenizer of {name} gives no character offsets: load it with a fast tokenizer (tokenizer.json)."
             )
-        self.model = model.eval().requires_grad_(False)
+        self._network: Network = (
+            model if isinstance(model, Llama | TransformersNetwork) else TransformersNetwork(model, name)
+        )
         self.tokenizer = tokenizer
         self.name = name
         self.lock = threading.RLock()
-        output = model.get_output_embeddings()
-        if output is None:
-            raise LMNotFoundError(f"{name} has no output embeddings, so it is not a causal LM: name one that is.")
-        self._select: torch.Tensor | None = None
-        self._captured: torch.Tensor | None = None
-        output.register_forward_pre_hook(self._keep_selected)
 
     @classmethod
     def from_pretrained(
@@ -112,55 +110,50 @@ class FrozenLM:
         LMNotFoundError
             If `lm` is neither a folder nor a GGUF file nor a reachable hub id, or is not a causal LM.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
         name = EMBEDDED if lm is None or str(lm) == EMBEDDED else str(lm)
-        options: dict[str, Any] = {"dtype": dtype or fastest_dtype(device)}
-        source: Path | str
-        extra: dict[str, Any] = {}
-        if name == EMBEDDED:
-            source = embedded_folder()
-        elif name.endswith(".gguf"):
-            path = Path(name)
-            if not path.is_file():
-                raise LMNotFoundError(f"There is no GGUF file {name!r}: give the path of an existing file.")
-            source, extra = path.parent, {"gguf_file": path.name}
-            options["quantization_config"] = GgufConfig(dequantize=True)
-        else:
-            source = name
-            if not Path(name).is_dir() and not _hub_resolves():
-                # Without a network the hub's client would try for a minute what can only come from its cache.
-                extra = {"local_files_only": True}
-        try:
-            with _without_progress_bars():
-                tokenizer = AutoTokenizer.from_pretrained(source, **extra)
-                model = AutoModelForCausalLM.from_pretrained(source, **options, **extra)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise LMNotFoundError(
-                f"No language model could be loaded from {name!r}: give a folder with a Hugging Face causal LM, a "
-                f"GGUF file, a reachable hub id, or nothing for the embedded model ({reason})"
-            ) from error
-        placed: Any = model
-        placed.to(device)
-        return cls(placed, tokenizer, name)
+        chosen = dtype or fastest_dtype(device)
+        load = load_embedded(chosen, device) if name == EMBEDDED else load_checkpoint(name, chosen, device)
+        return cls(*load, name)
+
+    @property
+    def model(self) -> Any:
+        """The Hugging Face model.
+
+        The embedded LM runs without it, so it is loaded when it is first asked for, and runs from then on, with the
+        same results; `config`, `dtype` and `device` are there without it.
+        """
+        if isinstance(network := self._network, TransformersNetwork):
+            return network.model
+        with self.lock:
+            if isinstance(self._network, Llama):
+                self._network = transformers_twin(self._network)
+            return self._network.model
+
+    @property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return self._network.config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return self._network.dtype
 
     @property
     def hidden_size(self) -> int:
         """Dimension d of a hidden state as the output matrix sees it."""
-        return int(self.model.get_output_embeddings().weight.shape[1])
+        return self._network.output_matrix.shape[1]
 
     @property
     def vocab_size(self) -> int:
         """Number of word logits."""
-        return int(self.model.get_output_embeddings().weight.shape[0])
+        return self._network.output_matrix.shape[0]
 
     @property
     def max_length(self) -> int:
         """Longest context in tokens; a very large number where the configuration names none."""
-        config = self.model.config
         for key in ("max_position_embeddings", "n_positions", "max_seq_len"):
-            value = getattr(config, key, None)
+            value = getattr(self.config, key, None)
             if isinstance(value, int) and value > 0:
                 return value
         return 1 << 30
@@ -168,14 +161,13 @@ class FrozenLM:
     @property
     def device(self) -> torch.device:
         """Where the model's weights are."""
-        return torch.device(self.model.device)
+        return self._network.device
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Token ids that end a text: the tokenizer's and the generation settings' end tokens."""
-        ids = {self.tokenizer.eos_token_id, getattr(self.model.config, "eos_token_id", None)}
-        settings = getattr(self.model, "generation_config", None)
-        configured = getattr(settings, "eos_token_id", None)
+        ids = {self.tokenizer.eos_token_id, getattr(self.config, "eos_token_id", None)}
+        configured = self._network.end_ids
         ids.update(configured if isinstance(configured, list) else [configured])
         return frozenset(i for i in ids if isinstance(i, int))
 
@@ -183,11 +175,11 @@ class FrozenLM:
     def fingerprint(self) -> str:
         """Hex digest of architecture, tokenizer and a sample of the weights; the same for every dtype and folder."""
         digest = hashlib.sha256()
-        config = self.model.config
-        shape = {k: getattr(config, k, None) for k in ("model_type", "vocab_size", "hidden_size", "num_hidden_layers")}
+        keys = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers")
+        shape = {key: getattr(self.config, key, None) for key in keys}
         digest.update(json.dumps(shape, sort_keys=True).encode())
         digest.update(self.tokenizer.backend_tokenizer.to_str().encode())
-        for _, parameter in sorted(self.model.named_parameters()):
+        for _, parameter in sorted(self._network.named_weights()):
             rows = parameter.detach().reshape(-1)
             sample = rows[:: max(1, rows.numel() // 64)][:64].to(torch.bfloat16).view(torch.int16)
             digest.update(sample.cpu().numpy().tobytes())
@@ -268,15 +260,7 @@ class FrozenLM:
     def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the model and return hidden states `(P, d)` and word logits `(P, V)` at flat positions `select`."""
         with self.lock:
-            self._select = select.to(self.device)
-            try:
-                output = self.model(input_ids=ids.to(self.device), **options)
-                captured = self._captured
-            finally:
-                self._select = self._captured = None
-            if captured is None:
-                raise LMNotFoundError(f"{self.name} did not pass through its output embeddings: it is not supported.")
-            return captured[0], output.logits[0]
+            return self._network.forward(ids, select, **options)
 
     @torch.no_grad()
     def _states(self, ids: torch.Tensor, select: torch.Tensor, prefix: Any) -> States:
@@ -284,39 +268,6 @@ class FrozenLM:
         hidden, logits = self.forward(ids, select, **options)
         sums = [torch.logsumexp(rows.float(), dim=-1) for rows in logits.split(LOGIT_ROWS)]
         return States(hidden.float().cpu(), torch.cat(sums).cpu())
-
-    def _keep_selected(self, _module: Any, arguments: tuple[torch.Tensor, ...]) -> Any:
-        # Only the rows that are asked for go through the output matrix, which is a third of a small model's work.
-        if self._select is None:
-            return None
-        hidden = arguments[0].reshape(-1, arguments[0].shape[-1])
-        self._captured = hidden.index_select(0, self._select).unsqueeze(0)
-        return (self._captured,)
-
-
-def _hub_resolves() -> bool:
-    """Tell whether the hub's host has an address from here."""
-    from huggingface_hub import constants
-
-    try:
-        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing bars for work of a second or two."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _shared_prefix(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> int:
@@ -341,26 +292,3 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         batch.append(index)
     if batch:
         yield batch
-
-
-@cache
-def fastest_dtype(device: str = "cpu") -> torch.dtype:
-    """Return float32 or bfloat16, whichever this device multiplies faster.
-
-    Many CPUs only emulate bfloat16, at a third of the speed of float32; where they have it, it is twice as fast. A
-    product of the shape of a small LM's layer takes a few milliseconds and tells.
-    """
-    times: dict[torch.dtype, float] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = (
-            torch.ones(256, 576, dtype=dtype, device=device),
-            torch.ones(576, 1536, dtype=dtype, device=device),
-        )
-        (left @ right).sum().item()  # the first product pays for setting up
-        spent = []
-        for _ in range(5):
-            begun = time.perf_counter()
-            (left @ right).sum().item()
-            spent.append(time.perf_counter() - begun)
-        times[dtype] = min(spent)
-    return min(times, key=lambda dtype: times[dtype])
