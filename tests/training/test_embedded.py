@@ -27,8 +27,8 @@ def convert(gguf: Path, folder: Path) -> None:
 
 
 def models_in(cache: Path) -> list[str]:
-    """Return what lies in the folder of models."""
-    return sorted(path.name for path in (cache / "models").glob("*"))
+    """Return what lies in the folder of models, but for the file that is locked."""
+    return sorted(path.name for path in (cache / "models").iterdir() if path.is_dir())
 
 
 def test_a_conversion_is_kept_for_the_next_start(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,15 +78,38 @@ def test_a_conversion_killed_in_the_middle_leaves_no_model_and_the_next_one_succ
     assert (embedded.embedded_folder() / "model.safetensors").is_file()
 
 
-def test_of_two_conversions_at_once_the_first_one_counts(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overtaken(gguf: Path, folder: Path) -> None:
-        convert(gguf, folder)
-        other = folder.parent / embedded.EMBEDDED
-        other.mkdir()
-        convert(gguf, other)
+def test_what_killed_conversions_left_is_cleared_away_by_the_next(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_convert", convert)
+    for name in (f".{embedded.EMBEDDED}-partial", f".{embedded.EMBEDDED}-k3x9", embedded.EMBEDDED, "another-model"):
+        (cache / "models" / name).mkdir(parents=True)
+        (cache / "models" / name / "model.safetensors").write_text("half")
+    folder = embedded.embedded_folder()
+    assert (folder / "model.safetensors").read_text() == "weights"
+    assert models_in(cache) == [embedded.EMBEDDED, "another-model"]
 
-    monkeypatch.setattr(embedded, "_convert", overtaken)
-    assert (embedded.embedded_folder() / "config.json").is_file()
+
+def test_of_first_starts_at_once_one_converts_and_all_get_the_model(cache: Path, tmp_path: Path) -> None:
+    log = tmp_path / "conversions"
+    program = f"""
+        import time
+        from pathlib import Path
+        from toolken.training.lm import embedded
+
+        def convert(gguf, folder):
+            with Path({str(log)!r}).open("a") as file:
+                file.write("converted\\n")
+            (folder / "model.safetensors").write_text("weights")
+            time.sleep(1)  # the others arrive
+            (folder / "config.json").write_text("{{}}")
+
+        embedded.embedded_gguf = lambda: Path("model.gguf")
+        embedded._convert = convert
+        assert (embedded.embedded_folder() / "config.json").is_file()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    starts = [subprocess.Popen(command) for _ in range(3)]
+    assert [start.wait() for start in starts] == [0, 0, 0]
+    assert log.read_text() == "converted\n"
     assert models_in(cache) == [embedded.EMBEDDED]
 
 

@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -45,28 +44,35 @@ def cache_folder() -> Path:
 
 
 def embedded_folder() -> Path:
-    """Return a folder with the embedded model as bf16 safetensors, converting it the first time (about 30 s).
+    """Return a folder with the embedded model as bf16 safetensors, converting it the first time.
 
-    The conversion is written beside its final place and renamed, so that a killed or a parallel first start leaves
-    either nothing or the whole model.
+    The conversion is written beside its final place and renamed, so that a start that is killed leaves either no model
+    or the whole one. Of several first starts at once one converts, and the others wait for it.
     """
     target = cache_folder() / "models" / EMBEDDED
-    if (target / "config.json").is_file():
+    if _is_whole(target):
         return target
     source = embedded_gguf()
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{EMBEDDED}-", dir=target.parent))
-    try:
-        _convert(source, partial)
-        try:
-            partial.rename(target)
-        except OSError:
-            # Another process finished first: its result is the same.
-            if not (target / "config.json").is_file():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    from filelock import FileLock
+
+    with FileLock(target.parent / f".{EMBEDDED}.lock"):
+        if not _is_whole(target):
+            # Whoever has the lock is the only one that converts, so what lies about is from a start that was killed.
+            for remains in [target, *target.parent.glob(f".{EMBEDDED}-*")]:
+                shutil.rmtree(remains, ignore_errors=True)
+            partial = target.parent / f".{EMBEDDED}-partial"
+            partial.mkdir()
+            try:
+                _convert(source, partial)
+                partial.rename(target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
 
 
 def _convert(gguf: Path, folder: Path) -> None:
