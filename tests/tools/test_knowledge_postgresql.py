@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from toolken.tools.knowledge import KnowledgeBase, KnowledgeError, NothingFoundError, ReflectedSchema, Relation, Triple
+from toolken.tools.knowledge.names import fold
 
 pytest.importorskip("psycopg", reason="psycopg is not installed")
 
@@ -224,23 +225,53 @@ def test_a_schema_is_reflected_with_its_comments(url):
             schema.lookup("films_length", "Metroplis")
 
 
-def test_hostile_text_reads_nothing_but_rows_and_changes_nothing(kb, url):
-    specification = importlib.util.spec_from_file_location(
-        "corpus", Path(__file__).with_name("test_knowledge_injection.py")
-    )
-    corpus = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(corpus)
+@pytest.fixture(scope="module")
+def corpus():
+    file = Path(__file__).with_name("test_knowledge_injection.py")
+    specification = importlib.util.spec_from_file_location("corpus", file)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.CORPUS
+
+
+def test_hostile_text_in_every_argument_reads_nothing_but_rows_and_changes_nothing(kb, url, corpus):
     run_script(url, "create table secret (password text); insert into secret values ('swordfish')")
     run_script(url, SCHEMA)
     before = checksum(url)
-    statuses, sentences = set(), []
+    assert {"kb_fact", "cinema.films", "secret"} <= before.keys()
     with ReflectedSchema(url, schema="cinema", tables=["films"]) as schema:
-        # Every string reaches the server once, through a relation or through a lookup of a reflected table.
-        for tool, hostile in zip(itertools.cycle([*kb.tools(), schema.tools()[0]]), corpus.CORPUS, strict=False):
-            call = {"type": "tool_call", "id": "1", "name": tool.name, "args": {"subject": hostile}}
-            message = tool.invoke(call)
-            statuses.add(message.status)
-            sentences.append(message.content)
-    assert statuses == {"error"}
-    assert all(sentence.endswith((".", "?")) for sentence in sentences)
+        tools = [*kb.tools(), *schema.tools()]
+        assert [tool.name for tool in tools] == [
+            *("capital_of", "films_tags", "films_facts", "films_length", "films_director")
+        ]
+        for tool, hostile in itertools.product(tools, corpus):
+            assert list(tool.args) == ["subject"]
+            answer = tool.invoke({"subject": hostile})
+            # A sentence that says nothing was found; none of the strings is the name of anything.
+            assert answer.endswith((".", "?")), (tool.name, hostile)
+            assert "swordfish" not in answer
+        for hostile in corpus:
+            with pytest.raises(KnowledgeError, match="There is no relation"):
+                kb.lookup(hostile, "France")
+            with pytest.raises(KnowledgeError, match="There is no lookup"):
+                schema.lookup(hostile, "Metropolis")
+        assert tools[0].invoke({"subject": "France"}) == "Paris"
     assert checksum(url) == before
+
+
+def test_hostile_text_is_loaded_as_it_is(kb, url, corpus):
+    run_script(url, SCHEMA)
+    before = checksum(url)
+    loadable = [hostile for hostile in corpus if fold(hostile) and len(hostile) < 290 and "\0" not in hostile]
+    assert len(loadable) > 500
+    relation = Relation("echo_of", "'; DROP TABLE kb_fact; --", "'; DROP TABLE kb_alias; --")
+    kb.load([Triple(one, "echo_of", one, (f"alias {one}",), (one,)) for one in loadable], [relation])
+    assert kb.relations["echo_of"] == relation
+    for one in loadable[::10]:
+        assert one in objects(kb.lookup("echo_of", one))
+        assert one in objects(kb.lookup("echo_of", f"alias {one}"))
+    after = checksum(url)
+    assert {table for table in after if after[table] != before.get(table)} <= {
+        *("kb_relation", "kb_fact", "kb_alias", "kb_name", "kb_name_trigrams")
+    }
+    assert objects(kb.lookup("capital_of", "France")) == ["Paris"]

@@ -127,8 +127,9 @@ def reading_engine(url: URL, timeout: float) -> Engine:
 
         return engine
 
-    engine = create_engine(url)
     if url.get_backend_name() == "postgresql":
+        # Each statement is a read-only transaction of its own: no round trips to begin and end one.
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
 
         @event.listens_for(engine, "connect")
         def _read_only_postgresql(connection: Any, record: Any) -> None:
@@ -137,7 +138,8 @@ def reading_engine(url: URL, timeout: float) -> Engine:
                 cursor.execute("SELECT set_config('statement_timeout', %s, false)", (str(int(timeout * 1000)),))
             connection.commit()
 
-    return engine
+        return engine
+    return create_engine(url)
 
 
 @contextmanager

@@ -187,7 +187,7 @@ class ReflectedSchema:
     def _rows(self, lookup: Lookup, keys: Sequence[object]) -> list[tuple[object, object]]:
         if not keys:
             return []
-        statement = lookup.statement().limit(self._row_limit + 1)
+        statement = lookup.statement.limit(self._row_limit + 1)
         with reading(self._engine, self._timeout) as connection:
             return [(row.key, row.value) for row in connection.execute(statement, {"keys": keys})]
 

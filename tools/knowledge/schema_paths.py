@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from sqlalchemy import (
     Column,
@@ -50,8 +51,9 @@ class Lookup:
         """What the key is, in words: "the title of the film"."""
         return f"the {words(self.key.name)} of the {singular(words(self.key.table.name))}"
 
+    @cached_property
     def statement(self) -> Select[tuple[object, object]]:
-        """Select key and value where the key is one of the list bound as ``keys``, in order of primary key."""
+        """Selects key and value where the key is one of the list bound as ``keys``, in order of primary key."""
         # Aliases, since a path may come through one table twice.
         start: FromClause = self.key.table.alias()
         here = source = start
