@@ -306,6 +306,7 @@ from toolken.training.lm import FrozenLM
 lm = FrozenLM.from_pretrained()
 ids = lm.encode("The capital of France is").ids
 next(lm.hidden_states([ids], [[len(ids) - 1]]))
+lm.start().feed(ids)
 """
     assert imported_early(program) == []
     assert "torch._dynamo" in imported_early(program + "lm.model")
