@@ -6,8 +6,8 @@ import sqlite3
 
 import pytest
 
-from toolken.tools.errors import ToolError
-from toolken.tools.knowledge import KnowledgeBase, ReflectedSchema, Relation
+from toolken.tools.knowledge import KnowledgeBase, KnowledgeError, ReflectedSchema, Relation, Triple
+from toolken.tools.knowledge.names import fold
 
 QUOTES = ["'", '"', "`", "]", "\\'", "''", "'))", "\u02bc", "%27", ""]
 ATTACKS = [
@@ -126,21 +126,39 @@ def test_reflected_lookups_read_nothing_but_their_rows_and_leave_the_file_unchan
     assert {answer for answer in answers if not answer.endswith((".", "?"))} <= {"Ann", "Bob", "10", "20"}
 
 
+def test_hostile_names_of_relations_and_lookups_are_unknown_and_leave_the_file_unchanged(file):
+    before = hashlib.sha256(file.read_bytes()).digest()
+    with KnowledgeBase(f"sqlite:///{file}") as kb, ReflectedSchema(f"sqlite:///{file}", tables=["town"]) as schema:
+        for hostile in CORPUS:
+            with pytest.raises(KnowledgeError, match="There is no relation"):
+                kb.lookup(hostile, "Ulm")
+            with pytest.raises(KnowledgeError, match="There is no lookup"):
+                schema.lookup(hostile, "Ulm")
+    for hostile in CORPUS[::25]:  # each reflects the whole schema
+        with pytest.raises(KnowledgeError, match="There is no table"):
+            ReflectedSchema(f"sqlite:///{file}", tables=[hostile])
+    assert hashlib.sha256(file.read_bytes()).digest() == before
+
+
 def test_hostile_names_are_loaded_and_found_as_they_are():
-    loadable = list(dict.fromkeys(text for text in CORPUS if text.strip() and "\0" not in text))
-    relation = Relation("echo_of", "Find what was stored.")
+    loadable = [hostile for hostile in dict.fromkeys(CORPUS) if fold(hostile) and len(hostile) < 290]
+    loadable = [hostile for hostile in loadable if "\0" not in hostile]
+    assert len(loadable) > 500
+    relation = Relation("echo_of", "'; DROP TABLE kb_fact; --", "'; DROP TABLE kb_alias; --")
+    with KnowledgeBase(row_limit=1000) as kb:
+        kb.load([Triple(one, "echo_of", one, (f"alias {one}",), (one,)) for one in loadable], [relation])
+        assert kb.relations == {"echo_of": relation}
+        for one in loadable:
+            assert one in [row["object"] for row in kb.lookup("echo_of", one)]
+            assert one in [row["object"] for row in kb.lookup("echo_of", f"alias {one}")]
+
+
+@pytest.mark.parametrize("unloadable", ["", " ", "\0", "a\0b", "\ud800", "a" * 301])
+def test_names_that_no_database_holds_are_refused_and_nothing_is_loaded(unloadable):
     with KnowledgeBase() as kb:
-        loaded = [text for text in loadable if _loads(kb, text, relation)]
-        assert len(loaded) > 500
-        for text in loaded:
-            assert text in [row["object"] for row in kb.lookup("echo_of", text)]
-
-
-def _loads(kb, text, relation):
-    try:
-        return kb.load([(text, "echo_of", text)], [relation]) == 1
-    except ToolError:
-        return False
+        with pytest.raises(KnowledgeError, match=r"^Triple 2, "):
+            kb.load([("Ulm", "mayor_of", "Ann"), (unloadable, "mayor_of", "Bob")], [Relation("mayor_of", "Find it.")])
+        assert kb.relations == {}
 
 
 def test_hostile_table_and_column_names_are_quoted(tmp_path):
