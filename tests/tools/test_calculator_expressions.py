@@ -158,6 +158,8 @@ def test_what_is_written_can_be_read_back(expression):
         (["x + y = 2", "x + y = 3"], "no real solution"),
         (["x + y = 2", "2x + 2y = 4"], "x = 2 - y"),
         (["sin(x) = 0"], "x = 2*pi*n or x = 2*pi*n + pi for every whole number n"),
+        (["e^x = 0"], "no real solution"),
+        (["cbrt(x^2) = 4"], "x ≈ -8 or x ≈ 8 (found numerically; there may be more)"),
         (["cos(x) = x"], "x ≈ 0.7390851332 (found numerically; there may be more)"),
         (["x^2 = 2^x"], "x ≈ -0.766664696 or x ≈ 2 or x ≈ 4 (found numerically; there may be more)"),
     ],

@@ -116,7 +116,8 @@ def _vanishes(expression: Expr, x: Symbol, value: Expr) -> bool:
 
 def _from_set(solutions: sympy.Set, difference: Expr, x: Symbol, equation: str) -> Answer:
     if solutions is sympy.S.EmptySet:
-        return _answer(_NONE)
+        # Where powers of absolute values hide the unknown, as in cbrt(x^2) = 4, sympy is mistaken.
+        return _numerical(_search(difference, x), x) or _answer(_NONE)
     if isinstance(solutions, sympy.FiniteSet):
         # Inverting a function whose range is bounded, as atan, may give what solves nothing.
         values = [value for value in solutions if _vanishes(difference, x, value)]
@@ -130,27 +131,39 @@ def _from_set(solutions: sympy.Set, difference: Expr, x: Symbol, equation: str) 
     if isinstance(solutions, sympy.Interval):
         text = f"every {x} from {exact_text(solutions.start)} to {exact_text(solutions.end)}"
         return Answer(text=text.replace("oo", "infinity"), exact=text, rounded=False)
-    return _search(difference, x, equation)
+    answer = _numerical(_search(difference, x), x)
+    if answer is None:
+        raise CalculationError(f"No solution of {quoted(equation)} was found: give a simpler equation.")
+    return answer
 
 
-def _search(difference: Expr, x: Symbol, equation: str) -> Answer:
+def _search(difference: Expr, x: Symbol) -> list[Rational]:
     """Look for solutions numerically from a few starting points; for equations that no formula solves."""
     found: list[Rational] = []
+    slope = difference.diff(x)
     for start in _STARTS:
         try:
             root = sympy.nsolve(difference, x, start, prec=20)
-        except (ValueError, ZeroDivisionError, TypeError):  # no convergence from here
+        except (ValueError, ArithmeticError, TypeError, AttributeError, NotImplementedError):  # it leads nowhere
             continue
         if not root.is_real:
             continue
         # Where the curve only touches the axis the search stops near the root; a short fraction nearby may be the root.
         short = sympy.nsimplify(root, rational=True, tolerance=1e-3)
         value = short if difference.subs(x, short).is_zero else Rational(str(root))
+        # e^x is small far out, but Newton's step from there is not: no root is near.
+        step = abs((difference / slope).subs(x, root).evalf(30))
+        if value != short and step.is_comparable and step > Rational(1, 10**4):
+            continue
         if all(abs(value - known) > 1e-3 for known in found):
             found.append(value)
-    if not found:
-        raise CalculationError(f"No solution of {quoted(equation)} was found: give a simpler equation.")
-    text = " or ".join(f"{x} ≈ {decimal_text(root)}" for root in sorted(found))
+    return sorted(found)
+
+
+def _numerical(roots: Sequence[Rational], x: Symbol) -> Answer | None:
+    if not roots:
+        return None
+    text = " or ".join(f"{x} ≈ {decimal_text(root)}" for root in roots)
     text += " (found numerically; there may be more)"
     return Answer(text=text, exact=text, rounded=True)
 
