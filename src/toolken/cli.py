@@ -166,6 +166,26 @@ def speed(
 
 
 @bench.command()
+def start(
+    runs: Annotated[int, typer.Option(min=1, help="Fresh processes to start.")] = 5,
+    lm: LmOption = None,
+) -> None:
+    """Time from the start of a process until the LM is ready."""
+    from toolken.training.benchmarks.start import measure, start_table
+
+    out.print(start_table(measure(lm, runs=runs)))
+
+
+@bench.command()
+def agent(lm: LmOption = None) -> None:
+    """Speed of the decoder: beside transformers' generate, with prefix reuse, in batches, with many tools."""
+    from toolken.agents.benchmark import measure
+    from toolken.training.lm import FrozenLM
+
+    measure(FrozenLM.from_pretrained(lm), out)
+
+
+@bench.command()
 def report(
     files: Annotated[list[Path], typer.Argument(help="Files that the other commands wrote with --json.")],
     out_file: Annotated[Path | None, typer.Option("--out", help="Markdown file to write; default: print it.")] = None,
