@@ -135,14 +135,14 @@ class CopyingGrammar:
     def _copied(self, path: str, argument: dict[str, Any]) -> str | None:
         """Return the name of the rule for one value copied from the text, or None where the text has none."""
         if _is_number(argument):
-            return self._one_of(f"COPY{path}", [n for n in self._distinct if self._fits(n, argument)])
+            return self._one_of(f"COPY{path.upper()}", [n for n in self._distinct if self._fits(n, argument)])
         if "enum" in argument:
             text = " ".join(self._parts).casefold()
             named = [one for one in argument["enum"] if isinstance(one, str) and one.casefold() in text]
-            return self._one_of(f"COPY{path}", [json.dumps(one, ensure_ascii=False) for one in named])
+            return self._one_of(f"COPY{path.upper()}", [json.dumps(one, ensure_ascii=False) for one in named])
         if int(argument.get("minLength", 0)) > 1 or any(key in argument for key in _DEMANDING):
             runs = dict.fromkeys(run for run in self._runs() if self._is_valid(run, argument))
-            return self._one_of(f"COPY{path}", [json.dumps(run, ensure_ascii=False) for run in runs])
+            return self._one_of(f"COPY{path.upper()}", [json.dumps(run, ensure_ascii=False) for run in runs])
         most = int(argument.get("maxLength", MAX_COPY))
         if not any(len(word) <= most and set(word) - {"\\"} for part in self._parts for word in part.split()):
             return None
@@ -152,8 +152,8 @@ class CopyingGrammar:
         copies = []
         for number, part in enumerate(self._parts):
             source = json.dumps(json.dumps(part, ensure_ascii=False)[1:-1], ensure_ascii=False)
-            self._rules[f"WORDS{path}P{number}"] = f'%regex {{ "substring_words": {source} }} & /{first}{rest}/'
-            copies.append(f"WORDS{path}P{number}")
+            self._rules[f"WORDS{path.upper()}P{number}"] = f'%regex {{ "substring_words": {source} }} & /{first}{rest}/'
+            copies.append(f"WORDS{path.upper()}P{number}")
         self._rules[f"copy{path}"] = f'"\\"" ({" | ".join(copies)}) "\\""'
         return f"copy{path}"
 

@@ -178,7 +178,7 @@ class _Turn:
 
     def _race(self, hidden: torch.Tensor, tools: Sequence[str], *, after_result: bool) -> CallStarted | None:
         """Let tools race against the words; return the call if one of them wins."""
-        probability = self._toolset.call_probability(hidden, after_result=after_result)
+        probability = self._toolset.call_probability(hidden, self._options.tools, after_result=after_result)
         if self._call_probability is None:
             self._call_probability = probability
         if not tools:

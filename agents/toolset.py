@@ -10,6 +10,7 @@ from typing import cast
 import torch
 
 from toolken.agents.bound_tools import BoundTools
+from toolken.agents.evidence import Evidence
 from toolken.agents.grammar import check_schema
 from toolken.errors import FingerprintError
 from toolken.training.background import background
@@ -40,21 +41,27 @@ class Toolset:
         A head that knows them all by name, and perhaps others; None where there is no tool and no head.
     prompt
         The wording of the conversation.
+    evidence
+        What the descriptions of tools without examples say on whether one is called.
     """
 
     tools: BoundTools
     head: ToolkenHead | None
     prompt: PromptFormat
+    evidence: Evidence | None = None
 
     def spec(self, name: str) -> ToolSpec:
         """Return a tool by its name."""
         return next(spec for spec in self.tools.specs if spec.name == name)
 
-    def call_probability(self, hidden: torch.Tensor, *, after_result: bool) -> float:
-        """Return P(a tool is called) at a state `(d,)`; 0 without a head."""
+    def call_probability(self, hidden: torch.Tensor, names: Sequence[str], *, after_result: bool) -> float:
+        """Return P(one of some tools is called) at a state `(d,)`; 0 without a head."""
         if self.head is None:
             return 0.0
-        return float(torch.sigmoid(self.head.gate.log_odds(hidden[None].double(), after_result=after_result)[0]))
+        odds = self.head.gate.log_odds(hidden[None].double(), after_result=after_result)[0]
+        if self.evidence is not None and not after_result and not self.prompt.everywhere:
+            odds = odds + self.evidence.log_odds(hidden, names)
+        return float(torch.sigmoid(odds))
 
     def shares(self, hidden: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
         """Return P(tool | call) at a state `(d,)` for some of the tools, `(len(names),) float32`.
@@ -105,13 +112,15 @@ class Toolkens:
         self.prompt = head.prompt if head is not None else PromptFormat()
         self._reader = cast("FrozenLM", StateMemory(lm))
         self._heads: OrderedDict[str, ToolkenHead] = OrderedDict()
+        self._evidence: OrderedDict[int, Evidence] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, tools: BoundTools) -> Toolset:
         """Return a set of tools with their toolkens; those of tools that were bound before are remembered."""
         if self.head is not None and self.head.prompt.fingerprint != self.prompt.fingerprint:
             raise FingerprintError("The head's prompt format was changed while it was in use: build the model anew.")
-        return Toolset(tools, self._head_of(tools.specs), self.prompt)
+        head = self._head_of(tools.specs)
+        return Toolset(tools, head, self.prompt, self._evidence_of(head) if head is not None and tools.specs else None)
 
     def _head_of(self, specs: Sequence[ToolSpec]) -> ToolkenHead | None:
         fitted = {spec.name: spec for spec in self.head.specs} if self.head is not None else {}
@@ -126,6 +135,16 @@ class Toolkens:
             while len(self._heads) > REMEMBERED:
                 self._heads.popitem(last=False)
             return self._heads[digest]
+
+    def _evidence_of(self, head: ToolkenHead) -> Evidence:
+        with self._lock:
+            known = self._evidence.get(id(head))
+            if known is None or known.rows is not head.rows:  # the head may have been given examples or tools since
+                known = self._evidence[id(head)] = Evidence.of(head)
+            self._evidence.move_to_end(id(head))
+            while len(self._evidence) > REMEMBERED:
+                self._evidence.popitem(last=False)
+            return known
 
     def _is_same(self, spec: ToolSpec, fitted: ToolSpec | None) -> bool:
         """Tell whether a tool is one of the head's; its schema may have been written differently."""

@@ -24,7 +24,15 @@ def test_every_figure_is_measured_and_printed(
     text = written.getvalue()
     assert all(row.ratio > 0 and row.own > 0 and row.other > 0 for row in rows)
     assert all(row.what in text for row in rows)
-    for promised in ("binding", "a call with", "after a result", "a batch of", "reading", "generate in bfloat16", "GB/s"):
+    for promised in (
+        "binding",
+        "a call with",
+        "after a result",
+        "a batch of",
+        "reading",
+        "generate in bfloat16",
+        "GB/s",
+    ):
         assert any(promised in f"{row.what} {row.beside} {row.unit}" for row in rows)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from toolken.agents.conversation import MAX_RESULT, result_text, to_prompt
+from toolken.agents.conversation import MAX_RESULT, canonical, parts_of, result_text, to_prompt
 from toolken.training import PromptFormat
 
 FORMAT = PromptFormat()
@@ -169,3 +169,29 @@ def test_the_preamble_stands_once_in_front_of_everything() -> None:
     text = to_prompt([HumanMessage("A"), AIMessage("B"), HumanMessage("C")], prompt).text
     assert text.startswith("Some words.\n\nQuestion: A")
     assert text.count("Some words.") == 1
+
+
+def test_calls_of_the_turn_and_those_that_were_answered_are_known() -> None:
+    made = AIMessage("", tool_calls=[{"name": "add", "args": {"b": 2, "a": 1}, "id": i} for i in "12"])
+    prompt = to_prompt([HumanMessage("Q"), made, result("3", 1)], FORMAT)
+    assert prompt.answered == {("add", canonical({"a": 1, "b": 2}))}
+    assert prompt.calls == 2
+    failed = to_prompt([HumanMessage("Q"), made, result("no", 2, status="error")], FORMAT)
+    assert failed.answered == prompt.answered
+    after = to_prompt([HumanMessage("Q"), made, result("3", 1), HumanMessage("R")], FORMAT)
+    assert (after.answered, after.calls) == (frozenset(), 0)
+    assert to_prompt([HumanMessage("Q"), result("3", 7)], FORMAT).answered == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("question", "parts"),
+    [
+        ("What is 2 plus 3?", ["What is 2 plus 3?"]),
+        ("How warm is it in Oslo and how high is the tower?", ["How warm is it in Oslo", "how high is the tower?"]),
+        ("Wash the dishes. Then feed the cat!", ["Wash the dishes.", "Then feed the cat!"]),
+        ("Add salt and pepper", []),
+        ("", []),
+    ],
+)
+def test_a_request_has_parts(question: str, parts: list[str]) -> None:
+    assert parts_of(question) == parts

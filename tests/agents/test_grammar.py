@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import validate  # type: ignore[import-untyped]
 
 from toolken.agents.copying import numbers_in
-from toolken.agents.grammar import argument_matcher
+from toolken.agents.grammar import argument_matcher, longest_string
 from toolken.errors import ToolSpecError
 from toolken.training import FrozenLM, ToolSpec
 
@@ -295,3 +295,100 @@ def test_grounded_and_free_arguments_stand_beside_each_other(tiny_lm: FrozenLM) 
 )
 def test_numbers_are_found_as_people_write_them(text: str, found: list[str]) -> None:
     assert numbers_in(text) == found
+
+
+@reuse_lm
+@given(
+    numbers=st.lists(st.integers(-50, 50), min_size=1, max_size=6),
+    low=st.integers(-40, 40),
+    width=st.integers(0, 30),
+    seed=seeds,
+)
+def test_a_copied_number_keeps_the_bounds_of_its_schema(
+    tiny_lm: FrozenLM, numbers: list[int], low: int, width: int, seed: int
+) -> None:
+    bounded = {**INTEGER, "minimum": low, "exclusiveMaximum": low + width + 1}
+    arguments = json.loads(write(tiny_lm, object_of(one=bounded), ", ".join(map(str, numbers)), seed))
+    validate(arguments, object_of(one=bounded))
+    fitting = [number for number in numbers if low <= number <= low + width]
+    assert not fitting or arguments["one"] in fitting
+
+
+@pytest.mark.parametrize(
+    ("argument", "context", "expected"),
+    [
+        ({"minLength": 6}, "the river Danube", {"Danube", "the river", "river Danube", "the river Danube"}),
+        ({"pattern": "^[A-Z]{3}$"}, "Fly from OSL to FRA, not to Rome", {"OSL", "FRA"}),
+        ({"pattern": "^(?!.*r)[a-z]+$"}, "their wine", {"wine"}),
+        ({"format": "date"}, "Between 2026-01-31 and 2026-13-31", {"2026-01-31"}),
+        ({"enum": ["red", "blue", "green"]}, "Paint it Blue or red", {"blue", "red"}),
+        ({"const": "Rome"}, "Paris and Rome", {"Rome"}),
+    ],
+    ids=str,
+)
+def test_a_copied_string_keeps_everything_its_schema_asks_for(
+    tiny_lm: FrozenLM, argument: dict[str, Any], context: str, expected: set[str]
+) -> None:
+    parameters = object_of(subject={**GROUNDED, **argument})
+    found = {json.loads(write(tiny_lm, parameters, context, seed))["subject"] for seed in range(40)}
+    assert found <= expected
+    assert len(found) > len(expected) / 2
+
+
+@pytest.mark.parametrize(
+    ("argument", "context"),
+    [
+        ({"enum": ["red", "blue"]}, "no colour at all"),
+        ({"pattern": "^[A-Z]{3}$"}, "no code at all"),
+        ({"minLength": 30, "maxLength": 40}, "short"),
+    ],
+    ids=str,
+)
+def test_where_nothing_of_the_text_fits_the_schema_decides_alone(
+    tiny_lm: FrozenLM, argument: dict[str, Any], context: str
+) -> None:
+    parameters = object_of(subject={**GROUNDED, **argument})
+    for seed in range(5):
+        validate(json.loads(write(tiny_lm, parameters, context, seed)), parameters)
+
+
+def test_one_of_several_kinds_of_value_can_be_copied(tiny_lm: FrozenLM) -> None:
+    parameters = object_of(subject={"anyOf": [GROUNDED, {"type": "null"}]}, year={"anyOf": [INTEGER, {"type": "null"}]})
+    found = [json.loads(write(tiny_lm, parameters, "Ada of 1815", seed)) for seed in range(60)]
+    assert {one["year"] for one in found} == {1815, None}
+    copied = {one["subject"] for one in found} - {None}
+    assert copied
+    assert all(is_run_of_words(value, "Ada of 1815") for value in copied)
+
+
+def test_numbers_are_not_endless(tiny_lm: FrozenLM) -> None:
+    for seed in range(20):
+        value = json.loads(write(tiny_lm, object_of(one={"type": "integer"}), "", seed))["one"]
+        assert abs(value) < 2**53
+
+
+@pytest.mark.parametrize(("budget", "longest"), [(None, 200), (10, 16), (40, 33), (1000, 200)])
+def test_strings_without_a_bound_share_the_budget(tiny_lm: FrozenLM, budget: int | None, longest: int) -> None:
+    text = {"type": "string"}
+    three = object_of(a=text, b=text, c=text)
+    assert longest_string(three, budget) == longest
+    bounded = {"type": "string", "maxLength": 9}
+    assert longest_string(object_of(a=bounded, b={"enum": ["x"]}, c=text), 20) == 50
+    spec = ToolSpec(name="tool", description="A tool.", parameters=three)
+    assert argument_matcher(tiny_lm, spec, "", budget).get_error() == ""
+
+
+def test_a_pattern_no_grammar_knows_leaves_the_rest_of_the_schema_in_force(tiny_lm: FrozenLM) -> None:
+    odd = {"type": "string", "pattern": "^(?=.*x).*$"}
+    parameters = object_of(a=odd, pattern={"enum": ["not", "if"]}, b={"type": "integer", "minimum": 3, "maximum": 5})
+    for seed in range(5):
+        arguments = json.loads(write(tiny_lm, parameters, "", seed))
+        assert set(arguments) == {"a", "pattern", "b"}
+        assert arguments["pattern"] in {"not", "if"}
+        assert 3 <= arguments["b"] <= 5
+
+
+def test_a_column_of_thousands_of_values_is_one_of_them(tiny_lm: FrozenLM) -> None:
+    column = [f"Person number {number}" for number in range(5000)]
+    value = json.loads(write(tiny_lm, object_of(name={"type": "string", "enum": column}), "", 1))["name"]
+    assert value in column

@@ -1,0 +1,47 @@
+"""Text is given out as soon as it is certain, and no sooner."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from toolken.agents.growing_text import GrowingText
+from toolken.training import FrozenLM
+
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=60)
+reuse_lm = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@reuse_lm
+@given(text=texts)
+def test_the_pieces_add_up_to_the_text(tiny_lm: FrozenLM, text: str) -> None:
+    growing = GrowingText(tiny_lm, ())
+    ids = tiny_lm.encode(text).ids
+    pieces = [growing.add(token)[0] for token in ids]
+    assert "".join(pieces) + growing.finish() == growing.text == tiny_lm.decode(ids)
+    if "\ufffd" not in text:
+        assert all("\ufffd" not in piece for piece in pieces)
+
+
+@reuse_lm
+@given(text=texts, stop=st.lists(st.text("ab ", min_size=1, max_size=3), max_size=3))
+def test_a_stop_text_and_what_follows_is_never_given_out(tiny_lm: FrozenLM, text: str, stop: list[str]) -> None:
+    whole = text + "ab a b"
+    growing = GrowingText(tiny_lm, stop)
+    given = ""
+    for token in tiny_lm.encode(whole).ids:
+        piece, stopped = growing.add(token)
+        given += piece
+        if stopped:
+            break
+    else:
+        given += growing.finish()
+    ends = [whole.find(one) for one in stop if one in whole]
+    assert given == whole[: min(ends)] if ends else given == whole
+    assert growing.stopped is bool(ends)
+
+
+@pytest.mark.parametrize("length", [1, 30, 200])
+def test_a_long_text_is_the_same_as_a_short_one(tiny_lm: FrozenLM, length: int) -> None:
+    ids = tiny_lm.encode("é😀漢 and the weather in Paris " * length).ids
+    growing = GrowingText(tiny_lm, ())
+    assert "".join(growing.add(token)[0] for token in ids) + growing.finish() == tiny_lm.decode(ids)
