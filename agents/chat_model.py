@@ -142,22 +142,7 @@ class ToolkenChatModel(BaseChatModel):
         return params
 
     def _resolve_model_profile(self) -> ModelProfile:
-        # Without `structured_output`: it would make `create_agent` ask for JSON in the text instead of a call.
-        profile = ModelProfile(
-            text_inputs=True,
-            text_outputs=True,
-            image_inputs=False,
-            pdf_inputs=False,
-            audio_inputs=False,
-            video_inputs=False,
-            tool_calling=True,
-            tool_choice=True,
-            tool_call_streaming=True,
-        )
-        length = self._engine.max_length()
-        if length is not None:
-            profile["max_input_tokens"] = length
-        return profile
+        return self._engine.profile()
 
     def bind_tools(
         self,

@@ -19,6 +19,7 @@ MAX_COUNTED = 7
 MAX_RUN, MAX_RUNS = 12, 4000
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?%?(?!\w)|(?<![\w.])[-+]?\.\d+")
+_LINE_END = re.compile(r"\s*[\t-\r\x1c-\x1f\x85\u2028\u2029]\s*")
 _WORD = re.compile(r"\w+(?:[-'.@/:]\w+)*|[^\w\s]")
 #: Keywords of a string's schema that a run of words may fail, besides a length.
 _DEMANDING = ("pattern", "format", "const")
@@ -62,8 +63,9 @@ class CopyingGrammar:
             key: parameters[key] for key in ("$defs", "definitions") if key in parameters
         }
         self._free_grammar = free
-        # A copy does not run across a control character, which no JSON string may hold as it is.
-        parts = re.split(r"[\x00-\x1f\x7f]+", " ".join(context.split()))
+        # The ends of lines count as spaces. A copy does not run across any other control character, which no JSON
+        # string may hold as it is.
+        parts = re.split(r"[\x00-\x1f\x7f]+", _LINE_END.sub(" ", context))
         self._parts = [part.strip() for part in parts if set(part) - {" ", "\\"}]
         found = Counter(numbers_in(context))
         self._numbers = tuple(found.elements()) if found.total() <= MAX_COUNTED else ()

@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from langchain_core.language_models import ModelProfile
+
 from toolken.agents.bound_tools import BoundTools
 from toolken.agents.decoding import Decoder
 from toolken.agents.toolset import Toolkens
@@ -99,7 +101,26 @@ class Engine:
         if self._texts is not None:
             self._texts.clear()
 
-    def max_length(self) -> int | None:
+    def profile(self) -> ModelProfile:
+        """Return what the model can do, as LangChain asks for it; nothing is loaded for this."""
+        # Without `structured_output`: it would make `create_agent` ask for JSON in the text instead of a call.
+        profile = ModelProfile(
+            text_inputs=True,
+            text_outputs=True,
+            image_inputs=False,
+            pdf_inputs=False,
+            audio_inputs=False,
+            video_inputs=False,
+            tool_calling=True,
+            tool_choice=True,
+            tool_call_streaming=True,
+        )
+        length = self._max_length()
+        if length is not None:
+            profile["max_input_tokens"] = length
+        return profile
+
+    def _max_length(self) -> int | None:
         """Return the longest context in tokens, or None where only loading the LM would tell."""
         if self._lm is not None:
             return self._lm.max_length

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from typing import Any
 
@@ -144,7 +145,7 @@ GROUNDED = {"type": "string", "x-grounded": True}
 
 def is_run_of_words(value: str, context: str) -> bool:
     """Tell whether a value stands in the text between places where words may end."""
-    text = " ".join(context.split())
+    text = re.sub(r"\s*[\t-\r\x85\u2028\u2029]\s*", " ", context)
     starts = [at for at in range(len(text)) if text.startswith(value, at)]
 
     def ends(at: int) -> bool:
@@ -218,6 +219,12 @@ def test_a_copied_string_is_no_longer_than_the_schema_allows(tiny_lm: FrozenLM, 
 def test_words_that_are_all_too_long_still_give_arguments(tiny_lm: FrozenLM) -> None:
     parameters = object_of(subject={**GROUNDED, "maxLength": 5})
     validate(json.loads(write(tiny_lm, parameters, "Donaudampfschifffahrtsgesellschaft", 0)), parameters)
+
+
+def test_spaces_are_copied_as_they_are_and_ends_of_lines_as_spaces(tiny_lm: FrozenLM) -> None:
+    context = "the  river\n Main"
+    found = {json.loads(write(tiny_lm, object_of(subject=GROUNDED), context, seed))["subject"] for seed in range(200)}
+    assert {"the  river", "river Main", "the  river Main"} <= found
 
 
 def test_every_word_can_be_copied(tiny_lm: FrozenLM) -> None:

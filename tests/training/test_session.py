@@ -224,7 +224,9 @@ def test_what_a_reader_adds_to_a_text_is_not_read_by_others(tiny_lm: FrozenLM) -
 
 
 def test_texts_that_are_kept_are_bounded_and_the_oldest_go_first(tiny_lm: FrozenLM) -> None:
-    cache = PrefixCache(tiny_lm, max_texts=3, max_tokens=100)
+    one = tiny_lm.start()
+    one.feed([5])
+    cache = PrefixCache(tiny_lm, max_texts=3, max_bytes=100 * one.nbytes)
     texts = [[start] * 20 for start in range(5, 11)]
     for ids in texts:
         cache.read(ids)
@@ -232,9 +234,10 @@ def test_texts_that_are_kept_are_bounded_and_the_oldest_go_first(tiny_lm: Frozen
     assert [cache.read([*ids, 4]).reused for ids in texts[-3:]] == [20, 20, 20]
     assert cache.read(texts[0]).reused == 0
     cache.read([11] * 90)
-    assert cache.tokens <= 100
+    assert len(cache) == 1
+    assert cache.nbytes == 90 * one.nbytes
     cache.read([12] * 200)
-    assert cache.tokens <= 100
+    assert cache.nbytes == 0
     cache.clear()
     assert len(cache) == 0
 
@@ -244,7 +247,7 @@ def test_a_text_that_goes_on_takes_the_place_of_its_beginning(tiny_lm: FrozenLM)
     for end in (5, 10, 20):
         cache.read(ids[:end])
     assert len(cache) == 1
-    assert cache.tokens == 20
+    assert cache.read(ids).reused == 20
 
 
 def test_nothing_is_kept_where_nothing_is_to_be(tiny_lm: FrozenLM) -> None:

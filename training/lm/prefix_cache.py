@@ -10,8 +10,8 @@ import torch
 from toolken.training.lm.frozen import FrozenLM
 from toolken.training.lm.session import Session
 
-#: Texts that are kept, and tokens of all of them together; the least recently used go first.
-MAX_TEXTS, MAX_TOKENS = 32, 16384
+#: Texts that are kept, and bytes of the KV caches of all of them together; the least recently used go first.
+MAX_TEXTS, MAX_BYTES = 32, 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class PrefixCache:
     ----------
     lm
         The LM that reads.
-    max_texts, max_tokens
+    max_texts, max_bytes
         Bounds on what is kept; 0 texts keep nothing.
     """
 
-    def __init__(self, lm: FrozenLM, *, max_texts: int = MAX_TEXTS, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(self, lm: FrozenLM, *, max_texts: int = MAX_TEXTS, max_bytes: int = MAX_BYTES) -> None:
         self.lm = lm
         self.max_texts = max_texts
-        self.max_tokens = max_tokens
+        self.max_bytes = max_bytes
         self._texts: OrderedDict[int, Session] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -85,7 +85,7 @@ class PrefixCache:
                 if is_beginning and (croppable or len(kept.ids) == len(session.ids)):
                     del self._texts[key]  # the new one serves wherever it did
             self._texts[id(session)] = session
-            while len(self._texts) > self.max_texts or self.tokens > self.max_tokens:
+            while len(self._texts) > self.max_texts or self.nbytes > self.max_bytes:
                 self._texts.popitem(last=False)
 
     def clear(self) -> None:
@@ -94,9 +94,9 @@ class PrefixCache:
             self._texts.clear()
 
     @property
-    def tokens(self) -> int:
-        """Number of tokens of all the texts that are kept."""
-        return sum(len(kept.ids) for kept in self._texts.values())
+    def nbytes(self) -> int:
+        """Bytes of the KV caches of all the texts that are kept."""
+        return sum(kept.nbytes for kept in self._texts.values())
 
     def __len__(self) -> int:
         return len(self._texts)

@@ -114,6 +114,13 @@ class Session:
         return self._cache is not None and plain(self._cache)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the KV cache."""
+        self.come_home()
+        tensors = [t for layer in getattr(self._cache, "layers", []) for t in (layer.keys, layer.values)]
+        return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
+
+    @property
     def begun(self) -> bool:
         """Whether the KV cache holds a token, in a form that can stand beside those of other texts."""
         return self._away is not None or (self._cached > 0 and self._cache is not None and plain(self._cache))
