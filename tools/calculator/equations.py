@@ -1,6 +1,7 @@
 """Real solutions of an equation or of a system; runs in the worker, sympy having no bounds."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from random import Random
 
 import sympy
@@ -110,18 +111,22 @@ def _finds_all(numerator: Expr, x: Symbol) -> bool:
 
 
 def _vanishes(expression: Expr, x: Symbol, value: Expr) -> bool:
-    size = abs(expression.subs(x, value).evalf(30))
-    return bool(size.is_comparable and size < Rational(1, 10**10))
+    try:
+        return abs(complex(expression.subs(x, value).evalf(30))) < 1e-10
+    except (TypeError, ArithmeticError):  # undefined there
+        return False
 
 
 def _from_set(solutions: sympy.Set, difference: Expr, x: Symbol, equation: str) -> Answer:
+    if isinstance(solutions, sympy.FiniteSet):
+        # Inverting a function whose range is bounded, as atan, may give what solves nothing.
+        values = filter(partial(_vanishes, difference, x), solutions)
+        solutions = sympy.FiniteSet(*values)
     if solutions is sympy.S.EmptySet:
         # Where powers of absolute values hide the unknown, as in cbrt(x^2) = 4, sympy is mistaken.
         return _numerical(_search(difference, x), x) or _answer(_NONE)
     if isinstance(solutions, sympy.FiniteSet):
-        # Inverting a function whose range is bounded, as atan, may give what solves nothing.
-        values = [value for value in solutions if _vanishes(difference, x, value)]
-        return _solutions([{x: value} for value in sorted(values, key=lambda value: value.evalf(30))])
+        return _solutions([{x: value} for value in sorted(solutions, key=lambda value: value.evalf(30))])
     families = solutions.args if isinstance(solutions, sympy.Union) else (solutions,)
     if all(isinstance(family, sympy.ImageSet) and family.base_sets == (sympy.S.Integers,) for family in families):
         n = Symbol("n", integer=True)

@@ -1,6 +1,7 @@
 """Expressions and equations as people write them, read by a restricted grammar into sympy expressions."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -14,7 +15,7 @@ from toolken.tools.calculator import arithmetic
 from toolken.tools.calculator.answer import Answer, decimal_text
 from toolken.tools.calculator.arithmetic import decimal_power, exact_log, exact_power
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.numerals import MAX_DIGITS, bounded, parse_number
+from toolken.tools.calculator.numerals import FRACTION, MAX_DIGITS, bounded, fraction_parts, parse_number
 from toolken.tools.quotation import quoted
 
 MAX_LENGTH = 1000
@@ -59,7 +60,7 @@ NAME: /[^\W\d_]\w*/
 %%ignore /\s+/
 """
 
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+_SUPERSCRIPTS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _SPELLINGS = str.maketrans({"−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "÷": "/", "π": "pi", "√": "sqrt "})
 _CONSTANTS: dict[str, Expr] = {
     "pi": sympy.pi,
@@ -137,6 +138,12 @@ def _parse(text: str, start: str) -> Any:
     if len(text) > MAX_LENGTH:
         raise CalculationError(f"{quoted(text)} is too long: give an expression of at most {MAX_LENGTH:,} characters.")
     plain = _plain(text)
+    # x(x + 1) is a product; were unknown(x) one too, nobody would see it.
+    for name in re.findall(r"(?<![^\W\d_])([^\W\d_]{2}\w*)\s*\(", plain):
+        if not _is_known(name):
+            raise CalculationError(
+                f"There is no function {quoted(name)}: use one such as sin, sqrt, ln or abs, or write a product with *."
+            )
     if re.search(r"%\s*(?!(?:of|mod)\b)[\w.(]", plain):
         raise CalculationError(f"The % in {quoted(text)} can be read in two ways: write 17 mod 5, or 17% * 5.")
     try:
@@ -149,10 +156,16 @@ def _parse(text: str, start: str) -> Any:
         ) from error
 
 
+def _is_known(name: str) -> bool:
+    return any(name.lower() in names for names in (FUNCTIONS, _CONSTANTS, ("of", "mod")))
+
+
 def _plain(text: str) -> str:
     """Return the text in the characters of the grammar."""
-    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: f"^{match[0].translate(_SUPERSCRIPTS)} ", text)
-    text = text.translate(_SPELLINGS).replace("**", "^").replace("==", "=")
+    text = re.sub("⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: f"^{match[0].translate(_SUPERSCRIPTS)} ", text)
+    text = FRACTION.sub(lambda match: f"({' + '.join(filter(None, fraction_parts(match)))})", text)
+    text = unicodedata.normalize("NFKC", text).translate(_SPELLINGS).replace("**", "^").replace("==", "=")
+    text = re.sub(r"\|([^|]+)\|", r"abs(\1)", text)
     text = re.sub(r"[$€£¥₹](?=\s*[0-9.])", "", text)
     return _without_grouping(text)
 
@@ -326,13 +339,32 @@ def _inverse(function: Callable[[Expr], Expr], name: str) -> Callable[[Expr], Ex
     return build
 
 
+def _acosh(value: Expr) -> Expr:
+    if (value - 1).is_negative:
+        raise CalculationError("acosh is undefined below 1: give a value of 1 or more.")
+    return sympy.acosh(value)
+
+
+def _atanh(value: Expr) -> Expr:
+    if (value - 1).is_nonnegative or (value + 1).is_nonpositive:
+        raise CalculationError("atanh is undefined but between -1 and 1: give a value between them.")
+    return sympy.atanh(value)
+
+
+def _gamma(value: Expr) -> Expr:
+    return _factorial(value - 1) if isinstance(value, Rational) and value.q == 1 else sympy.gamma(value)
+
+
 FUNCTIONS: dict[str, tuple[Callable[..., Expr], int, int]] = {
     "sqrt": (lambda value: _power(value, Rational(1, 2)), 1, 1),
     "cbrt": (lambda value: _power(value, Rational(1, 3)), 1, 1),
+    "pow": (_power, 2, 2),
     "root": (lambda value, order: _power(value, _checked(1 / order)), 2, 2),
     "exp": (lambda value: _power(sympy.E, value), 1, 1),
     "ln": (_ln, 1, 1),
     "log": (_log, 1, 2),
+    "log_2": (lambda value: _log(value, Integer(2)), 1, 1),
+    "log_10": (_log, 1, 1),
     "log2": (lambda value: _log(value, Integer(2)), 1, 1),
     "log10": (_log, 1, 1),
     "sin": (sympy.sin, 1, 1),
@@ -344,19 +376,29 @@ FUNCTIONS: dict[str, tuple[Callable[..., Expr], int, int]] = {
     "arcsin": (_inverse(sympy.asin, "arcsin"), 1, 1),
     "arccos": (_inverse(sympy.acos, "arccos"), 1, 1),
     "arctan": (sympy.atan, 1, 1),
+    "sec": (sympy.sec, 1, 1),
+    "csc": (sympy.csc, 1, 1),
+    "cot": (sympy.cot, 1, 1),
     "sinh": (sympy.sinh, 1, 1),
     "cosh": (sympy.cosh, 1, 1),
     "tanh": (sympy.tanh, 1, 1),
+    "asinh": (sympy.asinh, 1, 1),
+    "acosh": (_acosh, 1, 1),
+    "atanh": (_atanh, 1, 1),
     "erf": (sympy.erf, 1, 1),
+    "gamma": (_gamma, 1, 1),
     "abs": (sympy.Abs, 1, 1),
     "sign": (sympy.sign, 1, 1),
     "floor": (sympy.floor, 1, 1),
     "ceil": (sympy.ceiling, 1, 1),
+    "ceiling": (sympy.ceiling, 1, 1),
     "min": (sympy.Min, 1, 50),
     "max": (sympy.Max, 1, 50),
     "factorial": (_factorial, 1, 1),
     "gcd": (_of_numbers(arithmetic.gcd, listed=True), 1, 50),
     "lcm": (_of_numbers(arithmetic.lcm, listed=True), 1, 50),
+    "ncr": (_of_numbers(arithmetic.choose), 2, 2),
+    "npr": (_of_numbers(arithmetic.permutate), 2, 2),
     "choose": (_of_numbers(arithmetic.choose), 2, 2),
     "permutate": (_of_numbers(arithmetic.permutate), 2, 2),
 }

@@ -1,6 +1,7 @@
 """Numbers as people write them, read into exact rationals of bounded size."""
 
 import re
+import unicodedata
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -23,7 +24,13 @@ _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 
 _CURRENCY = "$€£¥₹"
 # The minus signs and the spaces that word processors put into numbers.
 _TYPOGRAPHY = str.maketrans({"−": "-", "–": "-", "\u00a0": " ", "\u2009": " ", "\u202f": " "})
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}|[0-9]+)"  # 1,234,567 or 12,34,567 or 1234567
+_FRACTIONS = {
+    character: unicodedata.normalize("NFKC", character).replace("\u2044", "/") for character in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+}
+FRACTION = re.compile(rf"(?<![0-9.,])(?P<whole>[0-9]*)\s?(?P<fraction>[{''.join(_FRACTIONS)}])")
+"""A fraction written as one character, as in 1½ or ¾."""
+# 1,234,567 or 12,34,567 or 1 234 567 or 1234567
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}|[0-9]{1,3}(?:\ [0-9]{3})+(?![0-9])|[0-9]+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NUMERAL = re.compile(
     rf"""(?P<sign>[+-]?)\s*[{_CURRENCY}]?\s*(?P<inner_sign>[+-]?)
@@ -49,14 +56,19 @@ def bounded(value: Rational) -> Rational:
     return value
 
 
+def fraction_parts(match: re.Match[str]) -> tuple[str, str]:
+    """Return the whole number, perhaps empty, and the fraction of a match of `FRACTION`: ("1", "1/2") for 1½."""
+    return match["whole"], _FRACTIONS[match["fraction"]]
+
+
 def parse_number(value: Any) -> Rational:
     """Read one number exactly.
 
     Parameters
     ----------
     value
-        An int, float, Decimal or fraction, or text such as `1,234.5`, `23.8%`, `$12`, `3e5`, `2/3`, `1 1/2`,
-        `2.5 million`. A float stands for the shortest decimal that denotes it: 0.1 is one tenth.
+        An int, float, Decimal or fraction, or text such as `1,234.5`, `23.8%`, `$12`, `3e5`, `2/3`, `1 1/2`, `1½`,
+        `10 000`, `2.5 million`. A float stands for the shortest decimal that denotes it: 0.1 is one tenth.
 
     Returns
     -------
@@ -94,8 +106,9 @@ def _parse_text(text: str) -> Rational:
     if len(text) > 2 * MAX_DIGITS + 40:  # before the pattern sees it, whose cost grows with the length
         raise CalculationError(f"{quoted(text)} is too long for a number: give one of at most {MAX_DIGITS:,} digits.")
     # Runs of spaces become one: the pattern's optional spaces would backtrack over a run in cubic time.
-    match = _NUMERAL.fullmatch(" ".join(text.translate(_TYPOGRAPHY).split()))
-    if match is None or (match["sign"] and match["inner_sign"]) or (match["whole"] and "." in match["numerator"]):
+    plain = FRACTION.sub(lambda match: " ".join(fraction_parts(match)), text.translate(_TYPOGRAPHY))
+    match = _NUMERAL.fullmatch(" ".join(unicodedata.normalize("NFKC", plain).split()))
+    if match is None or (match["sign"] and match["inner_sign"]) or (match["whole"] and not _is_mixed(match)):
         raise CalculationError(
             f"{quoted(text)} is not a number: give the number alone, written like 12, 1,234.5, 23.8%, $12, 3e5 or 2/3."
         )
@@ -118,8 +131,17 @@ def _parse_text(text: str) -> Rational:
     return value
 
 
+def _is_mixed(match: re.Match[str]) -> bool:
+    """Whether 1 1/2 was matched, and not 1 250/4, a number above 1,000 that is divided."""
+    numerator, denominator = match["numerator"], match["denominator"]
+    is_grouped = len(numerator) == 3 and (
+        numerator[0] == "0" or int(numerator) >= float(re.sub("[, ]", "", denominator))
+    )
+    return numerator.isdecimal() and not is_grouped
+
+
 def _decimal(digits: str, text: str) -> Rational:
-    mantissa, _, exponent = digits.replace(",", "").lower().partition("e")
+    mantissa, _, exponent = digits.replace(",", "").replace(" ", "").lower().partition("e")
     whole, _, decimals = mantissa.partition(".")
     # The exponent is judged as text first, so that 1e999999999 never becomes a number.
     if len(exponent.lstrip("+-").lstrip("0")) > len(str(MAX_DIGITS)) or abs(int(exponent or 0)) > MAX_DIGITS:

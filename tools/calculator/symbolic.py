@@ -8,11 +8,13 @@ from sympy import Expr, Float, Rational, Symbol
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.expression import parse_expression, parse_variable
+from toolken.tools.calculator.integrals import definite_integral
 from toolken.tools.calculator.notation import exact_text
 from toolken.tools.calculator.numerals import MAX_DIGITS, bounded
 from toolken.tools.quotation import quoted
 
 _DIGITS = 30  # to which an irrational value is computed
+_ENOUGH_BITS = 50  # more than the digits that are shown
 _INFINITIES = {"inf": sympy.oo, "infinity": sympy.oo, "oo": sympy.oo, "∞": sympy.oo}
 
 Form = Literal["simplest", "expanded", "factored"]
@@ -84,13 +86,12 @@ def integrate(
         text = f"{exact_text(antiderivative)} + C"
         return Answer(text=text, exact=text, rounded=False)
     limits = (over, _limit(str(lower)), _limit(str(upper)))
-    result = sympy.integrate(value, limits)
-    if result.has(sympy.oo, -sympy.oo, sympy.nan, sympy.zoo):
-        raise CalculationError("The integral diverges: give other limits.")
-    if result.free_symbols:
-        return _expression_answer(result)
-    if result.has(sympy.Integral):
-        return _quadrature(sympy.Integral(value, limits))
+    integral = sympy.Integral(value, limits)
+    if integral.free_symbols:
+        return _expression_answer(sympy.integrate(value, limits))
+    result = definite_integral(value, *limits)
+    if isinstance(result, Float):
+        return Answer(text=decimal_text(Rational(str(result))), exact=exact_text(integral), rounded=True)
     return number_answer(result)
 
 
@@ -138,6 +139,8 @@ def approximation(value: Expr) -> Rational:
         return bounded(number)
     if not isinstance(number, Float):
         raise CalculationError(f"{quoted(exact_text(value))} is undefined over the real numbers: give other numbers.")
+    if number._prec < _ENOUGH_BITS:
+        raise CalculationError(f"{quoted(exact_text(value))} is not found to enough digits: give other numbers.")
     # Judged by its exponent first: written out, exp(10^9) would have half a billion digits.
     if abs(sympy.log(abs(number), 10).evalf(10)) > MAX_DIGITS:
         raise CalculationError(f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation.")
@@ -146,11 +149,6 @@ def approximation(value: Expr) -> Rational:
 
 def _without_question(expression: str) -> str:
     return expression.rstrip(" ?=") if "=" in expression[-5:] else expression
-
-
-def _quadrature(integral: sympy.Integral) -> Answer:
-    value = approximation(integral.evalf(15))
-    return Answer(text=decimal_text(value), exact=exact_text(integral), rounded=True)
 
 
 def _expression_answer(value: Expr) -> Answer:

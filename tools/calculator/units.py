@@ -8,7 +8,7 @@ from sympy import Expr, Integer, Rational
 from sympy.physics import units as si
 from sympy.physics.units.quantities import PhysicalConstant, Quantity
 
-from toolken.tools.calculator.answer import Answer, exact_answer
+from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.numerals import bounded, parse_number
 from toolken.tools.calculator.symbolic import number_answer
@@ -86,6 +86,11 @@ def convert_units(number: Any, from_unit: str, to_unit: str) -> Answer:
     source, target = _temperature(from_unit), _temperature(to_unit)
     if source and target:
         (offset, scale), (target_offset, target_scale) = _TEMPERATURES[source], _TEMPERATURES[target]
+        if amount + offset < 0:
+            raise CalculationError(
+                f"{decimal_text(amount)} degrees {source} is below absolute zero, which is undefined: give "
+                f"{decimal_text(-offset)} or more."
+            )
         return exact_answer(bounded((amount + offset) * scale / target_scale - target_offset))
     factor = si.convert_to(parse_unit(from_unit), _BASE) / si.convert_to(parse_unit(to_unit), _BASE)
     if factor.has(Quantity):
@@ -197,6 +202,11 @@ def _names() -> dict[str, Expr]:
         "mmHg": Rational("133.322387415") * si.pascal,
         "btu": Rational("1055.05585262") * si.joule,
         "watt hour|watt-hour|Wh": si.watt * si.hour,
+        "light year|light-year": si.lightyear,
+        "KiB": si.kibibyte,
+        "MiB": si.mebibyte,
+        "GiB": si.gibibyte,
+        "TiB": si.tebibyte,
         "B": si.byte,
         "b": si.bit,
         "µm": si.micrometer,
