@@ -299,7 +299,9 @@ def _factorial(value: Expr) -> Expr:
 def _mod(left: Expr, right: Expr) -> Expr:
     if isinstance(left, Rational) and isinstance(right, Rational):
         return _whole(arithmetic.remainder(left, right))
-    return sympy.Mod(left, right)
+    if right.is_zero:
+        raise CalculationError("The remainder of a division by zero is undefined: give a divisor other than zero.")
+    return sympy.Mod(left, abs(right))
 
 
 def _log(value: Expr, base: Expr | None = None) -> Expr:
