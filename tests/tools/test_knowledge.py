@@ -226,10 +226,12 @@ def test_a_file_is_found_again_with_its_relations(tmp_path):
         (("x" * 301, "capital_of", "y"), "more than 300 characters"),
         (("x", "capital_of", "a\0b"), "NUL"),
         (("x\ud800", "capital_of", "y"), "not valid text"),
-        (("x", "capital_of", 3), "not made of texts"),
-        (("x", "capital_of"), "not made of texts"),
+        (("x", "capital_of", 3), "no tuple of texts"),
+        (("x", "capital_of"), "no tuple of texts"),
         (Triple("x", "capital_of", "y", "alias"), "where a list of aliases belongs"),
-        (None, "not made of texts"),
+        (None, "no tuple of texts"),
+        ({"subject": "x", "relation": "capital_of", "object": "y"}, "no tuple of texts"),
+        ("abc", "no tuple of texts"),
     ],
 )
 def test_a_bad_triple_is_named_and_nothing_is_loaded(kb, bad, why):
@@ -264,7 +266,21 @@ def test_a_relation_needs_a_description():
         base.load([], [Relation("capital_of", " ")])
 
 
-@pytest.mark.parametrize("subject", ["", "   ", "\0", "x" * 301])
+@pytest.mark.parametrize(
+    "relation", [Relation("a", None), Relation(5, "x"), Relation("a", "x\0"), Relation("a", "x\ud800")]
+)
+def test_a_relation_is_made_of_plain_text(relation):
+    with KnowledgeBase() as base, pytest.raises(KnowledgeError, match="where a text belongs"):
+        base.load([], [relation])
+
+
+@pytest.mark.parametrize("options", [{"row_limit": 0}, {"row_limit": "5"}, {"timeout": 0}, {"timeout": float("nan")}])
+def test_a_limit_must_be_a_number_above_zero(options):
+    with pytest.raises(KnowledgeError, match=r"row_limit is .* and timeout .*: give"):
+        KnowledgeBase(**options)
+
+
+@pytest.mark.parametrize("subject", ["", "   ", "\0", "x" * 301, None, 5, ["x"]])
 def test_what_is_no_name_gets_a_sentence(kb, subject):
     with pytest.raises(NothingFoundError, match="is no name"):
         kb.lookup("capital_of", subject)

@@ -216,6 +216,12 @@ def test_a_missing_file_is_not_created(tmp_path):
     assert not file.exists()
 
 
+@pytest.mark.parametrize("subject", ["", "\0", None, 5, ["M"]])
+def test_what_is_no_key_gets_a_sentence(cinema, subject):
+    with pytest.raises(NothingFoundError, match="is no title"):
+        cinema.lookup("films_director", subject)
+
+
 def test_an_unknown_lookup_gets_a_sentence(cinema):
     with pytest.raises(KnowledgeError, match='There is no lookup "films_colour"'):
         cinema.lookup("films_colour", "M")

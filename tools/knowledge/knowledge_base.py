@@ -97,8 +97,10 @@ class KnowledgeBase:
     """
 
     def __init__(self, url: str | URL = "sqlite://", *, row_limit: int = 50, timeout: float = 2.0) -> None:
-        if row_limit < 1 or timeout <= 0:
-            raise KnowledgeError(f"row_limit is {row_limit} and timeout {timeout}: both must be above 0.")
+        if not isinstance(row_limit, int) or row_limit < 1 or not timeout > 0:
+            raise KnowledgeError(
+                f"row_limit is {row_limit} and timeout {timeout}: give a whole number and seconds, both above 0."
+            )
         self._url = parse_url(url)
         self._row_limit = row_limit
         self._timeout = timeout
@@ -282,7 +284,7 @@ class KnowledgeBase:
         if relation not in self._relations:
             known = ", ".join(list(self._relations)[:20]) or "none: load some facts first"
             raise KnowledgeError(f"There is no relation {quoted(relation)}; there are {known}.")
-        key = fold(subject)
+        key = fold(subject) if isinstance(subject, str) else ""
         if not key or len(key) > MAX_NAME_LENGTH:
             raise NothingFoundError(f"{quoted(subject)} is no name: give one of 1 to {MAX_NAME_LENGTH} characters.")
         written = "".join(letter for letter in subject if letter.isprintable()).strip()

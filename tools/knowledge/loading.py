@@ -75,6 +75,9 @@ def store_relations(connection: Connection, relations: Iterable[Relation]) -> No
     for relation in relations:
         if not isinstance(relation, Relation):
             raise KnowledgeError(f"{quoted(relation)} is no Relation: give Relation(name, description).")
+        for text in (relation.name, relation.description, relation.subject):
+            if not _is_text(text):
+                raise KnowledgeError(f"{quoted(relation)} has {quoted(text)} where a text belongs: give plain text.")
         if not _TOOL_NAME.fullmatch(relation.name):
             raise KnowledgeError(
                 f'The relation {quoted(relation.name)} cannot name a tool: use 1 to 64 letters, digits, "_" or "-".'
@@ -86,11 +89,18 @@ def store_relations(connection: Connection, relations: Iterable[Relation]) -> No
             connection.execute(table.insert().values(name=relation.name, **words))
 
 
+def _is_text(value: object) -> bool:
+    """Whether a value is text that every database takes: without NUL and surrogates."""
+    return isinstance(value, str) and "\0" not in value and value == value.encode(errors="replace").decode()
+
+
 def _rows(
     triple: Triple | tuple[str, str, str], number: int, ids: Mapping[str, int], position: int
 ) -> tuple[Row, Sequence[Row]]:
     """Turn a triple into its row of facts and its rows of aliases."""
     try:
+        if not isinstance(triple, (tuple, list)):
+            raise TypeError
         subject, relation, object_, subject_aliases, object_aliases = triple if len(triple) == 5 else Triple(*triple)
         key = _key(subject)
         others = _json_list(object_aliases) if object_aliases else None
@@ -102,7 +112,7 @@ def _rows(
     except KeyError:
         problem = f"has the relation {quoted(relation)}, which has no description: give a Relation for it"
     except (TypeError, AttributeError):
-        problem = "is not made of texts: subject, relation, object, and lists of aliases"
+        problem = "is no tuple of texts: subject, relation, object, and lists of aliases"
     except UnicodeError:
         problem = "has a character that is not valid text"
     except ValueError as error:

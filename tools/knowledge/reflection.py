@@ -234,7 +234,7 @@ def _can_be_loaded(name: str) -> bool:
 
 def _converted(subject: str, key: Column[object]) -> object:
     """Turn the text of an argument into what the type of the key column compares with."""
-    text = "".join(letter for letter in subject if letter.isprintable()).strip()
+    text = "".join(filter(str.isprintable, subject)).strip() if isinstance(subject, str) else ""
     if not text:
         raise NothingFoundError(f"{quoted(subject)} is no {words(key.name)}: give one of at least one letter or digit.")
     try:
