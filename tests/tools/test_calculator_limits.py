@@ -260,6 +260,15 @@ def interrupt(thread, noticed):
         signal.pthread_kill(thread, signal.SIGINT)
 
 
+@pytest.fixture
+def heeded_interrupts():
+    # A process that a shell started in the background ignores them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_an_interrupted_wait_takes_no_worker_away():
     for _ in range(WORKERS + 1):
         noticed = threading.Event()
