@@ -121,7 +121,7 @@ class _Turn:
             before = "" if form.everywhere else form.words_preamble
             if len(self._lm.encode(before + prompt.text).ids) + self._options.max_tokens > self._lm.max_length:
                 before = ""  # where there is little room, the conversation comes first
-            reason = yield from self._words(before + prompt.text)
+            reason = yield from self._words(before)
         yield Finished(reason, read, self._drawn, min(self._cached, read), self._call_probability)
 
     def _calls_at_the_opening(self) -> Iterator[Event]:
@@ -132,7 +132,8 @@ class _Turn:
         decided = []
         for part in parts:
             hidden = self._read(form.query(part)).hidden
-            if self._race(hidden, self._options.tools, after_result=False) is not None:
+            # Even where a call is required, not every part of the request has to have one.
+            if self._race(hidden, self._options.tools, after_result=False, must=False) is not None:
                 decided.append((part, hidden))
         if len(decided) < 2:
             # Behind a result, another call is decided after the words that would introduce its result.
@@ -141,10 +142,13 @@ class _Turn:
         for question, hidden in decided:
             yield from self._call(hidden, question, after_result=behind)
 
-    def _words(self, text: str) -> Generator[Event, None, "_Reason"]:
-        """Yield words up to the end of the answer or, where tools race everywhere, to the call that wins."""
+    def _words(self, before: str) -> Generator[Event, None, "_Reason"]:
+        """Yield words up to the end of the answer or, where tools race everywhere, to the call that wins.
+
+        `before` stands in front of the conversation.
+        """
         form, options, longest = self._toolset.prompt, self._options, self._lm.max_length
-        reading = self._read(text)
+        reading = self._read(before + self._prompt.text, len(self._lm.encode(before).ids))
         session, hidden, logits = reading.session, reading.hidden, reading.logits
         growing = GrowingText(self._lm, (*form.stop, *options.stop))
         reason: _Reason = "stop"
@@ -176,7 +180,9 @@ class _Turn:
             yield TextPiece(tail)
         return reason
 
-    def _race(self, hidden: torch.Tensor, tools: Sequence[str], *, after_result: bool) -> CallStarted | None:
+    def _race(
+        self, hidden: torch.Tensor, tools: Sequence[str], *, after_result: bool, must: bool
+    ) -> CallStarted | None:
         """Let tools race against the words; return the call if one of them wins."""
         probability = self._toolset.call_probability(hidden, self._options.tools, after_result=after_result)
         if self._call_probability is None:
@@ -184,11 +190,11 @@ class _Turn:
         if not tools:
             return None
         assert self._toolset.head is not None
-        if not self._must_call and not self._sampler.calls(probability, self._toolset.head.threshold):
+        if not must and not self._sampler.calls(probability, self._toolset.head.threshold):
             return None
         shares = self._toolset.shares(hidden, tools)
         best = self._sampler.tool(shares)
-        scale = 1.0 if self._must_call else probability
+        scale = 1.0 if must else probability
         order = torch.topk(shares, min(RUNNERS_UP + 1, len(tools))).indices.tolist()
         others = [at for at in order if at != best and float(shares[at]) > 0][:RUNNERS_UP]
         return CallStarted(
@@ -201,30 +207,33 @@ class _Turn:
         """Yield the call that is decided at a state `(d,)`, if any, after the held-back rest of the text before it."""
         left = list(self._options.tools)
         while True:
-            started = self._race(hidden, left, after_result=after_result)
+            started = self._race(hidden, left, after_result=after_result, must=self._must_call)
             if started is None:
                 self._must_call = False
                 return
             # A call that may turn out to repeat an earlier one is shown only when it is known not to.
             may_repeat = any(name == started.name for name, _ in self._calls)
-            held = "" if text is None else text.finish()
-            shown: list[Event] = [TextPiece(held)] if held else []
-            shown.append(started)
-            for event in self._arguments(started.name, hidden, question):
-                shown.append(event)
-                if not may_repeat:
-                    yield from shown
-                    shown = []
-            assert isinstance(event, CallFinished)
-            key = (started.name, canonical(event.arguments))
-            if event.error is not None or key not in self._calls:
-                yield from shown
-                self._calls.add(key)
-                self._made += 1
-                return
-            if not self._must_call:
-                return
-            left.remove(started.name)
+            events = self._arguments(started.name, hidden, question)
+            written = list(events) if may_repeat else []
+            if may_repeat and self._repeats(written[-1]):
+                if not self._must_call:
+                    return
+                left.remove(started.name)
+                continue
+            if text is not None and (held := text.finish()):
+                yield TextPiece(held)
+            yield started
+            for event in written or events:
+                yield event
+                if isinstance(event, CallFinished):
+                    self._calls.add((event.name, canonical(event.arguments)))
+            self._made += 1
+            return
+
+    def _repeats(self, event: Event) -> bool:
+        """Tell whether a finished call is one that has been made in this turn already."""
+        assert isinstance(event, CallFinished)
+        return event.error is None and (event.name, canonical(event.arguments)) in self._calls
 
     def _arguments(self, tool: str, hidden: torch.Tensor, question: str) -> Iterator[ArgumentsPiece | CallFinished]:
         head, prompt, spec = self._toolset.head, self._prompt, self._toolset.spec(tool)
@@ -238,9 +247,10 @@ class _Turn:
         yield from writer.write(tool, prompts, prompt.context, self._sampler, self._options.max_tokens - self._drawn)
         self._drawn += writer.drawn
 
-    def _read(self, text: str) -> Reading:
+    def _read(self, text: str, before: int = 0) -> Reading:
+        """Read a text; the first `before` tokens are not the conversation's."""
         reading = self._texts.read(self._lm.encode(text).ids)
-        self._cached = self._cached or reading.reused
+        self._cached = max(self._cached, reading.reused - before)
         return reading
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
@@ -54,11 +54,17 @@ def argument_matcher(lm: FrozenLM, spec: ToolSpec, context: str, budget: int | N
     """
     error = ""
     for grammar in _grammars(spec.parameters, context, longest_string(spec.parameters, budget)):
-        matcher = LLMatcher(token_trie(lm), grammar)
+        matcher = _compiled(lm, grammar)
         error = error or matcher.get_error()
         if not matcher.get_error():
-            return matcher
+            return matcher.deep_copy()
     raise _not_compiled(spec, error)
+
+
+@lru_cache(maxsize=256)
+def _compiled(lm: FrozenLM, grammar: str) -> LLMatcher:
+    """Return a matcher at the beginning; a schema that lists thousands of values takes a second to compile."""
+    return LLMatcher(token_trie(lm), grammar)
 
 
 def check_schema(spec: ToolSpec) -> None:

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from toolken.agents import DecodingOptions
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.conversation import Prompt, to_prompt
+from toolken.agents.conversation import Prompt, canonical, to_prompt
 from toolken.agents.decoding import Decoder
 from toolken.agents.engine import Engine
 from toolken.agents.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
@@ -317,3 +317,24 @@ def test_the_embedded_lm_calls_a_tool_with_the_numbers_of_the_question(
     (call,) = (event for event in events if isinstance(event, CallFinished))
     assert call.name == "add"
     assert sorted(call.arguments["numbers"]) == [17, 25]
+
+
+def test_words_before_a_repeated_call_in_running_text_are_not_lost(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], tiny_background: object
+) -> None:
+    form = PromptFormat(everywhere=True, stop=(), words_preamble="")
+    head = fit(tiny_lm, specs, prompt=form)
+    head.threshold = 1.1
+    options = replace(TOOLS, tools=("add",), max_tokens=40)
+    words = text_of(list(decoder_of(tiny_lm, head).decode(asked(prompt=form), replace(options, tools=()))))
+    head.threshold = 0.0
+    first = list(decoder_of(tiny_lm, head).decode(asked(prompt=form), options))
+    (call,) = (event for event in first if isinstance(event, CallFinished))
+    made = asked(prompt=form)
+    repeated = replace(made, answered=frozenset({("add", canonical(call.arguments))}))
+    # A stop text of which only beginnings stand in the words has to be held back again and again.
+    held = replace(options, stop=(words[3:6] + "never",))
+    events = list(decoder_of(tiny_lm, head).decode(repeated, held))
+    written = text_of(events)
+    assert written
+    assert words.startswith(written)
