@@ -209,6 +209,24 @@ def test_wrong_options_get_a_sentence(url, options, why):
         ReflectedSchema(url, **options)
 
 
+def test_what_is_broken_in_a_schema_is_left_out(tmp_path):
+    file = tmp_path / "broken.db"
+    connection = sqlite3.connect(file)
+    connection.executescript(
+        """create table towns (Náme text, mayor text, state_id integer references gone (id), size numeric(6, 2));
+        create view sizes as select Náme as name, size from towns;
+        create view lost as select * from gone;
+        insert into towns values ('Ulm', 'Ann', 1, 1.5), ('Aue', 'Bob', 2, 'unknown');"""
+    )
+    connection.close()
+    with ReflectedSchema(f"sqlite:///{file}") as schema:
+        tools = {tool.name: tool for tool in schema.tools()}
+        assert sorted(tools) == ["sizes_size", "towns_mayor", "towns_size"]
+        assert tools["towns_mayor"].invoke({"subject": "ulm"}) == "Ann"
+        assert tools["sizes_size"].invoke({"subject": "Ulm"}) == "1.50"
+        assert tools["towns_size"].invoke({"subject": "Aue"}).startswith("The database could not be read: ")
+
+
 def test_a_missing_file_is_not_created(tmp_path):
     file = tmp_path / "none.db"
     with pytest.raises(KnowledgeError, match="There is no database file"):

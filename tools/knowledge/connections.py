@@ -148,7 +148,12 @@ def reading(engine: Engine, timeout: float) -> Iterator[Connection]:
     try:
         with engine.connect() as connection:
             yield connection
-    except (SQLAlchemyError, ValueError, OverflowError) as error:  # the last two come from converting values
+    except (
+        SQLAlchemyError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+    ) as error:  # all but the first from converting values
         reason = reason_of(error)
         if reason == "interrupted" or "statement timeout" in reason:
             raise KnowledgeError(

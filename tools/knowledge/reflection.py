@@ -1,5 +1,6 @@
 """Any existing database as tools: its schema is reflected, and each thing it can answer becomes a lookup."""
 
+import contextlib
 import datetime
 import json
 import threading
@@ -11,8 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from langchain_core.tools import BaseTool
-from sqlalchemy import URL, Column, MetaData, String, Table, select
-from sqlalchemy.exc import SAWarning
+from sqlalchemy import URL, Column, MetaData, String, Table, inspect, select
+from sqlalchemy.exc import NoSuchTableError, SAWarning, SQLAlchemyError
 
 from toolken.tools.knowledge.connections import parse_url, reading, reading_engine
 from toolken.tools.knowledge.errors import KnowledgeError, NothingFoundError, did_you_mean
@@ -161,7 +162,18 @@ class ReflectedSchema:
         with reading(self._engine, self._timeout) as connection, warnings.catch_warnings():
             # A column of a type SQLAlchemy does not know is still read, as the driver gives it.
             warnings.simplefilter("ignore", SAWarning)
-            metadata.reflect(connection, schema=schema, views=True)
+            try:
+                metadata.reflect(connection, schema=schema)
+            except NoSuchTableError:  # a foreign key to a table that is not there
+                metadata.clear()
+                metadata.reflect(connection, schema=schema, resolve_fks=False)
+            inspector = inspect(connection)
+            views = [*inspector.get_view_names(schema)]
+            with contextlib.suppress(NotImplementedError):  # not every database has them
+                views += inspector.get_materialized_view_names(schema)
+            for view in views:
+                with contextlib.suppress(SQLAlchemyError):  # one that selects from what is gone
+                    Table(view, metadata, schema=schema, autoload_with=connection)
         return sorted(metadata.tables.values(), key=lambda table: table.name)
 
     def _answer(self, lookup: Lookup, subject: str) -> tuple[str, list[dict[str, Any]]]:

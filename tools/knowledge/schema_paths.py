@@ -20,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     select,
 )
+from sqlalchemy.exc import InvalidRequestError
 
 from toolken.tools.knowledge.names import fold
 
@@ -139,7 +140,7 @@ def key_columns(table: Table) -> list[Column[object]]:
         for column in table.columns
         if isinstance(column.type, String) and not isinstance(column.type, Enum) and not column.foreign_keys
     ]
-    named = [column for column in text if _NAME.fullmatch(column.name.casefold())]
+    named = [column for column in text if _NAME.fullmatch(fold(column.name))]
     sets = [table.primary_key.columns.values(), *(index.columns.values() for index in table.indexes)]
     sets += [c.columns.values() for c in table.constraints if isinstance(c, UniqueConstraint)]
     indexed = {columns[0] for columns in sets if columns}
@@ -205,7 +206,14 @@ def _steps(table: Table, every: Sequence[Table]) -> list[_Step]:
 
 
 def _foreign_keys(table: Table) -> list[ForeignKeyConstraint]:
-    return sorted(table.foreign_key_constraints, key=lambda key: list(key.column_keys))
+    return sorted(filter(_leads_somewhere, table.foreign_key_constraints), key=lambda key: list(key.column_keys))
+
+
+def _leads_somewhere(key: ForeignKeyConstraint) -> bool:
+    try:
+        return key.referred_table is not None
+    except InvalidRequestError:  # the table is not there
+        return False
 
 
 def _forward(key: ForeignKeyConstraint) -> Hop:
