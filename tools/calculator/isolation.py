@@ -33,6 +33,7 @@ MAX_TEXT = 10_000
 _SPARE_SECONDS = 0.3  # into a calculation
 _START_SECONDS = 120.0  # for the imports of a worker on a busy machine; about one second on an idle one
 _QUEUE_SECONDS = 120.0
+_ATTEMPTS = 3  # to start a worker, should the system end one
 _COMMAND = [sys.executable, "-P", "-m", "toolken.tools.calculator.worker", str(SECONDS + 1), str(MEMORY)]
 # One arithmetic and one order of sets on every machine: GMP, where it is installed, ends the process when memory is
 # short, and sympy's choice among equal forms follows the hash seed.
@@ -79,12 +80,13 @@ class _Worker:
         Raises
         ------
         CalculationError
-            If the process ends instead, or takes `_START_SECONDS`.
+            If the process ends instead, or takes `_START_SECONDS`; it is then closed.
         """
         if self._is_up:
             return SECONDS
         began = time.monotonic()
         if self._reply(_START_SECONDS) is None:
+            self.close()
             raise CalculationError(
                 f"The calculator's worker process does not start: run {shlex.join(_COMMAND)} to see why."
             )
@@ -195,9 +197,8 @@ class _Pool:
             threading.Thread(target=self._start_spare, name="calculator-start", daemon=True).start()
 
     def _answer(self, request: bytes) -> dict[str, Any]:
-        worker = self._take()
+        worker, seconds = self._ready()
         try:
-            seconds = worker.await_start()
             # A calculation that takes this long may well be killed: the next one shall not wait for the imports.
             spare = threading.Timer(_SPARE_SECONDS, self._start_spare)
             spare.daemon = True
@@ -211,6 +212,16 @@ class _Pool:
             raise
         self._give(worker, not reply["retired"])
         return reply
+
+    def _ready(self, attempts: int = _ATTEMPTS) -> tuple[_Worker, float]:
+        """Return a worker that is up, and the seconds it has for a calculation."""
+        worker = self._take()
+        try:
+            return worker, worker.await_start()
+        except CalculationError:
+            if attempts == 1:
+                raise
+        return self._ready(attempts - 1)
 
     def _start_spare(self) -> None:
         with self._lock, contextlib.suppress(CalculationError):  # whoever needs the worker is told
