@@ -127,6 +127,30 @@ def tools(
         out.print(table)
 
 
+@app.command()
+def trace(
+    file: Annotated[Path, typer.Argument(help="A trace file of `toolken bench ... --mode end-to-end`.")],
+    question: Annotated[int | None, typer.Option(help="Number of a question; default: list all.")] = None,
+) -> None:
+    """Show how questions of a benchmark were answered: words, calls with arguments and results, scores."""
+    from toolken.agents.benchmarks.show_trace import list_traces, show_trace
+    from toolken.agents.benchmarks.traces import read_traces
+    from toolken.errors import DataFormatError
+
+    found = read_traces(file)
+    if question is None:
+        list_traces(found, out)
+        return
+    chosen = [one for one in found if one.number == question]
+    if not chosen:
+        numbers = [one.number for one in found]
+        raise DataFormatError(
+            f"{str(file)!r} has no question {question}: give a number from {min(numbers)} to {max(numbers)}."
+        )
+    for one in chosen:
+        show_trace(one, out)
+
+
 @bench.command()
 def knowledge(
     facts: Annotated[int, typer.Option(min=1000, help="Facts to load.")] = 1_000_000,
@@ -179,7 +203,7 @@ def start(
 @bench.command()
 def agent(lm: LmOption = None) -> None:
     """Speed of the decoder: beside transformers' generate, with prefix reuse, in batches, with many tools."""
-    from toolken.agents.benchmark import measure
+    from toolken.agents.benchmarks.speed import measure
     from toolken.training.lm import FrozenLM
 
     measure(FrozenLM.from_pretrained(lm), out)
@@ -213,15 +237,28 @@ def _selection(name: str) -> Callable[..., None]:
         examples: Annotated[
             list[str] | None, typer.Option(help="Training examples a tool, or `all`; may be repeated.")
         ] = None,
-        seeds: Annotated[int, typer.Option(min=1, help="Random choices of the examples.")] = 5,
+        seeds: Annotated[
+            int | None, typer.Option(min=1, help="Random choices of the examples; default: 5, end to end 1.")
+        ] = None,
         lm: LmOption = None,
+        mode: Annotated[
+            str, typer.Option(help="selection, or end-to-end: from the question to the final answer.")
+        ] = "selection",
+        limit: Annotated[int | None, typer.Option(min=1, help="End to end: questions of each test.")] = None,
+        traces: Annotated[Path | None, typer.Option(help="End to end: folder of the trace files.")] = None,
     ) -> None:
+        if mode == "end-to-end":
+            counts = tuple(_count(text) for text in examples) if examples else None
+            _end_to_end(name, data, lm, methods, limit, seeds or 1, counts, traces, json_file, plot)
+            return
+        if mode != "selection":
+            raise ToolkenError(f"There is no mode {mode!r}: say selection or end-to-end.")
         from toolken.agents.display import progress_bar
         from toolken.errors import HeadError
         from toolken.training.benchmarks.datasets import read_dataset
         from toolken.training.benchmarks.plots import draw_rows
         from toolken.training.benchmarks.rows import rows_table, write_rows
-        from toolken.training.benchmarks.selection import run
+        from toolken.training.benchmarks.selection import SEEDS, run
         from toolken.training.lm import FrozenLM
         from toolken.training.teacher import SentenceEncoder
 
@@ -240,7 +277,7 @@ def _selection(name: str) -> Callable[..., None]:
                 dataset,
                 methods=methods,
                 examples_per_tool=[_count(text) for text in examples] if examples else None,
-                seeds=seeds,
+                seeds=seeds or SEEDS,
                 encoder=encoder,
                 progress=progress,
             )
@@ -255,6 +292,51 @@ def _selection(name: str) -> Callable[..., None]:
 
     command.__doc__ = f"Compare the methods on {name}: the tool chosen at given positions, and where any is called."
     return command
+
+
+def _end_to_end(
+    name: str,
+    data: Path,
+    lm: str | None,
+    methods: list[str] | None,
+    limit: int | None,
+    seeds: int,
+    examples: tuple[int | None, ...] | None,
+    traces: Path | None,
+    json_file: Path | None,
+    plot: Path | None,
+) -> None:
+    """Run a benchmark end to end and print its tables."""
+    from toolken.agents.benchmarks.end_to_end import Options, run
+    from toolken.agents.benchmarks.figures import rows, tables
+    from toolken.agents.display import progress_bar
+    from toolken.errors import HeadError
+    from toolken.training.benchmarks.rows import write_rows
+    from toolken.training.lm import FrozenLM
+    from toolken.training.lm.embedded import cache_folder
+    from toolken.training.teacher import SentenceEncoder
+
+    try:
+        encoder = SentenceEncoder()
+    except HeadError as error:
+        encoder = None
+        err.print(f"Without the retriever: {_plain(str(error))}")
+    folder = traces or cache_folder() / "traces"
+    with progress_bar(err) as progress:
+        loaded = FrozenLM.from_pretrained(lm)
+        options = Options(tuple(methods) if methods else None, limit, seeds, examples, encoder, progress)
+        found = []
+        for outcomes in run(loaded, name, data, options, traces=folder, say=lambda line: err.print(_plain(line))):
+            found = rows(outcomes)
+            if json_file:
+                write_rows(json_file, found)
+    for table in tables(found):
+        out.print(table)
+    err.print(f"The traces are in {folder}: `toolken trace FILE --question N` shows one.", highlight=False)
+    if plot:
+        from toolken.agents.benchmarks.plots import draw_end_to_end
+
+        draw_end_to_end(found, plot)
 
 
 def _count(text: str) -> int | None:

@@ -4,9 +4,10 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from rich.table import Table
 
 from toolken.errors import DataFormatError
@@ -34,7 +35,16 @@ class Row(BaseModel):
     n
         Number of test questions.
     seconds
-        Time to fit once the hidden states are there, which are shared by all methods; the mean over seeds.
+        Time to fit once the hidden states are there, which are shared by all methods; the mean over seeds. End to end,
+        the time to answer all questions.
+    mode
+        Whether tools are chosen at given positions, or questions answered end to end.
+    settings
+        What was chosen on dev questions, or is fixed.
+    p_value
+        Of the paired test against the row's `beside`: two-sided, exact (McNemar 1947).
+    beside
+        The method that this one was compared with on the same questions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,6 +61,10 @@ class Row(BaseModel):
     high: float
     n: int
     seconds: float
+    mode: Literal["selection", "end-to-end"] = "selection"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    p_value: float | None = None
+    beside: str | None = None
 
 
 def bootstrap_interval(
@@ -84,7 +98,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     DataFormatError
         If the file cannot be written.
     """
-    text = json.dumps([row.model_dump() for row in rows], indent=1) + "\n"
+    text = json.dumps([row.model_dump(exclude_defaults=True) for row in rows], indent=1) + "\n"
     try:
         replace_file(path, text.encode())
     except OSError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from toolken.agents import benchmark
+from toolken.agents.benchmarks import speed
 from toolken.agents.bound_tools import BoundTools
 from toolken.agents.made_up_tools import made_up_tools
 from toolken.training import FrozenLM
@@ -17,10 +17,10 @@ def test_every_figure_is_measured_and_printed(
 ) -> None:
     small = {"MANY": 20, "IN_PROMPT": 3, "NEW": 4, "TOKENS": 8, "HISTORY": 90, "BATCH": 3, "CALL_TOKENS": 2}
     for name, value in small.items():
-        monkeypatch.setattr(benchmark, name, value)
-    monkeypatch.setattr(benchmark, "_rival", lambda lm, _: lm.model)
+        monkeypatch.setattr(speed, name, value)
+    monkeypatch.setattr(speed, "_rival", lambda lm, _: lm.model)
     written = io.StringIO()
-    rows = benchmark.measure(tiny_lm, Console(file=written, width=200))
+    rows = speed.measure(tiny_lm, Console(file=written, width=200))
     text = written.getvalue()
     assert all(row.ratio > 0 and row.own > 0 and row.other > 0 for row in rows)
     assert all(row.what in text for row in rows)

@@ -1,0 +1,117 @@
+"""Running a benchmark end to end: every method on every test, with one estimate before and one report after."""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from toolken.agents.benchmarks.estimate import Speeds, duration
+from toolken.agents.benchmarks.trials import Outcome, Trial, check, done, run_trial
+from toolken.errors import DataFormatError
+from toolken.training.fit import Progress
+from toolken.training.lm import FrozenLM
+from toolken.training.teacher import Encoder
+
+#: The module of each benchmark; it has a function `trials` and the names of its methods, `METHODS`.
+BENCHMARKS = {
+    "kamel": "toolken.agents.benchmarks.kamel",
+    "gsm8k-xl": "toolken.agents.benchmarks.gsm8k_xl",
+    "funcqa": "toolken.agents.benchmarks.funcqa",
+    "virtualhome": "toolken.agents.benchmarks.virtualhome",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What of a benchmark is run.
+
+    Attributes
+    ----------
+    methods
+        Names of methods; None for all.
+    limit
+        Questions of each test (and dev test), the first ones; None for all.
+    seeds
+        Draws of what is drawn.
+    examples
+        Training examples of each tool, one trial each; None for the benchmark's own numbers, and in the tuple for all.
+    encoder
+        A sentence encoder, for the retriever; None where it is not installed.
+    progress
+        Told what is being done.
+    """
+
+    methods: tuple[str, ...] | None = None
+    limit: int | None = None
+    seeds: int = 1
+    examples: tuple[int | None, ...] | None = None
+    encoder: Encoder | None = None
+    progress: Progress | None = None
+
+    def wants(self, method: str) -> bool:
+        """Whether a method is to be run."""
+        return self.methods is None or method in self.methods
+
+
+class _Benchmark(Protocol):
+    """What a benchmark's module has."""
+
+    METHODS: tuple[str, ...]
+
+    def trials(self, lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
+        """Read the data, and return what is to be run; nothing long is done yet."""
+        ...
+
+
+def run(
+    lm: FrozenLM,
+    name: str,
+    folder: Path,
+    options: Options,
+    *,
+    traces: Path,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[list[Outcome]]:
+    """Run a benchmark; yield the outcomes so far after each trial.
+
+    Parameters
+    ----------
+    folder
+        With the published data.
+    traces
+        Folder of the trace files: what stands there is not done again.
+    say
+        Told, before anything long starts, how long it will take.
+
+    Raises
+    ------
+    DataFormatError
+        If there is no such benchmark, method or data.
+    PromptTooLongError
+        If the LM's context is too short for a method's prompt.
+    """
+    if name not in BENCHMARKS:
+        raise DataFormatError(f"{name!r} has no end-to-end mode: choose among {', '.join(BENCHMARKS)}.")
+    benchmark = cast("_Benchmark", importlib.import_module(BENCHMARKS[name]))
+    for method in options.methods or ():
+        if method not in benchmark.METHODS:
+            raise DataFormatError(
+                f"There is no method called {method!r} on {name}: choose among {', '.join(benchmark.METHODS)}."
+            )
+    trials = benchmark.trials(lm, folder, options)
+    check(lm, trials)
+    left = [(trial, wanted - found) for trial in trials for found, wanted in [done(lm, trial, traces)]]
+    attempts = sum(count for _, count in left)
+    if attempts:
+        seconds = Speeds.of(lm).seconds(left)
+        say(f"{len(trials)} trials, {attempts} attempts: about {duration(seconds)} on this machine.")
+    outcomes: list[Outcome] = []
+    for trial in trials:
+        outcomes.append(run_trial(lm, trial, traces, options.progress))
+        yield outcomes
+
+
+def methods_of(options: Options, names: Sequence[str]) -> list[str]:
+    """Return those of some methods that are to be run."""
+    return [name for name in names if options.wants(name)]

@@ -1,0 +1,60 @@
+"""How long the trials will take: what is to be read and written, by the LM's speed measured in a few seconds."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from toolken.agents.benchmarks.trials import BATCH, Trial
+from toolken.training.lm import FrozenLM
+from toolken.training.lm.batch_session import BatchSession
+
+#: Texts and tokens of the measurement, steps of its batch.
+TEXTS, TOKENS, STEPS = 8, 60, 8
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Tokens a second: read in batches, read one text at a time, and written in batches of `BATCH`."""
+
+    batched: float
+    read: float
+    written: float
+
+    @classmethod
+    def of(cls, lm: FrozenLM) -> "Speeds":
+        """Measure an LM."""
+        ids = (lm.encode("The museum of the town has a tower and a garden. ").ids * TOKENS)[:TOKENS]
+        texts = [ids] * TEXTS
+        list(lm.hidden_states(texts[:1], [[TOKENS - 1]]))  # the first run loads what later ones have
+        begun = time.perf_counter()
+        # Texts that begin differently, so that nothing is shared.
+        list(lm.hidden_states([[at, *ids] for at in range(TEXTS)], [[TOKENS]] * TEXTS))
+        batched = TEXTS * TOKENS / (time.perf_counter() - begun)
+        begun = time.perf_counter()
+        sessions = [lm.start() for _ in range(BATCH)]
+        for session in sessions:
+            session.feed(ids)
+        read = BATCH * TOKENS / (time.perf_counter() - begun)
+        batch = BatchSession(lm)
+        batch.feed([(session, ids[:1]) for session in sessions])
+        begun = time.perf_counter()
+        for _ in range(STEPS):
+            batch.feed([(session, ids[:1]) for session in sessions])
+        return cls(batched, read, BATCH * STEPS / (time.perf_counter() - begun))
+
+    def seconds(self, trials: Iterable[tuple[Trial, int]]) -> float:
+        """Return about how long trials take, each given with the number of attempts that are left."""
+        spent = 0.0
+        for trial, left in trials:
+            if left:
+                spent += trial.fit_tokens / self.batched
+                spent += left * (trial.read_tokens / self.read + trial.written_tokens / self.written)
+        return spent
+
+
+def duration(seconds: float) -> str:
+    """Say how long something takes."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} seconds"
+    return f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"

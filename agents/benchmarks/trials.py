@@ -1,0 +1,284 @@
+"""`Trial`: one method on one test, with the settings to choose among, run in batches and resumed where it stopped."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from toolken.agents.benchmarks.traces import Attempt, Trace, TraceFile, trace_key
+from toolken.errors import DataFormatError, PromptTooLongError
+from toolken.training.fit import Progress
+from toolken.training.lm import FrozenLM
+
+#: Questions that are answered together, unless a trial says otherwise.
+BATCH = 16
+
+Settings = Mapping[str, Any]
+#: Answers some questions together.
+Answerer = Callable[[Sequence["Question"]], Sequence[Attempt]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of a test.
+
+    Attributes
+    ----------
+    number
+        Its place in the test.
+    text
+        As it is asked.
+    expected
+        The right answer, for a reader.
+    reference
+        What the scorer, and nobody else, needs to know.
+    """
+
+    number: int
+    text: str
+    expected: str
+    reference: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Test:
+    """Questions, and how attempts at them are scored.
+
+    Attributes
+    ----------
+    benchmark, split
+        What they are.
+    tools
+        Number of tools there are.
+    questions
+        The questions.
+    score
+        From a question and an attempt to metric -> 0 or 1, or a share.
+    metrics
+        Names of the metrics in the order of the stages; the last one is what settings are chosen by.
+    """
+
+    __test__ = False  # not one for pytest
+
+    benchmark: str
+    split: str
+    tools: int
+    questions: Sequence[Question]
+    score: Callable[[Question, Attempt], dict[str, float]]
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method on a test.
+
+    Attributes
+    ----------
+    test
+        What is reported.
+    method
+        Name of the method.
+    build
+        Makes the method with some settings ready; whatever takes long (reading examples, fitting) is done here.
+    candidates
+        Settings to choose among; where there is one, nothing is chosen.
+    dev
+        What the settings are chosen on.
+    identity
+        What else the attempts depend on: the training examples, for instance.
+    examples_per_tool
+        Training examples of each tool; None for all there are.
+    seed
+        Of whatever is drawn; None where nothing is.
+    prompt_tokens
+        Tokens of the longest prompt and of what is written after it, at most: the LM's context has to take them.
+    read_tokens, written_tokens
+        Tokens read and written for one question, roughly, for the estimate of the time.
+    fit_tokens
+        Tokens read before the first question, roughly.
+    batch
+        Questions that are answered together.
+    """
+
+    test: Test
+    method: str
+    build: Callable[[Settings], Answerer]
+    candidates: Sequence[Settings] = ({},)
+    dev: Test | None = None
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    examples_per_tool: int | None = None
+    seed: int | None = None
+    prompt_tokens: int = 0
+    read_tokens: int = 100
+    written_tokens: int = 20
+    fit_tokens: int = 0
+    batch: int = BATCH
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial.
+
+    Attributes
+    ----------
+    trial
+        The trial.
+    settings
+        Those that were chosen.
+    traces
+        One for each question of the test, in its order.
+    dev
+        The candidates with their traces on the dev questions; empty where nothing was chosen.
+    seconds
+        Time that the attempts took, the first time they were made.
+    """
+
+    trial: Trial
+    settings: Settings
+    traces: list[Trace]
+    dev: list[tuple[Settings, list[Trace]]]
+    seconds: float
+
+
+def check(lm: FrozenLM, trials: Sequence[Trial]) -> None:
+    """Make sure, before any long work starts, that there are questions and that the LM's context takes the prompts.
+
+    Raises
+    ------
+    DataFormatError
+        If a test has no question.
+    PromptTooLongError
+        If a prompt does not fit.
+    """
+    for trial in trials:
+        if not trial.test.questions:
+            raise DataFormatError(
+                f"There is no usable question in {trial.test.benchmark}, {trial.test.split}: give the published data."
+            )
+        if trial.prompt_tokens > lm.max_length:
+            raise PromptTooLongError(
+                f"{trial.method} needs {trial.prompt_tokens} tokens on {trial.test.benchmark}, {trial.test.split}, and "
+                f"{lm.name} takes {lm.max_length}: name other methods with --method, or an LM with a longer context."
+            )
+
+
+def run_trial(lm: FrozenLM, trial: Trial, folder: Path, progress: Progress | None = None) -> Outcome:
+    """Choose the settings on the dev questions, then answer the test; what is in the trace files is not done again.
+
+    Parameters
+    ----------
+    folder
+        Where the trace files are.
+
+    Raises
+    ------
+    DataFormatError
+        If a trace file is broken or cannot be written.
+    """
+    name = f"{trial.test.benchmark}-{trial.test.split}-{trial.method}".replace(" ", "-").replace("/", "-")
+    dev: list[tuple[Settings, list[Trace]]] = []
+    built: dict[str, Answerer] = {}
+
+    def answerer(settings: Settings) -> Answerer:
+        key = trace_key(**settings)
+        if key not in built:
+            built.clear()  # one at a time: a head and its caches take memory
+            built[key] = trial.build(settings)
+        return built[key]
+
+    chosen = trial.candidates[0]
+    if len(trial.candidates) > 1 and trial.dev is not None:
+        file = TraceFile(folder / f"{name}-dev.jsonl")
+        for settings in trial.candidates:
+            traces = list(_answered(lm, trial, trial.dev, settings, file, answerer, progress))
+            dev.append((settings, traces))
+        file.close()
+        last = trial.test.metrics[-1]
+        # The first of equals: candidates stand in the order in which they are to be preferred.
+        chosen, _ = max(dev, key=lambda one: mean(one[1], last))
+    file = TraceFile(folder / f"{name}.jsonl")
+    traces = list(_answered(lm, trial, trial.test, chosen, file, answerer, progress))
+    file.close()
+    return Outcome(trial, chosen, traces, dev, sum(trace.seconds for trace in traces))
+
+
+def mean(traces: Sequence[Trace], metric: str) -> float:
+    """Return the mean of a metric over the traces that have it; 0 where none has."""
+    values = [trace.scores[metric] for trace in traces if metric in trace.scores]
+    return sum(values) / len(values) if values else 0.0
+
+
+def done(lm: FrozenLM, trial: Trial, folder: Path) -> tuple[int, int]:
+    """Return how many attempts of a trial are in the trace files already, and how many there are to be in all."""
+    name = f"{trial.test.benchmark}-{trial.test.split}-{trial.method}".replace(" ", "-").replace("/", "-")
+    wanted = len(trial.test.questions)
+    found = 0
+    file = TraceFile(folder / f"{name}.jsonl")
+    keys = {_key(lm, trial, trial.test, q, s) for q in trial.test.questions for s in trial.candidates}
+    found += min(len(keys & file.traces.keys()), wanted)
+    if len(trial.candidates) > 1 and trial.dev is not None:
+        wanted += len(trial.candidates) * len(trial.dev.questions)
+        file = TraceFile(folder / f"{name}-dev.jsonl")
+        keys = {_key(lm, trial, trial.dev, q, s) for q in trial.dev.questions for s in trial.candidates}
+        found += len(keys & file.traces.keys())
+    return found, wanted
+
+
+def _key(lm: FrozenLM, trial: Trial, test: Test, question: Question, settings: Settings) -> str:
+    return trace_key(
+        lm=lm.fingerprint,
+        dtype=str(lm.dtype),
+        benchmark=test.benchmark,
+        split=test.split,
+        tools=test.tools,
+        method=trial.method,
+        examples=trial.examples_per_tool,
+        seed=trial.seed,
+        settings=dict(settings),
+        identity=dict(trial.identity),
+        number=question.number,
+        question=question.text,
+    )
+
+
+def _answered(
+    lm: FrozenLM,
+    trial: Trial,
+    test: Test,
+    settings: Settings,
+    file: TraceFile,
+    answerer: Callable[[Settings], Answerer],
+    progress: Progress | None,
+) -> Iterator[Trace]:
+    keys = [_key(lm, trial, test, question, settings) for question in test.questions]
+    missing = [at for at, key in enumerate(keys) if key not in file.traces]
+    if missing:
+        answer = answerer(settings)
+        label = f"{test.benchmark}, {test.split}: {trial.method}"
+        advance = progress(label, len(test.questions)) if progress else lambda _: None
+        advance(len(test.questions) - len(missing))
+        for start in range(0, len(missing), trial.batch):
+            part = missing[start : start + trial.batch]
+            questions = [test.questions[at] for at in part]
+            begun = time.perf_counter()
+            attempts = answer(questions)
+            seconds = (time.perf_counter() - begun) / len(part)
+            for at, question, attempt in zip(part, questions, attempts, strict=True):
+                file.add(
+                    Trace(
+                        key=keys[at],
+                        benchmark=test.benchmark,
+                        split=test.split,
+                        method=trial.method,
+                        number=question.number,
+                        question=question.text,
+                        expected=question.expected,
+                        attempt=attempt,
+                        scores=test.score(question, attempt),
+                        settings=dict(settings),
+                        seconds=seconds,
+                    )
+                )
+            advance(len(part))
+    yield from (file.traces[key] for key in keys)
