@@ -3,6 +3,7 @@
 Each relation of a `KnowledgeBase` is a tool with one argument, the subject; its text is what is known, its artifact
 the rows. Where nothing is found, the text says what else may be meant; `KnowledgeBase.lookup` raises instead.
 `ReflectedSchema` offers the same for a database as it is, and `world_knowledge` is a knowledge base to begin with.
+`atlas_relations` and its companions make one with more than two hundred relations, about a land that does not exist.
 
 Examples
 --------
@@ -20,6 +21,7 @@ Examples
 'Nothing is stored under "Zoey" for plays; did you mean "Zoë"?'
 """
 
+from toolken.tools.knowledge.atlas import atlas_facts, atlas_questions, atlas_relations
 from toolken.tools.knowledge.errors import KnowledgeError, NothingFoundError
 from toolken.tools.knowledge.examples import examples
 from toolken.tools.knowledge.facts import Relation, Triple, read_csv, read_jsonl, read_kamel, read_relations
@@ -35,6 +37,9 @@ __all__ = [
     "ReflectedSchema",
     "Relation",
     "Triple",
+    "atlas_facts",
+    "atlas_questions",
+    "atlas_relations",
     "examples",
     "read_csv",
     "read_jsonl",
