@@ -58,28 +58,57 @@ def run(
     DataFormatError
         If there is no such method, or the data set has nothing to compare.
     """
-    chosen = list(methods) if methods is not None else [*METHODS, RETRIEVER]
-    unknown = [name for name in chosen if name not in METHODS and name != RETRIEVER]
+    cache = cache or FeatureCache(lm)
+    for comparison in comparisons(dataset):
+        yield from compare(
+            lm,
+            comparison,
+            benchmark=dataset.name,
+            methods=methods,
+            examples_per_tool=examples_per_tool,
+            seeds=seeds,
+            encoder=encoder,
+            cache=cache,
+            progress=progress,
+        )
+
+
+def compare(
+    lm: FrozenLM,
+    comparison: Comparison,
+    *,
+    benchmark: str = "own",
+    methods: Sequence[str] | None = None,
+    examples_per_tool: Sequence[int | None] | None = None,
+    seeds: int = SEEDS,
+    encoder: Encoder | None = None,
+    cache: FeatureCache | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Row]:
+    """Yield the rows of one comparison: one for each seed and one for the mean over seeds.
+
+    Parameters
+    ----------
+    comparison
+        The tools, the training examples and the test questions, of any origin.
+    benchmark
+        Its name in the rows. The published trainers take their numbers of epochs and step sizes from it, where they
+        are published for a data set of this name.
+    methods, examples_per_tool, seeds, encoder, cache, progress
+        As for `run`.
+
+    Raises
+    ------
+    DataFormatError
+        If there is no such method.
+    """
+    methods = list(methods) if methods is not None else [*METHODS, RETRIEVER]
+    unknown = [name for name in methods if name not in METHODS and name != RETRIEVER]
     if unknown:
         raise DataFormatError(
             f"There is no method called {unknown[0]!r}: choose among {', '.join([*METHODS, RETRIEVER])}."
         )
     cache = cache or FeatureCache(lm)
-    for comparison in comparisons(dataset):
-        yield from _compare(lm, dataset.name, comparison, chosen, examples_per_tool, seeds, encoder, cache, progress)
-
-
-def _compare(
-    lm: FrozenLM,
-    benchmark: str,
-    comparison: Comparison,
-    methods: Sequence[str],
-    examples_per_tool: Sequence[int | None] | None,
-    seeds: int,
-    encoder: Encoder | None,
-    cache: FeatureCache,
-    progress: Progress | None,
-) -> Iterator[Row]:
     names = [spec.name for spec in comparison.specs]
     tag = f"{benchmark}, {comparison.split}, {len(comparison.candidates)} tools"
 
