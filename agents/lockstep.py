@@ -9,12 +9,10 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 
-from toolken.training.lm import FrozenLM, Session
-from toolken.training.lm.batch_session import BatchSession
+from toolken.training.lm import FrozenLM, Session, State
 
 #: Turns that are written at once, unless `max_concurrency` says otherwise.
 MAX_BATCH = 32
@@ -26,7 +24,6 @@ PATIENCE = 0.5
 _THREADS = ThreadPoolExecutor(max_workers=MAX_BATCH, thread_name_prefix="toolken")
 
 Result = TypeVar("Result")
-State = tuple[torch.Tensor, torch.Tensor]
 
 
 class Lockstep:
@@ -44,7 +41,7 @@ class Lockstep:
     """
 
     def __init__(self, lm: FrozenLM, expected: int = 0) -> None:
-        self._batch = BatchSession(lm)
+        self._batch = lm.start_batch()
         self._expected = expected
         self._members = 0
         self._waiting: list[_Piece] = []

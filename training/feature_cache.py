@@ -38,8 +38,7 @@ class FeatureCache:
 
     def __init__(self, lm: FrozenLM, folder: Path | None = None) -> None:
         self.lm = lm
-        dtype = str(lm.dtype).removeprefix("torch.")
-        self.folder = (folder or cache_folder() / "features") / f"{lm.fingerprint}-{dtype}"
+        self.folder = (folder or cache_folder() / "features") / f"{lm.fingerprint}-{lm.number_format}"
         self._shards: dict[str, Path] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             self._list(path)

@@ -9,6 +9,10 @@ class LMNotFoundError(ToolkenError):
     """No language model could be loaded from the id or path that was given."""
 
 
+class EngineError(ToolkenError):
+    """What is to run a language model is not installed, failed, or cannot do what is asked."""
+
+
 class ExampleError(ToolkenError):
     """An example, or the file it stands in, cannot be used as it is."""
 

@@ -13,7 +13,7 @@ import torch
 
 from toolken.errors import LMNotFoundError, PromptTooLongError
 from toolken.training import FrozenLM, PromptFormat
-from toolken.training.lm import frozen
+from toolken.training.lm import tensor_network
 from toolken.training.lm.embedded import embedded_folder
 
 BuildLM = Callable[..., FrozenLM]
@@ -59,7 +59,7 @@ def test_states_in_batches_are_those_of_the_models_own_forward(lm: FrozenLM) -> 
 def test_texts_with_a_shared_beginning_have_the_states_they_have_alone(lm: FrozenLM) -> None:
     beginning = "Question: What is the weather in the city of the user's question? "
     sequences = [lm.encode(beginning + text).ids for text in TEXTS]
-    assert len(lm.encode(beginning).ids) > frozen.MIN_SHARED
+    assert len(lm.encode(beginning).ids) > tensor_network.MIN_SHARED
     assert_own_states(lm, sequences, [[len(ids) - 2, len(ids) - 1] for ids in sequences], set(range(len(TEXTS))))
 
 
@@ -75,8 +75,8 @@ def test_equal_texts_have_equal_states(tiny_lm: FrozenLM) -> None:
 
 
 def test_states_are_the_same_when_the_batches_are_small(tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frozen, "BATCH_TOKENS", 8)
-    monkeypatch.setattr(frozen, "LOGIT_ROWS", 2)
+    monkeypatch.setattr(tensor_network, "BATCH_TOKENS", 8)
+    monkeypatch.setattr(tensor_network, "LOGIT_ROWS", 2)
     sequences = [tiny_lm.encode(text).ids for text in TEXTS]
     assert_own_states(tiny_lm, sequences, [list(range(len(ids))) for ids in sequences], set(range(len(TEXTS))))
 

@@ -4,7 +4,8 @@ from toolken.training.lm.collector import collector_paused
 
 # The first import of torch is half of a start.
 with collector_paused():
-    from toolken.training.lm.frozen import Encoding, FrozenLM, States
-    from toolken.training.lm.session import Session
+    from toolken.training.lm.frozen import Encoding, Engine, FrozenLM
+    from toolken.training.lm.session import Batch, Session, State
+    from toolken.training.lm.states import States
 
-__all__ = ["Encoding", "FrozenLM", "Session", "States"]
+__all__ = ["Batch", "Encoding", "Engine", "FrozenLM", "Session", "State", "States"]

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -14,13 +14,11 @@ from toolken.errors import LMNotFoundError
 from toolken.training.lm.collector import collector_paused
 from toolken.training.lm.embedded import EMBEDDED, embedded_folder
 from toolken.training.lm.llama import Llama
-from toolken.training.lm.network import TransformersNetwork
-
-#: What computes inside a `FrozenLM`.
-Network: TypeAlias = Llama | TransformersNetwork
+from toolken.training.lm.network import Network
+from toolken.training.lm.transformers_network import TransformersNetwork
 
 #: What reading a checkpoint raises when the checkpoint is at fault.
-_FAULTS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+FAULTS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 def load_embedded(dtype: torch.dtype, device: str) -> tuple[Network, Any]:
@@ -44,11 +42,11 @@ def load_embedded(dtype: torch.dtype, device: str) -> tuple[Network, Any]:
             llama = Llama.from_folder(folder, dtype) if torch.device(device).type == "cpu" else None
             if llama is not None:
                 return llama, tokenizer
-            return TransformersNetwork(_load_model(folder, dtype, device, {}), EMBEDDED), tokenizer
-    except _FAULTS as error:
+            return TransformersNetwork(load_model(folder, dtype, device, {}), EMBEDDED), tokenizer
+    except FAULTS as error:
         raise LMNotFoundError(
             f"The embedded model could not be loaded from {str(folder)!r}: if a file there is damaged, delete the "
-            f"folder, and the next start converts the model anew ({_reason(error)})."
+            f"folder, and the next start converts the model anew ({first_line(error)})."
         ) from error
 
 
@@ -75,11 +73,11 @@ def load_checkpoint(name: str, dtype: torch.dtype, device: str) -> tuple[Network
             from transformers import AutoTokenizer
 
             tokenizer = AutoTokenizer.from_pretrained(source, **extra)
-            model = _load_model(source, dtype, device, extra)
-    except _FAULTS as error:
+            model = load_model(source, dtype, device, extra)
+    except FAULTS as error:
         raise LMNotFoundError(
             f"No language model could be loaded from {name!r}: give a folder with a Hugging Face causal LM, a "
-            f"GGUF file, a reachable hub id, or nothing for the embedded model ({_reason(error)})"
+            f"GGUF file, a reachable hub id, or nothing for the embedded model ({first_line(error)})"
         ) from error
     return TransformersNetwork(model, name), tokenizer
 
@@ -87,10 +85,10 @@ def load_checkpoint(name: str, dtype: torch.dtype, device: str) -> tuple[Network
 def transformers_twin(llama: Llama) -> TransformersNetwork:
     """Return transformers' own model of the same checkpoint, in the same number format."""
     with collector_paused():
-        return TransformersNetwork(_load_model(llama.folder, llama.dtype, "cpu", {}), llama.folder.name)
+        return TransformersNetwork(load_model(llama.folder, llama.dtype, "cpu", {}), llama.folder.name)
 
 
-def _load_model(source: Path | str, dtype: torch.dtype, device: str, extra: dict[str, Any]) -> Any:
+def load_model(source: Path | str, dtype: torch.dtype, device: str, extra: dict[str, Any]) -> Any:
     from transformers import AutoModelForCausalLM, GgufConfig
 
     options: dict[str, Any] = {"quantization_config": GgufConfig(dequantize=True)} if "gguf_file" in extra else {}
@@ -99,7 +97,8 @@ def _load_model(source: Path | str, dtype: torch.dtype, device: str, extra: dict
     return model.to(device)
 
 
-def _reason(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
     return str(error).strip().split("\n")[0]
 
 

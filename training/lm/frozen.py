@@ -1,33 +1,27 @@
 """`FrozenLM`: a causal language model and its tokenizer, never trained."""
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
-from toolken.errors import LMNotFoundError, PromptTooLongError
-from toolken.training.lm.checkpoint import Network, load_checkpoint, load_embedded, transformers_twin
+from toolken.errors import EngineError, LMNotFoundError, PromptTooLongError
+from toolken.training.lm.checkpoint import load_checkpoint, load_embedded, transformers_twin
 from toolken.training.lm.embedded import EMBEDDED
 from toolken.training.lm.llama import Llama
-from toolken.training.lm.network import TransformersNetwork
+from toolken.training.lm.network import Network
 from toolken.training.lm.number_format import fastest_dtype
+from toolken.training.lm.session import Batch, Session
+from toolken.training.lm.states import States
+from toolken.training.lm.tensor_network import TensorNetwork
+from toolken.training.lm.transformers_network import TransformersNetwork
 
-if TYPE_CHECKING:
-    from toolken.training.lm.session import Session
-
-#: Tokens (padding included) of one batch of the feature pass: enough to keep two cores busy, and the word logits of a
-#: whole batch stay below half a gigabyte for a vocabulary of 50,000.
-BATCH_TOKENS = 1024
-#: Rows of word logits that are turned to float32 at a time.
-LOGIT_ROWS = 256
-#: Tokens that all texts must begin with before it pays to compute them once and share their KV cache.
-MIN_SHARED = 12
+#: What runs an LM.
+Engine: TypeAlias = Literal["transformers", "llama.cpp"]
 
 
 @dataclass(frozen=True)
@@ -46,27 +40,17 @@ class Encoding:
         return -1
 
 
-@dataclass(frozen=True)
-class States:
-    """Hidden states at chosen positions of one text.
-
-    `hidden` is `(P, d) float32`, after the final norm, as the output matrix sees it; `logsumexp` is `(P,) float32`,
-    the log of the sum of the exponentiated word logits (natural log).
-    """
-
-    hidden: torch.Tensor
-    logsumexp: torch.Tensor
-
-
 class FrozenLM:
     """A causal LM and its tokenizer: hidden states, word logits, and stepping with a KV cache.
 
+    One interface, whatever engine runs the LM: a head that was fitted on one works with the same model on another.
     Calls from several threads are serialised by `lock`.
 
     Parameters
     ----------
     model
-        Any Hugging Face causal LM with output embeddings. Its parameters are set not to require gradients.
+        Any Hugging Face causal LM with output embeddings, whose parameters are set not to require gradients; or a
+        network.
     tokenizer
         Its fast tokenizer (character offsets are needed).
     name
@@ -83,25 +67,31 @@ class FrozenLM:
             raise LMNotFoundError(
                 f"The tokenizer of {name} gives no character offsets: load it with a fast tokenizer (tokenizer.json)."
             )
-        self._network: Network = (
-            model if isinstance(model, Llama | TransformersNetwork) else TransformersNetwork(model, name)
-        )
+        self._network: Network = model if isinstance(model, Network) else TransformersNetwork(model, name)
         self.tokenizer = tokenizer
         self.name = name
         self.lock = threading.RLock()
 
     @classmethod
     def from_pretrained(
-        cls, lm: str | Path | None = None, *, dtype: torch.dtype | None = None, device: str = "cpu"
+        cls,
+        lm: str | Path | None = None,
+        *,
+        engine: Engine = "transformers",
+        dtype: torch.dtype | None = None,
+        device: str = "cpu",
     ) -> "FrozenLM":
         """Load the embedded LM (the default), a folder, a GGUF file or a model of the Hugging Face hub.
 
         Parameters
         ----------
         lm
-            What to load.
+            What to load. The engine `"llama.cpp"` takes a GGUF file or the embedded LM.
+        engine
+            What runs it: `"transformers"`, or `"llama.cpp"` (extra `llamacpp`), which is faster on CPUs.
         dtype
-            Number format of the weights; by default the one in which this machine multiplies fastest.
+            Number format of the weights; by default the one in which this machine multiplies fastest. llama.cpp keeps
+            the file's own.
         device
             Where the model runs.
 
@@ -109,8 +99,18 @@ class FrozenLM:
         ------
         LMNotFoundError
             If `lm` is neither a folder nor a GGUF file nor a reachable hub id, or is not a causal LM.
+        EngineError
+            If there is no such engine, it is not installed, or it cannot do what is asked.
         """
         name = EMBEDDED if lm is None or str(lm) == EMBEDDED else str(lm)
+        if engine not in get_args(Engine):
+            raise EngineError(f"There is no engine {engine!r}: name one of {', '.join(get_args(Engine))}.")
+        if engine == "llama.cpp":
+            if dtype is not None or device != "cpu":
+                raise EngineError("llama.cpp runs a GGUF file on the CPU in the file's own number format: name none.")
+            from toolken.training.lm.llama_cpp import load_gguf
+
+            return cls(*load_gguf(name), name)
         chosen = dtype or fastest_dtype(device)
         load = load_embedded(chosen, device) if name == EMBEDDED else load_checkpoint(name, chosen, device)
         return cls(*load, name)
@@ -121,13 +121,18 @@ class FrozenLM:
 
         The embedded LM runs without it, so it is loaded when it is first asked for, and runs from then on, with the
         same results; `config`, `dtype` and `device` are there without it.
+
+        Raises
+        ------
+        EngineError
+            If the LM does not run on torch.
         """
-        if isinstance(network := self._network, TransformersNetwork):
-            return network.model
         with self.lock:
-            if isinstance(self._network, Llama):
-                self._network = transformers_twin(self._network)
-            return self._network.model
+            network = self._tensor_network()
+            if isinstance(network, Llama):
+                self._network = network = transformers_twin(network)
+        assert isinstance(network, TransformersNetwork)
+        return network.model
 
     @property
     def config(self) -> Any:
@@ -136,27 +141,32 @@ class FrozenLM:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
+        """Number format of the weights, or on llama.cpp of the states."""
         return self._network.dtype
+
+    @property
+    def number_format(self) -> str:
+        """What the states depend on besides weights and tokens: `"float32"`, `"bfloat16"`, or `"llama.cpp"`."""
+        return self._network.number_format
 
     @property
     def hidden_size(self) -> int:
         """Dimension d of a hidden state as the output matrix sees it."""
-        return self._network.output_matrix.shape[1]
+        return self._network.hidden_size
 
     @property
     def vocab_size(self) -> int:
         """Number of word logits."""
-        return self._network.output_matrix.shape[0]
+        return self._network.vocab_size
 
     @property
     def max_length(self) -> int:
-        """Longest context in tokens; a very large number where the configuration names none."""
+        """Longest context in tokens; a very large number where neither configuration nor engine names one."""
         for key in ("max_position_embeddings", "n_positions", "max_seq_len"):
             value = getattr(self.config, key, None)
             if isinstance(value, int) and value > 0:
-                return value
-        return 1 << 30
+                return min(value, self._network.max_tokens)
+        return self._network.max_tokens
 
     @property
     def device(self) -> torch.device:
@@ -173,17 +183,8 @@ class FrozenLM:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest of architecture, tokenizer and a sample of the weights; the same for every dtype and folder."""
-        digest = hashlib.sha256()
-        keys = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers")
-        shape = {key: getattr(self.config, key, None) for key in keys}
-        digest.update(json.dumps(shape, sort_keys=True).encode())
-        digest.update(self.tokenizer.backend_tokenizer.to_str().encode())
-        for _, parameter in sorted(self._network.named_weights()):
-            rows = parameter.detach().reshape(-1)
-            sample = rows[:: max(1, rows.numel() // 64)][:64].to(torch.bfloat16).view(torch.int16)
-            digest.update(sample.cpu().numpy().tobytes())
-        return digest.hexdigest()[:32]
+        """Hex digest of architecture, tokenizer and a sample of the weights; the same for every dtype and engine."""
+        return self._network.fingerprint(self.tokenizer)
 
     def encode(self, text: str) -> Encoding:
         """Tokenize a text; what looks like a special token in it stays ordinary text, so no text can pose as one."""
@@ -224,71 +225,32 @@ class FrozenLM:
                 raise PromptTooLongError(
                     f"Text {index} has {len(ids)} tokens, and {self.name} takes {self.max_length}: shorten it."
                 )
-        shared = _shared_prefix(sequences, positions)
-        prefix = self.start()
-        if shared >= MIN_SHARED:
-            prefix.feed(sequences[0][:shared])
-        if not prefix.shareable:
-            shared = 0
-        for batch in _batches([len(s) - shared for s in sequences]):
-            longest = max(len(sequences[i]) for i in batch) - shared
-            # Padding stands to the right, where causal attention never looks: no mask is needed.
-            padded = torch.zeros(len(batch), longest, dtype=torch.long)
-            flat: list[int] = []
-            for row, index in enumerate(batch):
-                own = sequences[index][shared:]
-                padded[row, : len(own)] = torch.tensor(own, dtype=torch.long)
-                flat.extend(row * longest + p - shared for p in positions[index])
-            select = torch.tensor(flat, dtype=torch.long)
-            states = self._states(padded, select, prefix.repeated(len(batch)) if shared else None) if flat else None
-            at = 0
-            for index in batch:
-                count = len(positions[index])
-                if states is not None and count:
-                    yield index, States(states.hidden[at : at + count], states.logsumexp[at : at + count])
-                at += count
-            if advance is not None:
-                advance(len(batch))
+        yield from self._network.states(self, sequences, positions, advance)
 
-    def start(self) -> "Session":
+    def start(self) -> Session:
         """Begin an empty text that is fed and extended token by token."""
-        from toolken.training.lm.session import Session
+        return self._network.start(self)
 
-        return Session(self)
+    def start_batch(self) -> Batch[Any]:
+        """Begin a batch of this LM's texts, which one run of the LM extends together."""
+        return self._network.start_batch(self)
 
     @torch.no_grad()
     def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run the model and return hidden states `(P, d)` and word logits `(P, V)` at flat positions `select`."""
+        """Run the model and return hidden states `(P, d)` and word logits `(P, V)` at flat positions `select`.
+
+        Raises
+        ------
+        EngineError
+            If the LM does not run on torch.
+        """
         with self.lock:
-            return self._network.forward(ids, select, **options)
+            return self._tensor_network().forward(ids, select, **options)
 
-    @torch.no_grad()
-    def _states(self, ids: torch.Tensor, select: torch.Tensor, prefix: Any) -> States:
-        options = {"use_cache": False} if prefix is None else {"use_cache": True, "past_key_values": prefix}
-        hidden, logits = self.forward(ids, select, **options)
-        sums = [torch.logsumexp(rows.float(), dim=-1) for rows in logits.split(LOGIT_ROWS)]
-        return States(hidden.float().cpu(), torch.cat(sums).cpu())
-
-
-def _shared_prefix(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> int:
-    """Return how many leading tokens all sequences share, short of every position that is asked for."""
-    if len(sequences) < 2:
-        return 0
-    shared = min(min((min(p) for p in positions if p), default=0), min(len(s) for s in sequences) - 1)
-    first = sequences[0]
-    for other in sequences[1:]:
-        shared = next((i for i in range(shared) if first[i] != other[i]), shared)
-    return max(shared, 0)
-
-
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yield lists of indices of similar length whose padded size stays within `BATCH_TOKENS`."""
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    batch: list[int] = []
-    for index in order:
-        if batch and (len(batch) + 1) * lengths[index] > BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+    def _tensor_network(self) -> TensorNetwork:
+        if not isinstance(self._network, TensorNetwork):
+            raise EngineError(
+                f"{self.name} runs on llama.cpp, and this needs its weights in torch: load it with the engine "
+                "'transformers'."
+            )
+        return self._network

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from toolken.training.lm.tensor_network import TensorNetwork
+
 #: What the configuration has to say, or to leave out, for this forward pass to be the model's own.
 COVERED: dict[str, Any] = {
     "model_type": "llama",
@@ -36,7 +38,7 @@ class _Layer:
     down: torch.Tensor
 
 
-class Llama:
+class Llama(TensorNetwork):
     """A decoder of the Llama architecture with tied embeddings, on the CPU.
 
     Root mean square norms, rotary positions, grouped-query attention and a gated SiLU network (Touvron et al. 2023,

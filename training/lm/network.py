@@ -1,97 +1,89 @@
-"""`TransformersNetwork`: a transformers model that turns only the rows that are asked for into word logits."""
+"""`Network`: what computes inside a `FrozenLM`."""
 
-from collections.abc import Iterator
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from toolken.errors import LMNotFoundError
+from toolken.training.lm.fingerprint import fingerprint_of
+from toolken.training.lm.session import Batch, Session
+from toolken.training.lm.states import States
+
+if TYPE_CHECKING:
+    from toolken.training.lm.frozen import FrozenLM
 
 
-class TransformersNetwork:
-    """Any Hugging Face causal LM.
+class Network(ABC):
+    """The weights of a causal LM and an engine that runs them.
 
-    No architecture is assumed. What enters the model's output embeddings is the hidden state, whatever the model does
-    afterwards (scaling, soft-capping) is left to the model itself, so the word logits are always its own.
-
-    Parameters
+    Attributes
     ----------
-    model
-        The model. Its parameters are set not to require gradients.
-    name
-        How it is called in messages.
-
-    Raises
-    ------
-    LMNotFoundError
-        If the model has no output embeddings.
+    config
+        The model's configuration, as transformers keeps it.
+    device, dtype
+        Where hidden states are computed, and their number format there.
+    number_format
+        What the states depend on besides weights and tokens: the number format, or the engine.
+    hidden_size, vocab_size
+        Dimension d of a hidden state as the output matrix sees it, and the number V of word logits.
+    max_tokens
+        Tokens for which the engine has room, where that may be less than the model takes.
+    end_ids
+        Id or ids of the tokens that end a text by the generation settings.
     """
 
-    def __init__(self, model: Any, name: str) -> None:
-        self.model = model.eval().requires_grad_(False)
-        self._name = name
-        output = model.get_output_embeddings()
-        if output is None:
-            raise LMNotFoundError(f"{name} has no output embeddings, so it is not a causal LM: name one that is.")
-        self._select: torch.Tensor | None = None
-        self._captured: torch.Tensor | None = None
-        output.register_forward_pre_hook(self._keep_selected)
+    config: Any
+    device: torch.device
+    dtype: torch.dtype
+    end_ids: Any
+    max_tokens: int = 1 << 30
 
     @property
-    def config(self) -> Any:
-        """The model's configuration."""
-        return self.model.config
+    @abstractmethod
+    def number_format(self) -> str: ...
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return torch.device(self.model.device)
+    @abstractmethod
+    def hidden_size(self) -> int: ...
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
-        dtype: torch.dtype = self.model.dtype
-        return dtype
+    @abstractmethod
+    def vocab_size(self) -> int: ...
 
-    @property
-    def output_matrix(self) -> torch.Tensor:
-        """Matrix `(V, d)` that turns hidden states into word logits."""
-        weight: torch.Tensor = self.model.get_output_embeddings().weight
-        return weight
-
-    @property
-    def end_ids(self) -> Any:
-        """Id or ids of the tokens that end a text by the generation settings."""
-        return getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
-
+    @abstractmethod
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield every weight once, by its name in a checkpoint."""
-        yield from self.model.named_parameters()
+        """Yield every weight once, by its name in a checkpoint of transformers."""
 
-    def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return hidden states `(P, d)` and word logits `(P, V)` at flat positions `select` of `ids (B, T)`.
+    @abstractmethod
+    def start(self, lm: "FrozenLM") -> Session:
+        """Begin an empty text."""
 
-        Options go to the model as they are.
+    @abstractmethod
+    def start_batch(self, lm: "FrozenLM") -> Batch[Any]:
+        """Begin a batch of texts that grow together."""
 
-        Raises
-        ------
-        LMNotFoundError
-            If the model does not use its output embeddings.
-        """
-        self._select = select.to(self.device)
-        try:
-            output = self.model(input_ids=ids.to(self.device), **options)
-            captured = self._captured
-        finally:
-            self._select = self._captured = None
-        if captured is None:
-            raise LMNotFoundError(f"{self._name} did not pass through its output embeddings: it is not supported.")
-        return captured[0], output.logits[0]
+    @abstractmethod
+    def states(
+        self,
+        lm: "FrozenLM",
+        sequences: Sequence[Sequence[int]],
+        positions: Sequence[Sequence[int]],
+        advance: Callable[[int], None] | None,
+    ) -> Iterator[tuple[int, States]]:
+        """Do the work of `FrozenLM.hidden_states`, on sequences that fit the context."""
 
-    def _keep_selected(self, _module: Any, arguments: tuple[torch.Tensor, ...]) -> Any:
-        # Only the rows that are asked for go through the output matrix, which is a third of a small model's work.
-        if self._select is None:
-            return None
-        hidden = arguments[0].reshape(-1, arguments[0].shape[-1])
-        self._captured = hidden.index_select(0, self._select).unsqueeze(0)
-        return (self._captured,)
+    def fingerprint(self, tokenizer: Any) -> str:
+        """Return the hex digest of architecture, tokenizer and a sample of the weights."""
+        return fingerprint_of(self.config, tokenizer, self.named_weights())
+
+
+def shared_prefix(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> int:
+    """Return how many leading tokens all sequences share, short of every position that is asked for."""
+    if len(sequences) < 2:
+        return 0
+    shared = min(min((min(p) for p in positions if p), default=0), min(len(s) for s in sequences) - 1)
+    first = sequences[0]
+    for other in sequences[1:]:
+        shared = next((i for i in range(shared) if first[i] != other[i]), shared)
+    return max(shared, 0)

@@ -70,8 +70,9 @@ class PrefixCache:
             If it is empty.
         """
         with self.lm.lock:
-            session, reused = self._longest(ids)
-            hidden, logits = session.feed(ids[reused:])
+            session = self._longest(ids)
+            reused = session.cached
+            hidden, logits = session.feed(ids[len(session.ids) :])
             if keep:
                 self.keep(session.fork())
         return Reading(session, hidden, logits, reused)
@@ -101,14 +102,14 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._texts)
 
-    def _longest(self, ids: Sequence[int]) -> tuple[Session, int]:
+    def _longest(self, ids: Sequence[int]) -> Session:
         """Return a session with the longest kept prefix, short of the last token, whose state is wanted."""
         with self._lock:
             best = max(self._texts.values(), key=lambda kept: kept.common_prefix(ids), default=None)
             shared = 0 if best is None else min(best.common_prefix(ids), len(ids) - 1)
             if best is None or shared <= 0:
-                return self.lm.start(), 0
+                return self.lm.start()
             self._texts.move_to_end(id(best))
             session = best.fork()
         session.truncate(shared)
-        return session, shared
+        return session

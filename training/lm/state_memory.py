@@ -5,7 +5,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from toolken.training.lm.frozen import FrozenLM, States
+from toolken.training.lm.frozen import FrozenLM
+from toolken.training.lm.states import States
 
 #: Texts whose states are remembered; at a hidden size of 576 that is about forty megabytes.
 REMEMBERED = 16384

@@ -1,0 +1,56 @@
+"""llama.cpp's library: found, made ready once, and its messages kept instead of printed."""
+
+import ctypes
+from collections import deque
+from functools import cache
+from typing import Any
+
+from toolken.errors import EngineError
+
+#: llama.cpp's level of an error message.
+_ERROR = 4
+
+#: The last error messages, for the sentence that reports a failure.
+_errors: deque[str] = deque(maxlen=8)
+
+
+@cache
+def library() -> Any:
+    """Return llama.cpp's low-level interface.
+
+    Raises
+    ------
+    EngineError
+        If it is not installed, or cannot be loaded.
+    """
+    try:
+        from llama_cpp import llama_cpp
+    except ImportError as error:
+        raise EngineError(
+            "The engine llama.cpp is not installed: run `pip install 'toolken[llamacpp]'`, which compiles it for some "
+            f"minutes and needs cmake and a C++ compiler ({error})."
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise EngineError(
+            "llama.cpp is installed, but its library cannot be loaded: install it anew with `pip install "
+            f"--force-reinstall --no-deps llama-cpp-python` ({str(error).splitlines()[0]})."
+        ) from error
+    llama_cpp.llama_log_set(_keep_error, None)
+    llama_cpp.llama_backend_init()
+    return llama_cpp
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+def _keep_error(level: int, text: bytes, _data: Any) -> None:
+    if level == _ERROR and text.strip():
+        _errors.append(text.decode("utf-8", "replace").strip())
+
+
+def forget_errors() -> None:
+    """Drop the messages of what came before."""
+    _errors.clear()
+
+
+def first_error() -> str:
+    """Return llama.cpp's first error message since they were dropped, which is the cause of those that follow."""
+    return _errors[0] if _errors else "llama.cpp gives no reason"

@@ -1,0 +1,161 @@
+"""`LlamaCpp`: a GGUF file that llama.cpp runs."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from toolken.errors import LMNotFoundError
+from toolken.training.atomic_file import replace_file
+from toolken.training.lm.checkpoint import load_model
+from toolken.training.lm.embedded import cache_folder
+from toolken.training.lm.llama_cpp.library import first_error, forget_errors, library
+from toolken.training.lm.llama_cpp.pool import MAX_OUTPUTS, MAX_TEXTS, MAX_TOKENS, CellPool, Piece
+from toolken.training.lm.llama_cpp.session import LlamaCppBatch, LlamaCppSession
+from toolken.training.lm.network import Network, shared_prefix
+from toolken.training.lm.session import Batch, Session
+from toolken.training.lm.states import States
+
+if TYPE_CHECKING:
+    from toolken.training.lm.frozen import FrozenLM
+
+#: Bytes of all the KV cells, as far as the context of one text fits, and the least number of cells.
+POOL_BYTES, MIN_CELLS = 512 * 2**20, 4096
+#: Parts of a file that tell it from others, and their size.
+SAMPLES, SAMPLE_BYTES = 256, 4096
+
+
+class LlamaCpp(Network):
+    """A causal LM in a GGUF file, with its weights as they are, on the CPU.
+
+    Hidden states are llama.cpp's embeddings without pooling: the states after the final norm. They differ from
+    transformers' by what llama.cpp rounds on its way.
+
+    Parameters
+    ----------
+    path
+        The file.
+    config
+        Its configuration as transformers reads it.
+    name
+        How it is called in messages.
+
+    Raises
+    ------
+    LMNotFoundError
+        If llama.cpp cannot load it, or it is not a causal LM.
+    EngineError
+        If llama.cpp is not installed, or has no room for the KV cells.
+    """
+
+    device = torch.device("cpu")
+    dtype = torch.float32
+    number_format = "llama.cpp"
+
+    def __init__(self, path: Path, config: Any, name: str) -> None:
+        self.config = config
+        self.path = path
+        lib = library()
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = 0
+        forget_errors()
+        model = lib.llama_model_load_from_file(str(path).encode(), params)
+        if not model:
+            raise LMNotFoundError(f"llama.cpp cannot load the GGUF file {name!r}: {first_error()}.")
+        if not lib.llama_model_has_decoder(model) or lib.llama_model_has_encoder(model):
+            lib.llama_model_free(model)
+            raise LMNotFoundError(f"The GGUF file {name!r} is not a causal LM: name one that is.")
+        vocabulary = lib.llama_model_get_vocab(model)
+        self.hidden_size: int = lib.llama_model_n_embd(model)
+        self.vocab_size: int = lib.llama_vocab_n_tokens(vocabulary)
+        self.end_ids = [i for i in range(self.vocab_size) if lib.llama_vocab_is_eog(vocabulary, i)]
+        # Recurrent layers keep their last state only, and cannot go back.
+        self._croppable = not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
+        # Keys and values of every layer in 16 bits.
+        head_size = getattr(config, "head_dim", None) or self.hidden_size // lib.llama_model_n_head(model)
+        self._cell_bytes = 4 * lib.llama_model_n_layer(model) * lib.llama_model_n_head_kv(model) * head_size
+        trained = lib.llama_model_n_ctx_train(model)
+        # The embedded LM's pool holds its context twice.
+        self.max_tokens = cells = max(min(2 * trained, POOL_BYTES // self._cell_bytes), min(trained, MIN_CELLS))
+        self._pool = CellPool(model, cells, torch.get_num_threads(), self.hidden_size, self.vocab_size)
+
+    def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the file's weights as transformers reads them, dequantised; all of them are in memory for a while."""
+        model = load_model(self.path.parent, torch.bfloat16, "cpu", {"gguf_file": self.path.name})
+        yield from model.named_parameters()
+
+    def fingerprint(self, tokenizer: Any) -> str:
+        # Computed from the dequantised weights like that of any LM, and remembered, because that takes a while.
+        path = cache_folder() / "fingerprints" / f"{_file_digest(self.path, tokenizer)}.txt"
+        if path.is_file():
+            return path.read_text(encoding="ascii").strip()
+        computed = super().fingerprint(tokenizer)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, computed.encode())
+        return computed
+
+    def start(self, lm: "FrozenLM") -> Session:
+        return LlamaCppSession(lm, self._pool, self._cell_bytes, croppable=self._croppable)
+
+    def start_batch(self, lm: "FrozenLM") -> Batch[Any]:
+        return LlamaCppBatch(lm, self._pool)
+
+    def states(
+        self,
+        lm: "FrozenLM",
+        sequences: Sequence[Sequence[int]],
+        positions: Sequence[Sequence[int]],
+        advance: Callable[[int], None] | None,
+    ) -> Iterator[tuple[int, States]]:
+        shared = shared_prefix(sequences, positions)
+        prefix = self.start(lm)
+        if shared:
+            prefix.feed(sequences[0][:shared])
+        for group in _groups(sequences, positions, shared):
+            wanted = [at for at in group if positions[at]]
+            # Each text goes no further than its last position.
+            ends = [max(positions[at]) + 1 for at in wanted]
+            firsts = [min(positions[at]) for at in wanted]
+            with lm.lock:
+                pieces = []
+                for at, first, end in zip(wanted, firsts, ends, strict=True):
+                    session = prefix.fork()
+                    assert isinstance(session, LlamaCppSession)
+                    pieces.append(Piece(session, sequences[at][shared:end], end - first))
+                found = self._pool.run(pieces)
+            for at, first, (hidden, logits) in zip(wanted, firsts, found, strict=True):
+                rows = [position - first for position in positions[at]]
+                yield at, States(hidden[rows], torch.logsumexp(logits[rows], dim=-1))
+            if advance is not None:
+                advance(len(group))
+
+
+def _groups(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]], shared: int) -> Iterator[list[int]]:
+    """Yield lists of indices whose texts go through the LM together."""
+    group: list[int] = []
+    tokens = outputs = 0
+    for at, wanted in enumerate(positions):
+        own = len(sequences[at]) - shared
+        asked = max(wanted) + 1 - min(wanted) if wanted else 0
+        full = len(group) >= MAX_TEXTS // 2 or tokens + own > MAX_TOKENS or outputs + asked > 2 * MAX_OUTPUTS
+        if group and full:
+            yield group
+            group, tokens, outputs = [], 0, 0
+        group.append(at)
+        tokens, outputs = tokens + own, outputs + asked
+    if group:
+        yield group
+
+
+def _file_digest(path: Path, tokenizer: Any) -> str:
+    """Return a digest of a file by its size and evenly spread parts of it, and of its tokenizer."""
+    digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
+    size = path.stat().st_size
+    digest.update(str(size).encode())
+    with path.open("rb") as file:
+        for at in range(0, size, max(size // SAMPLES, SAMPLE_BYTES)):
+            file.seek(at)
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:32]

@@ -1,0 +1,253 @@
+"""`CellPool`: the KV cells of one llama.cpp context, shared by all the texts of an LM."""
+
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from toolken.errors import EngineError
+from toolken.training.lm.llama_cpp.library import first_error, forget_errors, library
+
+if TYPE_CHECKING:
+    from toolken.training.lm.llama_cpp.session import LlamaCppSession
+
+#: Texts that have cells at the same time; llama.cpp's own bound lies at 64 or above.
+MAX_TEXTS = 64
+#: Tokens of one decode, and of one whose outputs are kept: the word logits of a token take a quarter of a megabyte.
+MAX_TOKENS, MAX_OUTPUTS = 512, 64
+#: Tokens up to which a piece is decoded with outputs for all of them: cheaper than a decode of its own for the last.
+FEW = 8
+
+#: What `llama_decode` returns where it finds no free cells.
+_NO_CELLS = 1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Tokens to append to a text.
+
+    Attributes
+    ----------
+    session
+        The text.
+    ids
+        The tokens.
+    wanted
+        How many of the last ones have their states asked for.
+    """
+
+    session: "LlamaCppSession"
+    ids: Sequence[int]
+    wanted: int = 1
+
+
+@dataclass(frozen=True)
+class _Token:
+    """A token on its way through the LM: its place in a text, and whether its state is asked for."""
+
+    id: int
+    position: int
+    text: int
+    piece: int
+    wanted: bool
+
+
+class CellPool:
+    """One llama.cpp context.
+
+    Each text with cells is a sequence of the context. Forks share cells, a decode extends any number of texts, and a
+    text that has not been used for longest loses its cells where others need them: it is computed anew when it is next
+    fed. So memory is bounded by the number of cells, whatever is kept.
+
+    Calls are to be made while the LM's lock is held, except `release`.
+
+    Parameters
+    ----------
+    model
+        llama.cpp's model, which goes with the pool.
+    cells
+        Number of KV cells, one a token.
+    threads
+        Threads of a decode.
+    hidden_size, vocab_size
+        Sizes d and V of what a token gives.
+
+    Raises
+    ------
+    EngineError
+        If llama.cpp cannot make the context, such as where memory is short.
+    """
+
+    def __init__(self, model: Any, cells: int, threads: int, hidden_size: int, vocab_size: int) -> None:
+        self.cells = cells
+        self._hidden_size, self._vocab_size = hidden_size, vocab_size
+        self._lib = lib = library()
+        params = lib.llama_context_default_params()
+        params.n_ctx = cells
+        params.n_batch = params.n_ubatch = MAX_TOKENS
+        params.n_seq_max = MAX_TEXTS
+        params.n_threads = params.n_threads_batch = threads
+        params.embeddings = True
+        params.pooling_type = lib.LLAMA_POOLING_TYPE_NONE
+        params.kv_unified = True
+        # Sliding windows keep all their past, so that a text can go back.
+        params.swa_full = True
+        params.no_perf = True
+        forget_errors()
+        self._context = lib.llama_init_from_model(model, params)
+        if not self._context:
+            lib.llama_model_free(model)
+            raise EngineError(f"llama.cpp could not make room for {cells} tokens: {first_error()}.")
+        self._batch = lib.llama_batch_init(MAX_TOKENS, 0, 1)
+        weakref.finalize(self, _free, lib, self._batch, self._context, model)
+        self._memory = lib.llama_get_memory(self._context)
+        self._embeddings = True
+        #: Sequence of each text that has cells, the one used longest ago first.
+        self._texts: OrderedDict[int, weakref.ref[LlamaCppSession]] = OrderedDict()
+        self._vacant = list(range(MAX_TEXTS - 1, -1, -1))
+        self._released: deque[int] = deque()
+
+    def run(self, pieces: Sequence[Piece]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Append tokens to texts, all of them in as few decodes as they fit.
+
+        Returns
+        -------
+        states
+            For each piece hidden states `(wanted, d) float32` and word logits `(wanted, V) float32`.
+
+        Raises
+        ------
+        EngineError
+            If llama.cpp fails; the texts lose their cells, and are computed anew when they are next fed.
+        """
+        needed = sum(len(piece.session.ids) + len(piece.ids) for piece in pieces)
+        if len(pieces) > 1 and (needed > self.cells or len(pieces) > MAX_TEXTS // 2):
+            half = len(pieces) // 2
+            return [*self.run(pieces[:half]), *self.run(pieces[half:])]
+        try:
+            return self._run(pieces)
+        except BaseException:
+            # Some tokens may have been decoded and others not.
+            for piece in pieces:
+                self.drop(piece.session)
+            raise
+
+    def fork(self, session: "LlamaCppSession", twin: "LlamaCppSession") -> None:
+        """Let a text without cells share all the cells of another."""
+        if session.sequence is not None:
+            self._admit(session, ())
+            own = self._admit(twin, (session.sequence,))
+            self._lib.llama_memory_seq_cp(self._memory, session.sequence, own, -1, -1)
+
+    def truncate(self, session: "LlamaCppSession", length: int) -> bool:
+        """Give up the cells of a text from a length on; where only all of them can go, they do, and it is False."""
+        if session.sequence is None:
+            return False
+        if length > 0 and self._lib.llama_memory_seq_rm(self._memory, session.sequence, length, -1):
+            return True
+        self.drop(session)
+        return False
+
+    def drop(self, session: "LlamaCppSession") -> None:
+        """Give up all the cells of a text."""
+        if session.sequence is not None:
+            self._evict(session.sequence)
+
+    def release(self, sequence: int) -> None:
+        """Note that the text of a sequence is gone; any thread may do so at any time."""
+        self._released.append(sequence)
+
+    def _run(self, pieces: Sequence[Piece]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        busy: list[int] = []
+        for piece in pieces:
+            busy.append(self._admit(piece.session, busy))
+        silent: list[_Token] = []
+        spoken: list[_Token] = []
+        for number, (piece, sequence) in enumerate(zip(pieces, busy, strict=True)):
+            pending = piece.session.pending(piece.ids)
+            begin = piece.session.cached
+            first = len(pending) - piece.wanted
+            few = len(pending) <= FEW
+            for at, token in enumerate(pending):
+                one = _Token(token, begin + at, sequence, number, at >= first)
+                (spoken if few or one.wanted else silent).append(one)
+        hidden = [torch.empty(piece.wanted, self._hidden_size) for piece in pieces]
+        logits = [torch.empty(piece.wanted, self._vocab_size) for piece in pieces]
+        for begin in range(0, len(silent), MAX_TOKENS):
+            self._decode(silent[begin : begin + MAX_TOKENS], busy, outputs=False)
+        written = [0] * len(pieces)
+        for begin in range(0, len(spoken), MAX_OUTPUTS):
+            tokens = spoken[begin : begin + MAX_OUTPUTS]
+            self._decode(tokens, busy, outputs=True)
+            for at, token in enumerate(tokens):
+                if token.wanted:
+                    row = written[token.piece]
+                    written[token.piece] += 1
+                    hidden[token.piece][row] = self._output(self._lib.llama_get_embeddings_ith, at, self._hidden_size)
+                    logits[token.piece][row] = self._output(self._lib.llama_get_logits_ith, at, self._vocab_size)
+        for piece in pieces:
+            piece.session.appended(piece.ids)
+        return list(zip(hidden, logits, strict=True))
+
+    def _output(self, get: Any, at: int, size: int) -> torch.Tensor:
+        """Return a view of what llama.cpp gives for a token of the last decode."""
+        pointer = get(self._context, at)
+        if not pointer:
+            raise EngineError("llama.cpp gave no output for a token: the file may be of an embedding model.")
+        return torch.from_numpy(np.ctypeslib.as_array(pointer, (size,)))
+
+    def _decode(self, tokens: Sequence[_Token], busy: Sequence[int], *, outputs: bool) -> None:
+        """Run some tokens; texts that are not busy make room where there is none."""
+        if outputs != self._embeddings:
+            # With embeddings on, llama.cpp computes outputs for every token, however few are asked for.
+            self._lib.llama_set_embeddings(self._context, outputs)
+            self._embeddings = outputs
+        batch = self._batch
+        batch.n_tokens = len(tokens)
+        for at, token in enumerate(tokens):
+            batch.token[at] = token.id
+            batch.pos[at] = token.position
+            batch.n_seq_id[at] = 1
+            batch.seq_id[at][0] = token.text
+            batch.logits[at] = outputs
+        forget_errors()
+        while (code := self._lib.llama_decode(self._context, batch)) == _NO_CELLS:
+            idle = next((sequence for sequence in self._texts if sequence not in busy), None)
+            if idle is None:
+                break
+            self._evict(idle)
+        if code != 0:
+            raise EngineError(f"llama.cpp could not run {len(tokens)} tokens (code {code}): {first_error()}.")
+
+    def _admit(self, session: "LlamaCppSession", busy: Sequence[int]) -> int:
+        """Return the sequence of a text, giving it one if it has none; those that are busy keep theirs."""
+        while self._released:
+            self._evict(self._released.popleft())
+        if session.sequence is None:
+            if not self._vacant:
+                self._evict(next(sequence for sequence in self._texts if sequence not in busy))
+            session.settle(self._vacant.pop())
+            assert session.sequence is not None
+            self._texts[session.sequence] = weakref.ref(session)
+        self._texts.move_to_end(session.sequence)
+        return session.sequence
+
+    def _evict(self, sequence: int) -> None:
+        reference = self._texts.pop(sequence, None)
+        if reference is None:
+            return
+        self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        self._vacant.append(sequence)
+        session = reference()
+        if session is not None:
+            session.lost()
+
+
+def _free(lib: Any, batch: Any, context: Any, model: Any) -> None:
+    lib.llama_batch_free(batch)
+    lib.llama_free(context)
+    lib.llama_model_free(model)

@@ -1,0 +1,90 @@
+"""`LlamaCppSession`: a text whose KV cache lies in a llama.cpp context; `LlamaCppBatch`: several in one decode."""
+
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from toolken.training.lm.llama_cpp.pool import CellPool, Piece
+from toolken.training.lm.session import Batch, Session, State
+
+if TYPE_CHECKING:
+    from toolken.training.lm.frozen import FrozenLM
+
+
+class LlamaCppSession(Session):
+    """The tokens of one text, and the cells of a pool that hold their keys and values.
+
+    Attributes
+    ----------
+    sequence
+        llama.cpp's number for the text while it has cells.
+    """
+
+    def __init__(self, lm: "FrozenLM", pool: CellPool, cell_bytes: int, *, croppable: bool) -> None:
+        super().__init__(lm)
+        self.sequence: int | None = None
+        self.pool = pool
+        self._cell_bytes = cell_bytes
+        self._croppable = croppable
+        self._finalizer: weakref.finalize[[int], LlamaCppSession] | None = None
+
+    def feed(self, ids: Sequence[int]) -> State:
+        self.check_room(len(ids))
+        if not self.pending(ids):
+            raise ValueError("feed needs at least one token")
+        with self.lm.lock:
+            ((hidden, logits),) = self.pool.run([Piece(self, ids)])
+        return hidden[0], logits[0]
+
+    def truncate(self, length: int) -> None:
+        with self.lm.lock:
+            del self.ids[length:]
+            if length < self._cached:
+                self._cached = length if self.pool.truncate(self, length) else 0
+
+    def fork(self) -> "LlamaCppSession":
+        with self.lm.lock:
+            twin = LlamaCppSession(self.lm, self.pool, self._cell_bytes, croppable=self._croppable)
+            twin.ids = list(self.ids)
+            self.pool.fork(self, twin)
+            twin._cached = self._cached if twin.sequence is not None else 0
+        return twin
+
+    @property
+    def shareable(self) -> bool:
+        return self._croppable
+
+    @property
+    def nbytes(self) -> int:
+        # Cells that forks share are counted for each of them.
+        return self._cached * self._cell_bytes
+
+    def settle(self, sequence: int) -> None:
+        """Take a sequence of the pool, which gets it back when this text is gone."""
+        self.sequence, self._cached = sequence, 0
+        self._finalizer = weakref.finalize(self, self.pool.release, sequence)
+        # At the end of the process the pool goes as a whole.
+        self._finalizer.atexit = False
+
+    def lost(self) -> None:
+        """Note that the cells went to others: the text is computed anew at the next feed."""
+        self.sequence, self._cached = None, 0
+        if self._finalizer is not None:
+            self._finalizer.detach()
+
+
+class LlamaCppBatch(Batch[LlamaCppSession]):
+    """Texts that are extended by one decode; nothing is kept for it, since all the texts share their pool's context."""
+
+    def __init__(self, lm: "FrozenLM", pool: CellPool) -> None:
+        self._lm = lm
+        self._pool = pool
+
+    def feed(self, pieces: Sequence[tuple[LlamaCppSession, Sequence[int]]]) -> list[State]:
+        for session, ids in pieces:
+            session.check_room(len(ids))
+            if not session.pending(ids):
+                raise ValueError("feed needs at least one token")
+        with self._lm.lock:
+            states = self._pool.run([Piece(session, ids) for session, ids in pieces])
+        return [(hidden[0], logits[0]) for hidden, logits in states]

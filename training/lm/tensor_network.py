@@ -1,0 +1,117 @@
+"""`TensorNetwork`: a network that runs on torch."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from toolken.training.lm.network import Network, shared_prefix
+from toolken.training.lm.session import Batch, Session
+from toolken.training.lm.states import States
+
+if TYPE_CHECKING:
+    from toolken.training.lm.frozen import FrozenLM
+
+#: Tokens (padding included) of one batch of the feature pass: enough to keep two cores busy, and the word logits of a
+#: whole batch stay below half a gigabyte for a vocabulary of 50,000.
+BATCH_TOKENS = 1024
+#: Rows of word logits that are turned to float32 at a time.
+LOGIT_ROWS = 256
+#: Tokens that all texts must begin with before it pays to compute them once and share their KV cache.
+MIN_SHARED = 12
+
+
+class TensorNetwork(Network):
+    """A network whose forward pass takes and returns tensors, with transformers' KV cache.
+
+    Attributes
+    ----------
+    output_matrix
+        Matrix `(V, d)` that turns hidden states into word logits.
+    """
+
+    output_matrix: torch.Tensor
+
+    @abstractmethod
+    def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return hidden states `(P, d)` and word logits `(P, V)` at flat positions `select` of `ids (B, T)`."""
+
+    @property
+    def number_format(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def hidden_size(self) -> int:
+        return self.output_matrix.shape[1]
+
+    @property
+    def vocab_size(self) -> int:
+        return self.output_matrix.shape[0]
+
+    def start(self, lm: "FrozenLM") -> Session:
+        # The session's module needs transformers, which an import of the LM does not wait for.
+        from toolken.training.lm.tensor_session import TensorSession
+
+        return TensorSession(lm)
+
+    def start_batch(self, lm: "FrozenLM") -> Batch[Any]:
+        from toolken.training.lm.tensor_batch import TensorBatch
+
+        return TensorBatch(lm)
+
+    def states(
+        self,
+        lm: "FrozenLM",
+        sequences: Sequence[Sequence[int]],
+        positions: Sequence[Sequence[int]],
+        advance: Callable[[int], None] | None,
+    ) -> Iterator[tuple[int, States]]:
+        from toolken.training.lm.tensor_session import TensorSession
+
+        shared = shared_prefix(sequences, positions)
+        prefix = TensorSession(lm)
+        if shared >= MIN_SHARED:
+            prefix.feed(sequences[0][:shared])
+        if not prefix.shareable:
+            shared = 0
+        for batch in _batches([len(s) - shared for s in sequences]):
+            longest = max(len(sequences[i]) for i in batch) - shared
+            # Padding stands to the right, where causal attention never looks: no mask is needed.
+            padded = torch.zeros(len(batch), longest, dtype=torch.long)
+            flat: list[int] = []
+            for row, index in enumerate(batch):
+                own = sequences[index][shared:]
+                padded[row, : len(own)] = torch.tensor(own, dtype=torch.long)
+                flat.extend(row * longest + p - shared for p in positions[index])
+            select = torch.tensor(flat, dtype=torch.long)
+            states = _states(lm, padded, select, prefix.repeated(len(batch)) if shared else None) if flat else None
+            at = 0
+            for index in batch:
+                count = len(positions[index])
+                if states is not None and count:
+                    yield index, States(states.hidden[at : at + count], states.logsumexp[at : at + count])
+                at += count
+            if advance is not None:
+                advance(len(batch))
+
+
+@torch.no_grad()
+def _states(lm: "FrozenLM", ids: torch.Tensor, select: torch.Tensor, prefix: Any) -> States:
+    options = {"use_cache": False} if prefix is None else {"use_cache": True, "past_key_values": prefix}
+    hidden, logits = lm.forward(ids, select, **options)
+    sums = [torch.logsumexp(rows.float(), dim=-1) for rows in logits.split(LOGIT_ROWS)]
+    return States(hidden.float().cpu(), torch.cat(sums).cpu())
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Yield lists of indices of similar length whose padded size stays within `BATCH_TOKENS`."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) + 1) * lengths[index] > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

@@ -1,0 +1,131 @@
+"""`TensorSession`: a text whose KV cache consists of tensors, for the networks that run on torch."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from toolken.training.lm.frozen import FrozenLM
+from toolken.training.lm.session import Session, State
+
+
+class TensorSession(Session):
+    """The tokens of one text and transformers' KV cache over them; forks share the cached tensors."""
+
+    def __init__(self, lm: FrozenLM) -> None:
+        super().__init__(lm)
+        self._cache: Any = None
+        self._away: _Lender | None = None
+
+    def feed(self, ids: Sequence[int]) -> State:
+        self.check_room(len(ids))
+        self.come_home()
+        pending = self.pending(ids)
+        if not pending:
+            raise ValueError("feed needs at least one token")
+        with self.lm.lock:
+            if self._cache is None:
+                self._cache = new_cache(self.lm)
+            try:
+                hidden, logits = self.lm.forward(
+                    torch.tensor([pending], dtype=torch.long),
+                    torch.tensor([len(pending) - 1]),
+                    past_key_values=self._cache,
+                    use_cache=True,
+                )
+            except BaseException:
+                # Some layers may have grown and others not: the text is computed anew at the next feed.
+                self._cache, self._cached = None, 0
+                raise
+        self.appended(ids)
+        return hidden[0].float(), logits[0].float()
+
+    def truncate(self, length: int) -> None:
+        self.come_home()
+        surplus = self._cached - length
+        del self.ids[length:]
+        if surplus <= 0:
+            return
+        if plain(self._cache):
+            self._cache.crop(-surplus)
+            self._cached = length
+        else:
+            # Sliding windows and recurrent layers cannot go back: the prefix is computed anew at the next feed.
+            self._cache, self._cached = None, 0
+
+    def fork(self) -> "TensorSession":
+        self.come_home()
+        twin = TensorSession(self.lm)
+        twin.ids, twin._cached = list(self.ids), self._cached
+        if self._cache is not None and plain(self._cache):
+            twin._cache = copy.copy(self._cache)
+            # A plain layer grows by concatenation and never writes into its tensors, so they can be shared.
+            twin._cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        else:
+            twin._cache = copy.deepcopy(self._cache)
+        return twin
+
+    @property
+    def shareable(self) -> bool:
+        self.come_home()
+        return self._cache is not None and plain(self._cache)
+
+    @property
+    def nbytes(self) -> int:
+        self.come_home()
+        tensors = [t for layer in getattr(self._cache, "layers", []) for t in (layer.keys, layer.values)]
+        return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
+
+    @property
+    def begun(self) -> bool:
+        """Whether the KV cache holds a token, in a form that can stand beside those of other texts."""
+        return self._away is not None or (self._cached > 0 and self._cache is not None and plain(self._cache))
+
+    def repeated(self, count: int) -> Any:
+        """Return the KV cache repeated for a batch of texts that all begin with this one."""
+        self.come_home()
+        cache = copy.copy(self._cache)
+        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        cache.batch_repeat_interleave(count)
+        return cache
+
+    def lend(self, lender: "_Lender") -> Any:
+        """Give the KV cache away to a batch, which gives it back when this text is next used alone."""
+        self.come_home()
+        cache, self._cache, self._away = self._cache, None, lender
+        return cache
+
+    def lost(self) -> None:
+        """Note that a batch has lost the KV cache: the text is computed anew at the next feed."""
+        self._cache, self._cached, self._away = None, 0, None
+
+    def come_home(self) -> None:
+        """Take the KV cache back from the batch that has it, if one has."""
+        if self._away is not None:
+            with self.lm.lock:
+                lender, self._away = self._away, None
+                if lender is not None:
+                    self._cache = lender.give_back(self)
+
+
+class _Lender(Protocol):
+    """What keeps the KV cache of a text for a while."""
+
+    def give_back(self, session: TensorSession) -> Any:
+        """Return the KV cache of a text that was lent."""
+        ...
+
+
+def new_cache(lm: FrozenLM) -> Any:
+    """Return an empty KV cache of the LM's kind."""
+    from transformers import DynamicCache
+
+    return DynamicCache(config=lm.config)
+
+
+def plain(cache: Any) -> bool:
+    """Tell whether every layer keeps all its past, so that it can be cropped and shared."""
+    from transformers.cache_utils import DynamicLayer
+
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
