@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from toolken.agents.benchmarks.trials import BATCH, Trial
 from toolken.training.lm import FrozenLM
-from toolken.training.lm.batch_session import BatchSession
 
 #: Texts and tokens of the measurement, steps of its batch.
 TEXTS, TOKENS, STEPS = 8, 60, 8
@@ -35,7 +34,7 @@ class Speeds:
         for session in sessions:
             session.feed(ids)
         read = BATCH * TOKENS / (time.perf_counter() - begun)
-        batch = BatchSession(lm)
+        batch = lm.start_batch()
         batch.feed([(session, ids[:1]) for session in sessions])
         begun = time.perf_counter()
         for _ in range(STEPS):

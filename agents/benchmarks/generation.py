@@ -2,13 +2,8 @@
 
 from collections.abc import Sequence
 
-import torch
-
 from toolken.agents.growing_text import GrowingText
-from toolken.training.lm import FrozenLM, Session
-from toolken.training.lm.batch_session import BatchSession
-
-State = tuple[torch.Tensor, torch.Tensor]
+from toolken.training.lm import FrozenLM, Session, State
 
 
 class Continuations:
@@ -22,12 +17,15 @@ class Continuations:
         The LM.
     beginning
         What all texts begin with; it must end where a token does, at the end of a line for instance.
+    special
+        Whether texts may hold special tokens, as those of a chat template do.
     """
 
-    def __init__(self, lm: FrozenLM, beginning: str = "") -> None:
+    def __init__(self, lm: FrozenLM, beginning: str = "", *, special: bool = False) -> None:
         self.lm = lm
+        self._special = special
         self._start = lm.start()
-        self._ids = lm.encode(beginning).ids
+        self._ids = self._encode(beginning) if beginning else []
         if self._ids:
             self._start.feed(self._ids)
 
@@ -36,11 +34,16 @@ class Continuations:
         found = []
         for text in texts:
             session = self._start.fork() if self._ids else self.lm.start()
-            found.append((session, session.feed(self.lm.encode(text).ids)))
+            found.append((session, session.feed(self._encode(text))))
         return found
 
-    def write(self, texts: Sequence[str], *, stop: Sequence[str], max_tokens: int) -> list[str]:
-        """Return how the LM goes on after the beginning and each text, up to a stop text, which is left out.
+    def _encode(self, text: str) -> list[int]:
+        if self._special:
+            return list(self.lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return self.lm.encode(text).ids
+
+    def write(self, texts: Sequence[str], *, stop: Sequence[str], max_tokens: int) -> list[tuple[str, str | None]]:
+        """Return how the LM goes on after the beginning and each text: see `write_on`.
 
         Raises
         ------
@@ -52,19 +55,28 @@ class Continuations:
 
 def write_on(
     lm: FrozenLM, readings: Sequence[tuple[Session, State]], *, stop: Sequence[str], max_tokens: int
-) -> list[str]:
-    """Return how the LM goes on after texts that have been read, greedily and together."""
-    batch = BatchSession(lm)
-    texts = [GrowingText(lm, stop) for _ in readings]
+) -> list[tuple[str, str | None]]:
+    """Return how the LM goes on after texts that have been read, greedily and together.
+
+    Returns
+    -------
+    list of (text, stop)
+        What was written, and the stop text at which it ended, which is not part of it; None where it ended otherwise.
+    """
+    batch = lm.start_batch()
+    texts = [GrowingText(lm, ()) for _ in readings]
+    ended: list[tuple[str, str | None] | None] = [None] * len(readings)
     logits = [state[1] for _, state in readings]
     going = list(range(len(readings)))
     for step in range(max_tokens):
         pieces: list[tuple[int, int]] = []
         for at in going:
             token = int(logits[at].argmax())
-            if token in lm.stop_ids or texts[at].add(token)[1]:
+            if token in lm.stop_ids:
                 continue
-            if step + 1 < max_tokens and len(readings[at][0].ids) < lm.max_length:
+            texts[at].add(token)
+            ended[at] = _cut(texts[at].text, stop)
+            if ended[at] is None and step + 1 < max_tokens and len(readings[at][0].ids) < lm.max_length:
                 pieces.append((at, token))
         going = [at for at, _ in pieces]
         if not pieces:
@@ -72,4 +84,10 @@ def write_on(
         fed = batch.feed([(readings[at][0], [token]) for at, token in pieces])
         for at, state in zip(going, fed, strict=True):
             logits[at] = state[1]
-    return [text.text for text in texts]
+    return [end or (text.text, None) for end, text in zip(ended, texts, strict=True)]
+
+
+def _cut(text: str, stop: Sequence[str]) -> tuple[str, str] | None:
+    """Cut a text at its first stop text."""
+    found = [(text.index(one), one) for one in stop if one in text]
+    return (text[: min(found)[0]], min(found)[1]) if found else None

@@ -122,7 +122,7 @@ def compare(
         counts = tuple(count for count in counts if count == 0)
     by_problem = benchmark in BY_PROBLEM
     draws = {
-        (k, seed): _draw(comparison.train, k, seed, by_problem) for k in counts for seed in range(_seeds(k, seeds))
+        (k, seed): draw(comparison.train, k, seed, by_problem) for k in counts for seed in range(_seeds(k, seeds))
     }
     needed = sorted({index for draw in draws.values() for index in draw})
     test = _decisions(lm, comparison, comparison.test, names, cache, started("reading the test", len(comparison.test)))
@@ -184,7 +184,7 @@ def _seeds(k: int | None, seeds: int) -> int:
     return seeds if k else 1
 
 
-def _draw(train: Sequence[Example], k: int | None, seed: int, by_problem: bool) -> list[int]:
+def draw(train: Sequence[Example], k: int | None, seed: int, by_problem: bool) -> list[int]:
     """Return the indices of k examples of each tool (counted by its first call), or of k problems, or all."""
     if k is None:
         return list(range(len(train)))

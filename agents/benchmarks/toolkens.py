@@ -1,0 +1,183 @@
+"""Heads in the decoder: the project's own, the published trainers' rows, and a retriever's choices."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages.tool import tool_call
+from langchain_core.tools import BaseTool
+
+from toolken.agents.agent import Answer, ToolkenAgent
+from toolken.agents.benchmarks.traces import Attempt, Piece
+from toolken.agents.benchmarks.trials import Answerer, Question
+from toolken.agents.bound_tools import BoundTools
+from toolken.agents.conversation import to_prompt
+from toolken.agents.decoding import DecodingOptions
+from toolken.agents.engine import Engine
+from toolken.agents.events import CallFinished
+from toolken.agents.tool_runner import ToolRunner
+from toolken.training.examples import Example
+from toolken.training.feature_cache import FeatureCache
+from toolken.training.features import Decisions, decisions
+from toolken.training.gate import Boundary, Gate
+from toolken.training.head import ToolkenHead
+from toolken.training.lm import FrozenLM
+from toolken.training.published_priors import published_prior
+from toolken.training.reference import PRESETS, SCHEDULES, train_reference
+from toolken.training.teacher import Encoder
+
+#: Names of the published trainers.
+PUBLISHED = tuple(PRESETS)
+
+
+@dataclass
+class PublishedHead(ToolkenHead):
+    """A head whose rows a published trainer learned, without biases; all else is that of the head it is made from.
+
+    Whether a tool is called is decided as published: the tools' logits stand beside the words', plus one bias, which
+    is the threshold here.
+
+    Attributes
+    ----------
+    learned
+        The rows, `(T, d)`.
+    """
+
+    learned: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """W, the toolkens, `(T, d) float32`."""
+        return self.learned
+
+    @property
+    def biases(self) -> torch.Tensor:
+        """Zeros, `(T,) float32`."""
+        return torch.zeros(len(self.learned))
+
+
+@dataclass(frozen=True)
+class _WordsGate(Gate):
+    """P(call | h) in the one softmax over words, whose matrix is `(V, d)`, and tools."""
+
+    words: torch.Tensor
+    rows: torch.Tensor
+
+    def log_odds(self, hidden: torch.Tensor, *, after_result: bool) -> torch.Tensor:
+        """Return the log odds of a call, `(n,)`, for states `(n, d)`, wherever it is decided."""
+        state = hidden.float()
+        words = torch.logsumexp((state.to(self.words.dtype) @ self.words.T).float(), dim=-1)
+        return torch.logsumexp(state @ self.rows.T, dim=-1) - words
+
+
+def published_head(
+    lm: FrozenLM, head: ToolkenHead, preset: str, benchmark: str, examples: Sequence[Example], *, seed: int = 0
+) -> PublishedHead:
+    """Train rows as published on the decisions of some examples, and put them in a head's place.
+
+    Demonstrations of arguments, prompt format and tools stay those of `head`, so that only the rows differ.
+    """
+    parts = decisions(lm, head.prompt, examples, head.names, cache=FeatureCache(lm), skipped=lambda *_: None)
+    points = Decisions.join([Decisions.none(lm.hidden_size), *parts])
+    schedule, prior = SCHEDULES.get(benchmark), PRESETS[preset].prior
+    start = None
+    if prior is not None:
+        start = published_prior(lm, head.specs, source=prior.source, text=prior.text, scale=prior.scale)
+    rows = train_reference(
+        points if schedule is None or schedule.words else points.calls(),
+        len(head.specs),
+        PRESETS[preset],
+        start,
+        seed=seed,
+        epochs=schedule.epochs if schedule else None,
+        lr=schedule.lr if schedule else None,
+    )
+    twin = copy.copy(head)
+    twin.forget()
+    values = {name: value for name, value in vars(twin).items() if name in ToolkenHead.__dataclass_fields__}
+    words = lm.model.get_output_embeddings().weight.detach().cpu()
+    nothing = Boundary(torch.zeros(lm.hidden_size, dtype=torch.float64), 0.0)
+    return PublishedHead(**{**values, "gate": _WordsGate(nothing, nothing, words, rows), "learned": rows})
+
+
+def with_threshold(head: ToolkenHead, threshold: float) -> ToolkenHead:
+    """Return a head that calls from another probability on."""
+    return replace(head, threshold=threshold)
+
+
+def decoded(
+    lm: FrozenLM,
+    head: ToolkenHead,
+    tools: Sequence[BaseTool],
+    *,
+    max_calls: int,
+    options: DecodingOptions | None = None,
+) -> Answerer:
+    """Return what answers questions with an agent whose tool calls are toolkens."""
+    agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=options)
+
+    def answer(questions: Sequence[Question]) -> list[Attempt]:
+        agent.decoder.texts.clear()
+        return [attempt(one) for one in agent.batch([question.text for question in questions])]
+
+    return answer
+
+
+def attempt(answer: Answer) -> Attempt:
+    """Return an agent's answer as it is kept in a trace: words and calls in turn."""
+    pieces: list[Piece] = []
+    steps = iter(answer.steps)
+    before = ""
+    for message in answer.messages:
+        if isinstance(message, AIMessage):
+            words = str(message.text).removeprefix(before)
+            before = str(message.text)
+            if words:
+                pieces.append(Piece(text=words))
+            for _, step in zip(message.tool_calls, steps, strict=False):
+                pieces.append(
+                    Piece(
+                        tool=step.tool,
+                        probability=step.probability,
+                        runners_up=step.runners_up,
+                        arguments=step.arguments,
+                        result=step.result,
+                        failed=step.failed,
+                    )
+                )
+    return Attempt(pieces=tuple(pieces), answer=answer.text)
+
+
+def retrieved(lm: FrozenLM, head: ToolkenHead, tools: Sequence[BaseTool], encoder: Encoder) -> Answerer:
+    """Return what calls the tool whose description a sentence encoder finds nearest to the question.
+
+    Its arguments are written as those of a toolken are, with the demonstrations of `head`.
+    """
+    decoder = Engine(lm, head, by_name=True).decoder(BoundTools.of(tools))
+    runner = ToolRunner({tool.name: tool for tool in tools}, timeout=None, retries=0)
+    specs = {spec.name: spec for spec in head.specs}
+    vectors = encoder.encode([specs[tool.name].words for tool in tools])
+
+    def answer(questions: Sequence[Question]) -> list[Attempt]:
+        best = (encoder.encode([question.text for question in questions]) @ vectors.T).argmax(1).tolist()
+        return [_forced(question.text, tools[at].name) for question, at in zip(questions, best, strict=True)]
+
+    def _forced(text: str, tool: str) -> Attempt:
+        messages: list[BaseMessage] = [HumanMessage(text)]
+        options = DecodingOptions(tools=(tool,), must_call=True)
+        for event in decoder.decode(to_prompt(messages, head.prompt), options):
+            if isinstance(event, CallFinished):
+                call = tool_call(name=tool, args=event.arguments, id="call")
+                message = runner.refused(call, event.error) if event.error else runner.run(call)
+                piece = _called(tool, event, message)
+                return Attempt(pieces=(piece,), answer="" if piece.failed else f"The answer is {piece.result}.")
+        return Attempt()
+
+    return answer
+
+
+def _called(tool: str, event: CallFinished, message: ToolMessage) -> Piece:
+    failed = message.status == "error"
+    return Piece(tool=tool, arguments=event.arguments, result=str(message.text), failed=failed)
