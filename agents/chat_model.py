@@ -25,6 +25,7 @@ from toolken.agents.stepping import Stepping
 from toolken.agents.structured_output import structured_output
 from toolken.training.examples import Demonstration
 from toolken.training.head import ToolkenHead
+from toolken.training.lm import Engine as LMEngine
 from toolken.training.lm import FrozenLM
 from toolken.training.tool_spec import ToolLike
 
@@ -42,6 +43,8 @@ class ToolkenChatModel(BaseChatModel):
     ----------
     lm
         The LM, or where to load it from: a folder, a GGUF file, a hub id. By default the head's, or the embedded one.
+    engine
+        What runs an LM that is not loaded yet: `"transformers"`, or `"llama.cpp"` for GGUF files and the embedded LM.
     head
         A head that was fitted with the LM, or the folder of one. Without one, all toolkens come from descriptions.
     temperature, top_p, seed
@@ -71,6 +74,7 @@ class ToolkenChatModel(BaseChatModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     lm: InstanceOf[FrozenLM] | str | Path | None = Field(default=None, exclude=True)
+    engine: LMEngine = "transformers"
     head: InstanceOf[ToolkenHead] | str | Path | None = Field(default=None, exclude=True)
     temperature: float = Field(0.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
@@ -121,8 +125,9 @@ class ToolkenChatModel(BaseChatModel):
     def _engine(self) -> Engine:
         """The engine of this LM and head; copies of the model share it."""
         with self._lock:
-            if self._used is None or self._used.given[0] is not self.lm or self._used.given[1] is not self.head:
-                self._used = Engine(self.lm, self.head)
+            given = (self.lm, self.head, self.engine)
+            if self._used is None or any(a is not b for a, b in zip(self._used.given, given, strict=True)):
+                self._used = Engine(self.lm, self.head, runs_on=self.engine)
             return self._used
 
     @property

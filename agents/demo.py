@@ -25,7 +25,7 @@ from toolken.training.artifacts import HEAD_FILE
 from toolken.training.examples import Example, from_records
 from toolken.training.fit import Progress, fit
 from toolken.training.head import ToolkenHead
-from toolken.training.lm import FrozenLM
+from toolken.training.lm import Engine, FrozenLM
 from toolken.training.lm.embedded import cache_folder
 from toolken.training.tool_sources import read_tools
 from toolken.training.tool_spec import ToolSpec
@@ -93,7 +93,12 @@ def demo_examples() -> list[Example]:
 
 
 def demo_agent(
-    lm: str | None, head: Path | None, tools: Sequence[str] | None, progress: Progress | None = None
+    lm: str | None,
+    head: Path | None,
+    tools: Sequence[str] | None,
+    progress: Progress | None = None,
+    *,
+    engine: Engine = "transformers",
 ) -> ToolkenAgent:
     """Return an agent over a saved head, or over the demo's, which is fitted at its first use and kept.
 
@@ -104,7 +109,7 @@ def demo_agent(
     """
     runnable = read_tools(tools) if tools else demo_tools()
     saved = ToolkenHead.from_pretrained(head) if head else None
-    loaded = FrozenLM.from_pretrained(lm or (saved.lm_name if saved else None))
+    loaded = FrozenLM.from_pretrained(lm or (saved.lm_name if saved else None), engine=engine)
     if saved is None:
         saved = _kept_head(loaded, demo_tools(), progress)
     elif not tools:
@@ -176,11 +181,11 @@ def is_right(task: Task, answer: Answer) -> bool:
     return bool(answer.steps) and answer.steps[-1].result == task.right
 
 
-def run_demo(lm: str | None, console: Console) -> int:
+def run_demo(lm: str | None, console: Console, *, engine: Engine = "transformers") -> int:
     """Run the demonstration and return how many questions were answered rightly."""
     begun = time.perf_counter()
     console.print("[bold]toolken[/]: a frozen language model whose tools are tokens. CPU only, no network.\n")
-    loaded = FrozenLM.from_pretrained(lm)
+    loaded = FrozenLM.from_pretrained(lm, engine=engine)
     examples, tools = demo_examples(), demo_tools()
     console.print(f"LM: {loaded.name}, {loaded.hidden_size} dimensions, {loaded.vocab_size} words")
     console.print(f"Tools: {len(tools)}; examples: {len(examples)}, none of which is asked below")

@@ -12,6 +12,7 @@ from toolken.agents.bound_tools import BoundTools
 from toolken.agents.decoding import Decoder
 from toolken.agents.toolset import Toolkens
 from toolken.training.head import ToolkenHead
+from toolken.training.lm import Engine as LMEngine
 from toolken.training.lm import FrozenLM
 from toolken.training.lm.embedded import EMBEDDED, cache_folder
 from toolken.training.lm.prefix_cache import PrefixCache
@@ -26,14 +27,21 @@ class Engine:
         The LM, where to load it from, or None for the head's and otherwise the embedded one.
     head
         A head, the folder of one, or None for toolkens from descriptions alone.
+    runs_on
+        What runs an LM that is not loaded yet.
     by_name
         Whether a tool is the head's because it has the same name, whatever its description.
     """
 
     def __init__(
-        self, lm: FrozenLM | str | Path | None, head: ToolkenHead | str | Path | None, *, by_name: bool = False
+        self,
+        lm: FrozenLM | str | Path | None,
+        head: ToolkenHead | str | Path | None,
+        *,
+        runs_on: LMEngine = "transformers",
+        by_name: bool = False,
     ) -> None:
-        self.given = (lm, head)
+        self.given = (lm, head, runs_on)
         self._by_name = by_name
         self._lock = threading.RLock()
         self._lm = lm if isinstance(lm, FrozenLM) else None
@@ -49,13 +57,16 @@ class Engine:
         ------
         LMNotFoundError
             If it cannot be loaded.
+        EngineError
+            If what is to run it is not installed.
         """
         with self._lock:
             if self._lm is None:
-                given = self.given[0]
+                given, _, runs_on = self.given
                 head = self.head
                 assert not isinstance(given, FrozenLM)
-                self._lm = FrozenLM.from_pretrained(str(given) if given else head.lm_name if head else None)
+                name = str(given) if given else head.lm_name if head else None
+                self._lm = FrozenLM.from_pretrained(name, engine=runs_on)
             return self._lm
 
     @property

@@ -4,12 +4,15 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 from rich.console import Console
 
 from toolken.errors import ToolkenError
+
+if TYPE_CHECKING:
+    from toolken.training.lm import Engine
 
 app = typer.Typer(
     help="Tools as tokens for frozen language models.",
@@ -28,6 +31,19 @@ err = Console(stderr=True)
 LmOption = Annotated[
     str | None, typer.Option("--lm", help="Folder, GGUF file or hub id of a causal LM; default: the embedded one.")
 ]
+EngineOption = Annotated[
+    str,
+    typer.Option("--engine", help="What runs the LM: transformers, or llama.cpp (GGUF files, the embedded LM)."),
+]
+
+
+def _engine(name: str) -> "Engine":
+    """Return an engine's name as one that there is."""
+    from toolken.training.lm import Engine
+
+    if name not in get_args(Engine):
+        raise ToolkenError(f"There is no engine {name!r}: say {' or '.join(get_args(Engine))}.")
+    return cast("Engine", name)
 
 
 @app.command()
@@ -45,11 +61,11 @@ def setup(lm: LmOption = None) -> None:
 
 
 @app.command()
-def demo(lm: LmOption = None) -> None:
+def demo(lm: LmOption = None, engine: EngineOption = "transformers") -> None:
     """Fit a head on the project's own data, then answer questions with real tools."""
     from toolken.agents.demo import ENOUGH, run_demo
 
-    if run_demo(lm, out) < ENOUGH:
+    if run_demo(lm, out, engine=_engine(engine)) < ENOUGH:
         raise typer.Exit(1)
 
 
@@ -64,13 +80,14 @@ def ask(
         typer.Option(help="calculator, knowledge, household, or module:attribute of your tools; default: the demo's."),
     ] = None,
     lm: LmOption = None,
+    engine: EngineOption = "transformers",
 ) -> None:
     """Answer one question, calling tools where their toolkens win."""
     from toolken.agents.demo import demo_agent, show_answer
     from toolken.agents.display import progress_bar
 
     with progress_bar(err) as progress:
-        agent = demo_agent(lm, head, tools, progress)
+        agent = demo_agent(lm, head, tools, progress, engine=_engine(engine))
     show_answer(agent, question, out)
 
 
@@ -85,11 +102,11 @@ def fit(
         Path | None, typer.Option(help="JSON lines of examples; without it, descriptions alone are used.")
     ] = None,
     lm: LmOption = None,
+    engine: EngineOption = "transformers",
 ) -> None:
     """Fit a head for tools, from examples and descriptions, and save it."""
     from toolken.agents.display import progress_bar
-    from toolken.training.examples import read_examples
-    from toolken.training.fit import check_examples
+    from toolken.training.examples import check_examples, read_examples
     from toolken.training.fit import fit as fit_head
     from toolken.training.lm import FrozenLM
     from toolken.training.tool_sources import read_tool_specs
@@ -98,7 +115,7 @@ def fit(
     read = read_examples(examples) if examples else []
     check_examples(read, [spec.name for spec in specs])
     with progress_bar(err) as progress:
-        loaded = FrozenLM.from_pretrained(lm)
+        loaded = FrozenLM.from_pretrained(lm, engine=_engine(engine))
         head = fit_head(loaded, specs, read, progress=progress)
         head.save_pretrained(out_folder)
     err.print(f"Fitted {len(specs)} tools on {len(read)} examples; the head is in {out_folder}.")
@@ -201,12 +218,12 @@ def start(
 
 
 @bench.command()
-def agent(lm: LmOption = None) -> None:
+def agent(lm: LmOption = None, engine: EngineOption = "transformers") -> None:
     """Speed of the decoder: beside transformers' generate, with prefix reuse, in batches, with many tools."""
     from toolken.agents.benchmarks.speed import measure
     from toolken.training.lm import FrozenLM
 
-    measure(FrozenLM.from_pretrained(lm), out)
+    measure(FrozenLM.from_pretrained(lm, engine=_engine(engine)), out)
 
 
 @bench.command()

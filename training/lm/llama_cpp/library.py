@@ -1,6 +1,5 @@
 """llama.cpp's library: found, made ready once, and its messages kept instead of printed."""
 
-import ctypes
 from collections import deque
 from functools import cache
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from toolken.errors import EngineError
 
 #: llama.cpp's level of an error message.
-_ERROR = 4
+_ERROR = 3
 
 #: The last error messages, for the sentence that reports a failure.
 _errors: deque[str] = deque(maxlen=8)
@@ -35,12 +34,13 @@ def library() -> Any:
             "llama.cpp is installed, but its library cannot be loaded: install it anew with `pip install "
             f"--force-reinstall --no-deps llama-cpp-python` ({str(error).splitlines()[0]})."
         ) from error
-    llama_cpp.llama_log_set(_keep_error, None)
+    # The library holds no reference of its own to a callback.
+    llama_cpp.toolken_log_callback = callback = llama_cpp.llama_log_callback(_keep_error)
+    llama_cpp.llama_log_set(callback, None)
     llama_cpp.llama_backend_init()
     return llama_cpp
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 def _keep_error(level: int, text: bytes, _data: Any) -> None:
     if level == _ERROR and text.strip():
         _errors.append(text.decode("utf-8", "replace").strip())
