@@ -23,13 +23,15 @@ metrics. The simulator is the package `virtualhome-eval`, installed with
 """
 
 from toolken.tools.household.action_tools import further_tools, household_tools
-from toolken.tools.household.errands import examples
+from toolken.tools.household.errands import errand_plans, examples
 from toolken.tools.household.errors import HouseholdError, SimulatorMissingError
 from toolken.tools.household.household import Household, Observation
+from toolken.tools.household.programs import read_programs
+from toolken.tools.household.rehearsal import Rehearsal
 from toolken.tools.household.scene import demo_scene, read_scene
 from toolken.tools.household.scoring import PlanScore, score_plan, score_plans
 from toolken.tools.household.simulator import SceneGraph
-from toolken.tools.household.tasks import HouseholdTask, read_tasks
+from toolken.tools.household.tasks import HouseholdTask, plan_request, read_tasks
 from toolken.tools.household.toolkens import TOOLKENS, toolken_descriptions, toolken_tools
 
 __all__ = [
@@ -39,12 +41,16 @@ __all__ = [
     "HouseholdTask",
     "Observation",
     "PlanScore",
+    "Rehearsal",
     "SceneGraph",
     "SimulatorMissingError",
     "demo_scene",
+    "errand_plans",
     "examples",
     "further_tools",
     "household_tools",
+    "plan_request",
+    "read_programs",
     "read_scene",
     "read_tasks",
     "score_plan",

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from toolken.tools.household.errors import HouseholdError
 from toolken.tools.household.household import Household
+from toolken.tools.household.naming import title
+from toolken.tools.household.toolkens import write_plan
 from toolken.tools.records import CallRecord, ExampleRecord
 
 Chain = tuple[tuple[str, str], ...]
@@ -93,6 +95,37 @@ def examples(count: int, seed: int = 0) -> Iterator[ExampleRecord]:
             for (tool, name), result in zip(chain, results, strict=True)
         ]
         yield ExampleRecord(question=question, calls=calls)
+
+
+def errand_plans(count: int, seed: int = 0) -> Iterator[tuple[str, list[str]]]:
+    """Yield household requests, each with the plan in toolkens that carries it out in the small flat.
+
+    The requests are those of `examples`. An object is a toolken that names one thing of the flat, whatever the
+    request calls it: `<kitchen_light>`.
+
+    Parameters
+    ----------
+    count, seed
+        As for `examples`.
+
+    Raises
+    ------
+    HouseholdError, SimulatorMissingError
+        As for `examples`.
+    """
+    for record in examples(count, seed):
+        chain = tuple((call["tool"], call["args"]["object"]) for call in record["calls"])
+        yield record["question"], list(_plan(chain))
+
+
+@lru_cache(maxsize=4096)
+def _plan(chain: Chain) -> tuple[str, ...]:
+    home = Household()
+    steps = []
+    for tool, name in chain:
+        observation = home.step(tool, name)
+        steps.append((observation.verb, title(home.view, observation.objects[0]).replace(" ", "_")))
+    return tuple(write_plan(steps))
 
 
 @cache

@@ -1,7 +1,7 @@
 """The published household tasks: reading them from their data folder, each with its initial graph and its goal."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -59,14 +59,27 @@ class HouseholdTask:
 
     def prompt(self) -> str:
         """The task in the published words: where I am, what I can use, goal, hint, and "Plan:"."""
-        view = SceneView(self.initial)
-        room = view.room_of(view.character)
-        here = [] if room is None else [view.nodes[room]["class_name"]]
-        usable = sorted({node["class_name"] for node in view.nodes.values()} & {toolken[1:-1] for toolken in OBJECTS})
-        return (
-            f"I am in {here}. The objects I can manipulate are {usable}.\n"
-            f"Goal:\n{self.title.strip()}\nHint:\n{self.description.strip()}\nPlan:\n"
-        )
+        return plan_request(self.initial, self.title, self.description) + "\n"
+
+
+def plan_request(graph: SceneGraph, title: str, description: str = "", objects: Sequence[str] = OBJECTS) -> str:
+    """Word a request in a scene as the published tasks are worded, up to and including "Plan:".
+
+    Parameters
+    ----------
+    graph
+        The scene, with the character in the room it is in.
+    title, description
+        The request, and how its author would go about it; without a description the lines of the hint are left out.
+    objects
+        Toolkens of the objects that are named if the scene has them.
+    """
+    view = SceneView(graph)
+    room = view.room_of(view.character)
+    here = [] if room is None else [view.nodes[room]["class_name"]]
+    usable = sorted({node["class_name"] for node in view.nodes.values()} & {toolken[1:-1] for toolken in objects})
+    hint = f"Hint:\n{description.strip()}\n" if description.strip() else ""
+    return f"I am in {here}. The objects I can manipulate are {usable}.\nGoal:\n{title.strip()}\n{hint}Plan:"
 
 
 def read_tasks(folder: str | Path) -> list[HouseholdTask]:
@@ -86,26 +99,26 @@ def read_tasks(folder: str | Path) -> list[HouseholdTask]:
         If the simulator is not installed.
     """
     root = Path(folder)
-    names = _read_json(root / "object_name_map.json")
-    properties = _read_json(root / "resources" / "properties_data.json")
+    names = read_json(root / "object_name_map.json")
+    properties = read_json(root / "resources" / "properties_data.json")
     scenes: dict[str, SceneGraph] = {}
     tasks = []
     source = root / "test50.jsonl"
-    for number, line in enumerate(_read_text(source).splitlines(), 1):
+    for number, line in enumerate(read_text(source).splitlines(), 1):
         if not line.strip():
             continue
         try:
-            record = _Record.model_validate_json(line)
+            record = TaskRecord.model_validate_json(line)
             if record.scene not in scenes:
-                scenes[record.scene] = _read_scene(root / "scene_graphs" / f"{record.scene}.json")
-            tasks.append(_task(record, scenes[record.scene], root, properties, names))
+                scenes[record.scene] = read_task_scene(root, record.scene)
+            tasks.append(task_of(record, scenes[record.scene], root, properties, names))
         except (ValidationError, HouseholdError, DataFormatError) as error:
             raise DataFormatError(f"{source}, line {number} is not a task in the published form: {error}") from error
     return tasks
 
 
-class _Record(BaseModel):
-    """A line of test50.jsonl."""
+class TaskRecord(BaseModel):
+    """A task as published: a line of test50.jsonl."""
 
     id: str
     scene: str
@@ -116,17 +129,37 @@ class _Record(BaseModel):
     preconditions: list[dict[str, Any]]
 
 
-def _task(
-    record: _Record,
+def task_of(
+    record: TaskRecord,
     scene: SceneGraph,
     root: Path,
     properties: Mapping[str, list[str]],
     names: Mapping[str, str],
 ) -> HouseholdTask:
+    """Build a task from its record.
+
+    Parameters
+    ----------
+    record
+        The task as published.
+    scene
+        The scene it names.
+    root
+        The data folder, which has the recorded graphs of some tasks.
+    properties, names
+        As `rebuild` takes them.
+
+    Raises
+    ------
+    DataFormatError
+        If the task cannot be set up in the scene.
+    HouseholdError
+        If a line of its script cannot be read.
+    """
     recorded = root / "eai" / "scene1" / f"{record.id.split('/')[-1]}.json"
     if record.scene == "TrimmedTestScene1_graph" and recorded.exists():
         graph = _read_scene(recorded)
-        lines = _read_text(recorded.with_suffix(".txt")).splitlines()
+        lines = read_text(recorded.with_suffix(".txt")).splitlines()
         steps = [read_script_line(line) for line in lines if line.startswith("[")]
         graph = first_of_their_name(graph, [id for _, objects in steps for _, id in objects])
     else:
@@ -150,15 +183,21 @@ def _task(
     )
 
 
+def read_task_scene(root: Path, name: str) -> SceneGraph:
+    """Read one of the published scenes from the data folder."""
+    return _read_scene(root / "scene_graphs" / f"{name}.json")
+
+
 def _read_scene(path: Path) -> SceneGraph:
     if not path.exists():
         raise DataFormatError(f"There is no scene {path}; the folder of the published data has it.")
     return check_scene(read_scene(path), str(path))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of the data folder; anything else is a DataFormatError."""
     try:
-        found = json.loads(_read_text(path))
+        found = json.loads(read_text(path))
     except ValueError as error:
         raise DataFormatError(f"{path} is not JSON: {error}.") from error
     if not isinstance(found, dict):
@@ -166,7 +205,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a text of the data folder; a DataFormatError if that is not possible."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

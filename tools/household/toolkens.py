@@ -7,7 +7,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 
 from toolken.tools.errors import validation_sentence
 from toolken.tools.household.action_tools import NoObject
-from toolken.tools.household.actions import PUBLISHED
+from toolken.tools.household.actions import BY_VERB, PUBLISHED
 from toolken.tools.household.errors import HouseholdError
 from toolken.tools.household.household import Household
 from toolken.tools.household.naming import class_words
@@ -28,13 +28,20 @@ TOOLKENS = (*VERBS, *OBJECTS, END)
 """The 58 published toolkens; the place of each is its id."""
 
 
-def toolken_descriptions() -> dict[str, str]:
-    """A description of each of the 58 toolkens, to make a prior from."""
-    verbs = {f"[{action.verb}]": action.description for action in PUBLISHED}
-    objects = {
-        toolken: f"The {class_words(toolken[1:-1])} is what to do it with, or where to go." for toolken in OBJECTS
+def toolken_descriptions(toolkens: Sequence[str] = TOOLKENS) -> dict[str, str]:
+    """A description of each of some toolkens, to make a prior from.
+
+    Parameters
+    ----------
+    toolkens
+        Verbs, objects (`<couch>`, and any other name of a thing in this form) and [END]; the 58 by default.
+    """
+    verbs = {f"[{action.verb}]": action.description for action in BY_VERB.values()}
+    known = {**verbs, END: "Nothing is left to do: the request is carried out."}
+    return {
+        toolken: known.get(toolken) or f"The {class_words(toolken[1:-1])} is what to do it with, or where to go."
+        for toolken in toolkens
     }
-    return {**verbs, **objects, END: "Nothing is left to do: the request is carried out."}
 
 
 def read_plan(plan: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,0 +1,128 @@
+"""The published programs beyond the test tasks: rebuilt as tasks, to learn plans from and to choose settings on."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from toolken.errors import DataFormatError
+from toolken.tools.household.errors import HouseholdError
+from toolken.tools.household.rebuilding import Step
+from toolken.tools.household.simulator import SceneGraph, read_script_line
+from toolken.tools.household.tasks import HouseholdTask, TaskRecord, read_json, read_task_scene, read_text, task_of
+from toolken.tools.household.toolkens import TOOLKENS, write_plan
+
+PROGRAMS = "programs.jsonl"
+#: Scenes that a program is tried in; the tests are of these as well.
+SCENES = tuple(f"TrimmedTestScene{number}_graph" for number in range(1, 8))
+
+
+def read_programs(
+    folder: str | Path,
+    *,
+    without: Iterable[HouseholdTask] = (),
+    advance: Callable[[int], None] | None = None,
+) -> Iterator[HouseholdTask]:
+    """Yield the programs that can be planned in the 58 toolkens, each as a task in a scene that it can be run in.
+
+    A program names no scene. It gets the first of the seven trimmed ones, counted from its line's number on so that
+    the programs are spread over them, in which its preconditions can be set up and its script carried out; one that
+    runs in none of them is left out, and so is one whose title and description came before.
+
+    Parameters
+    ----------
+    folder
+        The data folder: programs.jsonl and what `read_tasks` needs.
+    without
+        Tasks that must not be among the programs: one with the title and description, or the plan, of any of these is
+        left out.
+    advance
+        Called with the number of lines done since the last call.
+
+    Raises
+    ------
+    DataFormatError
+        If a file is missing or not in the published form; file and line are named.
+    SimulatorMissingError
+        If the simulator is not installed.
+    """
+    root = Path(folder)
+    source = root / PROGRAMS
+    names = read_json(root / "object_name_map.json")
+    properties = read_json(root / "resources" / "properties_data.json")
+    seen, plans = set(), set()
+    for task in without:
+        seen.add(_request(task.title, task.description))
+        plans.add(task.toolkens)
+    scenes: dict[str, SceneGraph] = {}
+    for number, line in enumerate(read_text(source).splitlines(), 1):
+        if advance is not None:
+            advance(1)
+        if not line.strip():
+            continue
+        try:
+            record = _Program.model_validate_json(line)
+        except ValidationError as error:
+            raise DataFormatError(f"{source}, line {number} is not a program in the published form: {error}") from error
+        plan = _toolkens(record.script, names)
+        request = _request(record.title, record.description)
+        if plan is None or plan in plans or request in seen:
+            continue
+        for turn in range(len(SCENES)):
+            scene = SCENES[(number + turn) % len(SCENES)]
+            if scene not in scenes:
+                scenes[scene] = read_task_scene(root, scene)
+            task = _rebuilt(record, scene, plan, scenes[scene], root, properties, names)
+            if task is not None:
+                seen.add(request)
+                yield task
+                break
+
+
+class _Program(BaseModel):
+    """A line of programs.jsonl."""
+
+    id: str
+    title: str
+    description: str
+    script: list[str]
+    preconditions: list[dict[str, Any]]
+
+
+def _request(title: str, description: str) -> tuple[str, str]:
+    """What makes two requests the same: their words, whatever their spaces and capitals."""
+    return " ".join(title.lower().split()), " ".join(description.lower().split())
+
+
+def _toolkens(script: Iterable[str], names: dict[str, Any]) -> tuple[str, ...] | None:
+    """Write a script as a plan in toolkens, or return None where it does not fit them."""
+    steps: list[Step] = []
+    for line in script:
+        try:
+            action, objects = read_script_line(line)
+        except HouseholdError:
+            return None
+        steps.append((action, tuple(objects)))
+    if not steps or any(len(objects) != 1 for _, objects in steps):
+        return None
+    plan = write_plan([(action, names.get(objects[0][0], objects[0][0])) for action, objects in steps])
+    return tuple(plan) if set(plan) <= set(TOOLKENS) else None
+
+
+def _rebuilt(
+    record: _Program,
+    scene: str,
+    plan: tuple[str, ...],
+    graph: SceneGraph,
+    root: Path,
+    properties: dict[str, Any],
+    names: dict[str, Any],
+) -> HouseholdTask | None:
+    """Rebuild a program as a task in a scene, or return None where it cannot be carried out there."""
+    described = TaskRecord(**record.model_dump(), scene=scene, plan_toolkens=list(plan))
+    try:
+        task = task_of(described, graph, root, properties, names)
+    except (DataFormatError, HouseholdError):
+        return None
+    return None if task.complaint else task
