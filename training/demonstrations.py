@@ -59,7 +59,15 @@ class Demonstrations:
 
     def without(self, tools: Sequence[str]) -> "Demonstrations":
         """Return the demonstrations of all other tools."""
-        keep = [i for i, one in enumerate(self.shown) if one.tool not in set(tools)]
+        return self._where([one.tool not in set(tools) for one in self.shown])
+
+    def without_examples(self, examples: Sequence[Example]) -> "Demonstrations":
+        """Return the demonstrations that are not calls of some examples."""
+        gone = {(example.question, call.tool) for example in examples for call in example.calls}
+        return self._where([(one.question, one.tool) not in gone for one in self.shown])
+
+    def _where(self, kept: Sequence[bool]) -> "Demonstrations":
+        keep = [i for i, one in enumerate(kept) if one]
         return Demonstrations([self.shown[i] for i in keep], self.states[keep] if keep else torch.empty(0, 0))
 
 

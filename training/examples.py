@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,24 @@ def read_examples(path: str | Path) -> list[Example]:
     if not examples:
         raise ExampleError(f"The examples file {str(path)!r} has no example: put one JSON object on each line.")
     return examples
+
+
+def check_examples(examples: Sequence[Example], names: Sequence[str]) -> None:
+    """Make sure that examples call known tools only, before anything long begins.
+
+    Raises
+    ------
+    ExampleError
+        Naming the first example that does not, and the tool it calls.
+    """
+    known = set(names)
+    for number, example in enumerate(examples, start=1):
+        unknown = next((call.tool for call in example.calls if call.tool not in known), None)
+        if unknown is not None:
+            raise ExampleError(
+                f"Example {number} calls {unknown!r}, which is not among the {len(known)} tools: "
+                "add the tool or remove the example."
+            )
 
 
 def write_examples(path: str | Path, examples: Iterable[Example]) -> None:

@@ -9,7 +9,7 @@ from toolken.errors import ExampleError, HeadError, ToolSpecError
 from toolken.training.background import background
 from toolken.training.closed_form import TAUGHT, PriorGeometry, Settings, closed_form
 from toolken.training.demonstrations import Demonstrations
-from toolken.training.examples import Example
+from toolken.training.examples import Example, check_examples
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.features import WORDS, Decisions, decisions, query_states
 from toolken.training.gate import fit_gate
@@ -212,24 +212,6 @@ def choose(
         )
         head.correction = Correction(tuple(head.names), rows - scale * whole.rows, biases - scale * whole.biases)
         head.forget()
-
-
-def check_examples(examples: Sequence[Example], names: Sequence[str]) -> None:
-    """Make sure that examples call known tools only, before anything long begins.
-
-    Raises
-    ------
-    ExampleError
-        Naming the first example that does not, and the tool it calls.
-    """
-    known = set(names)
-    for number, example in enumerate(examples, start=1):
-        unknown = next((call.tool for call in example.calls if call.tool not in known), None)
-        if unknown is not None:
-            raise ExampleError(
-                f"Example {number} calls {unknown!r}, which is not among the {len(known)} tools: "
-                "add the tool or remove the example."
-            )
 
 
 class _Sample:

@@ -12,7 +12,9 @@ from toolken.errors import FingerprintError, ToolSpecError
 from toolken.training.background import Background
 from toolken.training.closed_form import PriorGeometry, Settings, closed_form
 from toolken.training.demonstrations import Demonstrations
-from toolken.training.examples import Demonstration
+from toolken.training.examples import Demonstration, Example, check_examples
+from toolken.training.feature_cache import FeatureCache
+from toolken.training.features import Decisions, decisions
 from toolken.training.gate import Gate
 from toolken.training.lm import FrozenLM
 from toolken.training.priors import prior_forms
@@ -221,6 +223,56 @@ class ToolkenHead:
         self.correction = self.correction.without(names) if self.correction else None
         self.demonstrations = self.demonstrations.without(names)
         self.forget()
+
+    def add_examples(self, examples: Sequence[Example], lm: FrozenLM, *, cache: FeatureCache | None = None) -> None:
+        """Learn from further examples of the head's tools: the LM reads them, and their states join the sums.
+
+        Rows, biases and demonstrations of arguments follow them exactly. What `fit` chose stays as it is: the gate, the
+        settings and the temperature. Agents and chat models that are in use already do not see the change; make new
+        ones.
+
+        Raises
+        ------
+        FingerprintError
+            If `lm` is not the LM of this head.
+        ExampleError
+            If an example calls a tool the head does not have, or does not fit the LM's context.
+        """
+        read = self._read(examples, lm, cache)
+        calls = read.calls()
+        # Copies of a head share what they have in common.
+        statistics, demonstrations = copy.deepcopy((self.statistics, self.demonstrations))
+        statistics.add(calls.hidden, calls.labels)
+        demonstrations.add(examples, read)
+        self.statistics, self.demonstrations = statistics, demonstrations
+        self.forget()
+
+    def remove_examples(self, examples: Sequence[Example], lm: FrozenLM, *, cache: FeatureCache | None = None) -> None:
+        """Forget examples that were learnt before, exactly: what is left is as if they had never been there.
+
+        What `fit` chose on them stays as it is: the gate, the settings and the temperature.
+
+        Raises
+        ------
+        FingerprintError
+            If `lm` is not the LM of this head.
+        ExampleError
+            If an example calls a tool the head does not have.
+        HeadError
+            If a tool has had fewer examples than are to be removed.
+        """
+        calls = self._read(examples, lm, cache).calls()
+        statistics = copy.deepcopy(self.statistics)
+        statistics.remove(calls.hidden, calls.labels)
+        self.statistics = statistics
+        self.demonstrations = self.demonstrations.without_examples(examples)
+        self.forget()
+
+    def _read(self, examples: Sequence[Example], lm: FrozenLM, cache: FeatureCache | None) -> Decisions:
+        self.check(lm)
+        check_examples(examples, self.names)
+        parts = decisions(lm, self.prompt, examples, self.names, words=False, cache=cache)
+        return Decisions.join([Decisions.none(lm.hidden_size), *parts])
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the head to a folder; a kill at any moment leaves the old head or the new one."""

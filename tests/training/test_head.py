@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from toolken.errors import FingerprintError, HeadError, ToolSpecError
+from toolken.errors import ExampleError, FingerprintError, HeadError, ToolSpecError
 from toolken.training import Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
+from toolken.training.closed_form import Settings
 
 BuildLM = Callable[..., FrozenLM]
 
@@ -288,6 +289,40 @@ def test_a_taken_name_an_unknown_name_and_the_last_tool_are_refused(
     with pytest.raises(ToolSpecError, match="at least one tool"):
         tiny_head.remove_tools(tiny_head.names)
     assert tiny_head.names == ["add", "weather", "capital"]
+
+
+def test_examples_that_are_added_later_count_like_those_of_the_fit_and_are_forgotten_exactly(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], tiny_background: Path
+) -> None:
+    later = [example for example in examples if example.calls and example.calls[0].tool == "capital"][2:]
+    before = [example for example in examples if example not in later]
+    head, whole = fit(tiny_lm, specs, before, settings=Settings()), fit(tiny_lm, specs, examples, settings=Settings())
+    rows, shown = head.rows, list(head.demonstrations.shown)
+    copied = head.with_tools([ToolSpec(name="price", description="Say what something costs.")], tiny_lm)
+    head.add_examples(later, tiny_lm)
+    torch.testing.assert_close(head.statistics.sums, whole.statistics.sums)
+    torch.testing.assert_close(head.statistics.moment, whole.statistics.moment)
+    assert {(one.tool, one.question) for one in head.demonstrations.shown} == {
+        (one.tool, one.question) for one in whole.demonstrations.shown
+    }
+    assert not torch.equal(head.rows, rows)
+    assert copied.statistics.total == len([one for one in before if one.calls])
+    assert copied.demonstrations.shown == shown
+    head.remove_examples(later, tiny_lm)
+    torch.testing.assert_close(head.rows, rows, rtol=1e-4, atol=1e-5)
+    assert head.demonstrations.shown == shown
+
+
+def test_examples_that_cannot_be_added_or_removed_leave_the_head_as_it_was(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, examples: list[Example]
+) -> None:
+    counts = tiny_head.statistics.counts.clone()
+    stranger = Example.model_validate({"question": "How much?", "calls": [{"tool": "price"}]})
+    with pytest.raises(ExampleError, match="'price'"):
+        tiny_head.add_examples([examples[0], stranger], tiny_lm)
+    with pytest.raises(HeadError, match="More examples of 'add'"):
+        tiny_head.remove_examples(examples[:4] * 2, tiny_lm)
+    assert torch.equal(tiny_head.statistics.counts, counts)
 
 
 def test_tools_that_are_not_allowed_have_no_share(tiny_head: ToolkenHead, hidden: torch.Tensor) -> None:
