@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint docs pages notebooks outputs bench clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,20 @@ lint: $(VENV)/.installed  ## Check style and types.
 
 test: setup lint  ## Check style and types, then run the whole test suite.
 	$(BIN)/python -m pytest
+
+docs: $(VENV)/.installed  ## Build the documentation into site/; a warning is an error.
+	$(BIN)/mkdocs build --strict
+
+pages: $(VENV)/.installed  ## Write the pages and pictures that follow from the code anew.
+	$(BIN)/python docs/scripts/pages.py
+	$(BIN)/python docs/scripts/pictures.py
+
+notebooks: setup  ## Open the notebooks in JupyterLab.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks]'
+	$(BIN)/jupyter lab notebooks
+
+outputs: setup  ## Run all notebooks and save what they show.
+	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False notebooks/*.ipynb
 
 bench: setup  ## Measure selection on KAMEL; DATA names the folder with the data.
 	$(BIN)/toolken bench kamel --data $(DATA)
