@@ -8,7 +8,10 @@ from toolken.tools.quotation import quoted
 
 
 class ToolError(ToolkenError, ToolException):
-    """A tool could not do what it was asked; the message is one sentence that a model or a person can act on."""
+    """A tool could not do what it was asked; the message is one sentence that a model or a person can act on.
+
+    An agent reads the message as the tool's result. Set `handle_tool_error = False` on the tool to have it raised.
+    """
 
 
 def validation_sentence(error: ValidationError) -> str:

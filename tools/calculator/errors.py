@@ -4,4 +4,7 @@ from toolken.errors import ToolkenError
 
 
 class CalculationError(ToolkenError):
-    """A calculation is undefined, too large or not understood; a tool reports it as a `ToolError`."""
+    """A calculation is undefined, too large or not understood; a tool reports it as a `ToolError`.
+
+    Change the numbers or the expression as the message says; it names the part that is at fault.
+    """

@@ -7,11 +7,17 @@ from toolken.tools.quotation import quoted
 
 
 class KnowledgeError(ToolError):
-    """The knowledge base could not be opened, loaded or read."""
+    """The knowledge base could not be opened, loaded or read.
+
+    Check the database's address, the file and line or the relation that the message names.
+    """
 
 
 class NothingFoundError(KnowledgeError):
-    """A lookup found no row; `suggestions` are the names it could have been, best first."""
+    """A lookup found no row; `suggestions` are the names it could have been, best first.
+
+    Ask for one of the `suggestions`, or load the fact.
+    """
 
     def __init__(self, message: str, suggestions: Sequence[str] = ()) -> None:
         super().__init__(message)

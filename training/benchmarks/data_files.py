@@ -25,7 +25,10 @@ IN_TEST = "the question stands in the test or dev data too"
 
 
 class UnusableRecordError(DataFormatError):
-    """A record is in the right form but of no use; it is left out, and the reason, which is the message, counted."""
+    """A record is in the right form but of no use; it is left out, and the reason, which is the message, counted.
+
+    Nothing is to be done: the data set says how many records were left out, and why.
+    """
 
 
 class DataFolder:

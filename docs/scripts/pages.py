@@ -1,0 +1,110 @@
+"""Write the pages that follow from the code: the errors and the command line. `make pages` runs this."""
+
+import importlib
+import inspect
+import os
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import toolken
+from toolken.errors import ToolkenError
+
+DOCS = Path(__file__).parent.parent
+WIDTH = 100
+"""Characters of a line of help."""
+
+
+def all_errors() -> list[type[ToolkenError]]:
+    """Return the project's error classes, each behind the one it belongs to."""
+    for module in pkgutil.walk_packages(toolken.__path__, "toolken."):
+        if module.name.rpartition(".")[2] == "errors" or "training.benchmarks" in module.name:
+            importlib.import_module(module.name)
+
+    def tree(error: type[ToolkenError]) -> Iterator[type[ToolkenError]]:
+        yield error
+        for one in sorted(error.__subclasses__(), key=lambda one: (one.__module__, one.__name__)):
+            if one.__module__.startswith("toolken."):
+                yield from tree(one)
+
+    return list(dict.fromkeys(tree(ToolkenError)))
+
+
+def cause_and_cure(error: type[ToolkenError]) -> tuple[str, str]:
+    """Return the two paragraphs of an error's docstring, each on one line; the second is empty where it is missing."""
+    cause, _, cure = inspect.cleandoc(error.__doc__ or "").partition("\n\n")
+    return " ".join(cause.split()), " ".join(cure.split())
+
+
+def errors_page() -> str:
+    """Return the page of the errors."""
+    lines = [
+        "# Errors",
+        "",
+        "Every error that the project raises on purpose is a `ToolkenError`, so catching that one catches them all.",
+        "Its message says what was wrong, with which value, and what to do. The `toolken` command prints the message",
+        "after `Error:` and ends with exit code 2. This page is written from the docstrings of the classes.",
+        "",
+        "| error | is a | cause | cure |",
+        "|---|---|---|---|",
+    ]
+    for error in all_errors():
+        cause, cure = cause_and_cure(error)
+        bases = ", ".join(f"`{base.__name__}`" for base in error.__bases__)
+        lines.append(f"| `{error.__module__}.{error.__qualname__}` | {bases} | {cause} | {cure} |")
+    lines += [
+        "",
+        "A tool that fails while an agent runs it does not end the agent: its message becomes the tool's result, marked",
+        "as an error, and the model goes on from there. An answer that takes longer than the `timeout` it was given is a",
+        "`TimeoutError` of Python, and an object that `with_structured_output` cannot complete is LangChain's",
+        "`OutputParserException`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def command_line_page() -> str:
+    """Return the page of the command line: the help of each command."""
+    from typer.main import get_command
+
+    from toolken.cli import app
+
+    parts = [
+        "# Command line",
+        "",
+        "Results go to standard output, progress and messages to standard error. Bad input gets one sentence and exit",
+        "code 2; an interrupt ends with 130.",
+        "",
+    ]
+    for path, _ in _commands(get_command(app), ("toolken",)):
+        text = help_of(path[1:])
+        parts += [f"## {' '.join(path)}", "", "```text", f"$ {' '.join(path)} --help", text, "```", ""]
+    return "\n".join(parts)
+
+
+def help_of(path: tuple[str, ...]) -> str:
+    """Return what `toolken PATH --help` prints."""
+    from typer.testing import CliRunner
+
+    from toolken.cli import app
+
+    plain = {"COLUMNS": str(WIDTH), "TERM": "dumb", "NO_COLOR": "1", "_TYPER_FORCE_DISABLE_TERMINAL": "1"}
+    shown = CliRunner(env=plain).invoke(app, [*path, "--help"], prog_name="toolken").output
+    return "\n".join(line.rstrip() for line in shown.strip("\n").splitlines())
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, one in getattr(command, "commands", {}).items():
+        yield from _commands(one, (*path, name))
+
+
+#: The pages by their file.
+PAGES = {"errors.md": errors_page, "command-line.md": command_line_page}
+
+
+if __name__ == "__main__":
+    os.environ["COLUMNS"] = str(WIDTH)
+    for file, page in PAGES.items():
+        (DOCS / file).write_text(page(), encoding="utf-8")
