@@ -62,14 +62,10 @@ class Llama(TensorNetwork):
     """
 
     def __init__(self, config: Any, weights: dict[str, torch.Tensor], folder: Path) -> None:
-        self.config = config
         self.folder = folder
+        self._config = config
         self._weights = weights
-        #: Matrix `(V, d)` of the tokens' embeddings, which turns hidden states into word logits as well.
-        self.output_matrix = weights["model.embed_tokens.weight"]
-        self.device, self.dtype = self.output_matrix.device, self.output_matrix.dtype
-        #: Id or ids of the tokens that end a text by the generation settings.
-        self.end_ids = config.eos_token_id
+        self._embeddings = weights["model.embed_tokens.weight"]
         self._norm = weights["model.norm.weight"]
         self._layers = [
             _Layer(
@@ -116,6 +112,26 @@ class Llama(TensorNetwork):
         }
         return cls(PreTrainedConfig(**values), weights, folder)
 
+    @property
+    def config(self) -> Any:
+        return self._config
+
+    @property
+    def device(self) -> torch.device:
+        return self._embeddings.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._embeddings.dtype
+
+    @property
+    def output_matrix(self) -> torch.Tensor:
+        return self._embeddings
+
+    @property
+    def end_ids(self) -> Any:
+        return self._config.eos_token_id
+
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield every weight once, by its name in a checkpoint."""
         yield from self._weights.items()
@@ -130,23 +146,7 @@ class Llama(TensorNetwork):
         past_key_values: Any = None,
         use_cache: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return hidden states after the final norm `(P, d)` and word logits `(P, V)` at chosen positions.
-
-        Parameters
-        ----------
-        ids
-            Token ids `(B, T)`.
-        select
-            Positions `(P,)` in the flattened `(B * T)`.
-        attention_mask
-            `(B, C + T)`, 0 where a column, cached or new, holds no token.
-        position_ids
-            `(B, T)` or `(1, T)`; by default they follow those that are cached.
-        past_key_values
-            transformers' KV cache of C tokens, which grows by T.
-        use_cache
-            Taken for the sake of transformers' interface; a cache that is given is always used.
-        """
+        # A cache that is given is always used.
         length = ids.shape[1]
         past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
         if position_ids is None:

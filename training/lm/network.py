@@ -33,11 +33,23 @@ class Network(ABC):
         Id or ids of the tokens that end a text by the generation settings.
     """
 
-    config: Any
-    device: torch.device
-    dtype: torch.dtype
-    end_ids: Any
     max_tokens: int = 1 << 30
+
+    @property
+    @abstractmethod
+    def config(self) -> Any: ...
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device: ...
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    @abstractmethod
+    def end_ids(self) -> Any: ...
 
     @property
     @abstractmethod

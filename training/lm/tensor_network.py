@@ -31,11 +31,38 @@ class TensorNetwork(Network):
         Matrix `(V, d)` that turns hidden states into word logits.
     """
 
-    output_matrix: torch.Tensor
+    @property
+    @abstractmethod
+    def output_matrix(self) -> torch.Tensor: ...
 
     @abstractmethod
-    def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return hidden states `(P, d)` and word logits `(P, V)` at flat positions `select` of `ids (B, T)`."""
+    def forward(
+        self,
+        ids: torch.Tensor,
+        select: torch.Tensor,
+        *,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        use_cache: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return hidden states after the final norm `(P, d)` and word logits `(P, V)` at chosen positions.
+
+        Parameters
+        ----------
+        ids
+            Token ids `(B, T)`.
+        select
+            Positions `(P,)` in the flattened `(B * T)`.
+        attention_mask
+            `(B, C + T)`, 0 where a column, cached or new, holds no token.
+        position_ids
+            `(B, T)` or `(1, T)`; by default they follow those that are cached.
+        past_key_values
+            transformers' KV cache of C tokens, which grows by T.
+        use_cache
+            Whether a cache is given.
+        """
 
     @property
     def number_format(self) -> str:

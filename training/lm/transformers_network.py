@@ -40,39 +40,31 @@ class TransformersNetwork(TensorNetwork):
 
     @property
     def config(self) -> Any:
-        """The model's configuration."""
         return self.model.config
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
         return torch.device(self.model.device)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
         dtype: torch.dtype = self.model.dtype
         return dtype
 
     @property
     def output_matrix(self) -> torch.Tensor:
-        """Matrix `(V, d)` that turns hidden states into word logits."""
         weight: torch.Tensor = self.model.get_output_embeddings().weight
         return weight
 
     @property
     def end_ids(self) -> Any:
-        """Id or ids of the tokens that end a text by the generation settings."""
         return getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield every weight once, by its name in a checkpoint."""
         yield from self.model.named_parameters()
 
     def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return hidden states `(P, d)` and word logits `(P, V)` at flat positions `select` of `ids (B, T)`.
-
-        Options go to the model as they are.
+        """Do what `TensorNetwork.forward` says; options go to the model as they are.
 
         Raises
         ------

@@ -50,12 +50,8 @@ class LlamaCpp(Network):
         If llama.cpp is not installed, or has no room for the KV cells.
     """
 
-    device = torch.device("cpu")
-    dtype = torch.float32
-    number_format = "llama.cpp"
-
     def __init__(self, path: Path, config: Any, name: str) -> None:
-        self.config = config
+        self._config = config
         self.path = path
         lib = library()
         params = lib.llama_model_default_params()
@@ -68,18 +64,46 @@ class LlamaCpp(Network):
             lib.llama_model_free(model)
             raise LMNotFoundError(f"The GGUF file {name!r} is not a causal LM: name one that is.")
         vocabulary = lib.llama_model_get_vocab(model)
-        self.hidden_size: int = lib.llama_model_n_embd(model)
-        self.vocab_size: int = lib.llama_vocab_n_tokens(vocabulary)
-        self.end_ids = [i for i in range(self.vocab_size) if lib.llama_vocab_is_eog(vocabulary, i)]
+        self._hidden_size: int = lib.llama_model_n_embd(model)
+        self._vocab_size: int = lib.llama_vocab_n_tokens(vocabulary)
+        self._end_ids = [i for i in range(self._vocab_size) if lib.llama_vocab_is_eog(vocabulary, i)]
         # Recurrent layers keep their last state only, and cannot go back.
         self._croppable = not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
         # Keys and values of every layer in 16 bits.
-        head_size = getattr(config, "head_dim", None) or self.hidden_size // lib.llama_model_n_head(model)
+        head_size = getattr(config, "head_dim", None) or self._hidden_size // lib.llama_model_n_head(model)
         self._cell_bytes = 4 * lib.llama_model_n_layer(model) * lib.llama_model_n_head_kv(model) * head_size
         trained = lib.llama_model_n_ctx_train(model)
         # The embedded LM's pool holds its context twice.
         self.max_tokens = cells = max(min(2 * trained, POOL_BYTES // self._cell_bytes), min(trained, MIN_CELLS))
-        self._pool = CellPool(model, cells, torch.get_num_threads(), self.hidden_size, self.vocab_size)
+        self._pool = CellPool(model, cells, torch.get_num_threads(), self._hidden_size, self._vocab_size)
+
+    @property
+    def config(self) -> Any:
+        return self._config
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    @property
+    def number_format(self) -> str:
+        return "llama.cpp"
+
+    @property
+    def hidden_size(self) -> int:
+        return self._hidden_size
+
+    @property
+    def vocab_size(self) -> int:
+        return self._vocab_size
+
+    @property
+    def end_ids(self) -> Any:
+        return self._end_ids
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the file's weights as transformers reads them, dequantised; all of them are in memory for a while."""

@@ -172,9 +172,9 @@ class CellPool:
             begin = piece.session.cached
             first = len(pending) - piece.wanted
             few = len(pending) <= FEW
-            for at, token in enumerate(pending):
-                one = _Token(token, begin + at, sequence, number, at >= first)
-                (spoken if few or one.wanted else silent).append(one)
+            for at, id_ in enumerate(pending):
+                token = _Token(id_, begin + at, sequence, number, at >= first)
+                (spoken if few or token.wanted else silent).append(token)
         hidden = [torch.empty(piece.wanted, self._hidden_size) for piece in pieces]
         logits = [torch.empty(piece.wanted, self._vocab_size) for piece in pieces]
         for begin in range(0, len(silent), MAX_TOKENS):
@@ -183,12 +183,12 @@ class CellPool:
         for begin in range(0, len(spoken), MAX_OUTPUTS):
             tokens = spoken[begin : begin + MAX_OUTPUTS]
             self._decode(tokens, busy, outputs=True)
-            for at, token in enumerate(tokens):
-                if token.wanted:
-                    row = written[token.piece]
-                    written[token.piece] += 1
-                    hidden[token.piece][row] = self._output(self._lib.llama_get_embeddings_ith, at, self._hidden_size)
-                    logits[token.piece][row] = self._output(self._lib.llama_get_logits_ith, at, self._vocab_size)
+            for at, one in enumerate(tokens):
+                if one.wanted:
+                    row = written[one.piece]
+                    written[one.piece] += 1
+                    hidden[one.piece][row] = self._output(self._lib.llama_get_embeddings_ith, at, self._hidden_size)
+                    logits[one.piece][row] = self._output(self._lib.llama_get_logits_ith, at, self._vocab_size)
         for piece in pieces:
             piece.session.appended(piece.ids)
         return list(zip(hidden, logits, strict=True))
