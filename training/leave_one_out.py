@@ -154,7 +154,8 @@ def choose_settings(
                 scores = points.hidden.double() @ form.rows.T + form.biases
             else:
                 scores = leave_one_out_scores(form, statistics, settings, points.hidden, points.labels)
-            tried[settings] = judged(settings, scores, points.labels)
+            near = next(reversed(tried.values())).temperature if tried else 1.0
+            tried[settings] = judged(settings, scores, points.labels, near)
         return tried[settings]
 
     best = measured(start)
@@ -166,9 +167,9 @@ def choose_settings(
     return best
 
 
-def judged(settings: Settings, scores: torch.Tensor, labels: torch.Tensor) -> Choice:
-    """Calibrate the scores `(n, T)` of held-out examples and measure them."""
-    temperature = calibrate(scores, labels)
+def judged(settings: Settings, scores: torch.Tensor, labels: torch.Tensor, near: float = 1.0) -> Choice:
+    """Calibrate the scores `(n, T)` of held-out examples, beginning at a temperature, and measure them."""
+    temperature = calibrate(scores, labels, near)
     losses = torch.nn.functional.cross_entropy(scores / temperature, labels, reduction="none")
     weights = 1 / torch.bincount(labels).double()[labels]
     log_loss = float((losses * weights).sum() / weights.sum())
