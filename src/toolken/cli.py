@@ -186,7 +186,7 @@ def speed(
     examples: Annotated[int, typer.Option(min=1, help="Training examples.")] = 1170,
     lm: LmOption = None,
 ) -> None:
-    """Time of a fit beside the bare forward pass and a published trainer, as ratios in one run."""
+    """Time and memory of a fit beside the bare forward pass and a published trainer, as ratios in one run."""
     import random
 
     from rich.table import Table
@@ -198,11 +198,13 @@ def speed(
 
     *_, comparison = (one for one in comparisons(read_dataset(name, data)) if one.split in ("supervised", "dev"))
     chosen = random.Random(0).sample(comparison.train, min(examples, len(comparison.train)))
-    table = Table(title=f"Time to fit, {name}")
-    for heading in ("what", "seconds", "times the fit"):
+    table = Table(title=f"Cost of a fit, {name}")
+    for heading in ("what", "value", "unit", "times the fit"):
         table.add_column(heading)
-    for line in measure(FrozenLM.from_pretrained(lm), name, comparison, chosen):
-        table.add_row(line.what, f"{line.seconds:.3f}", f"{line.ratio:.4f}")
+    with err.status(f"Fitting {len(chosen)} examples several times, for some minutes"):
+        for line in measure(FrozenLM.from_pretrained(lm), name, comparison, chosen):
+            table.add_row(line.what, f"{line.value:.3f}", line.unit, f"{line.ratio:.4f}")
+            err.print(f"[dim]{line.what}: {line.value:.3f} {line.unit}[/]")
     out.print(table)
 
 
