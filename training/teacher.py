@@ -9,7 +9,7 @@ import torch
 
 from toolken.errors import HeadError
 from toolken.training.closed_form import PriorGeometry
-from toolken.training.lm.checkpoint import hub_resolves
+from toolken.training.lm.checkpoint import hub_resolves, without_progress_bars
 
 #: The encoder that the extra `teacher` brings along inside a package.
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
@@ -60,7 +60,8 @@ class SentenceEncoder:
         try:
             # Without a network the hub's client would try for a minute what can only come from its cache.
             offline = not Path(source).is_dir() and not hub_resolves()
-            self._model: Any = SentenceTransformer(source, device="cpu", local_files_only=offline)
+            with without_progress_bars():
+                self._model: Any = SentenceTransformer(source, device="cpu", local_files_only=offline)
         except (OSError, ValueError) as error:
             reason = str(error).strip().split("\n")[0]
             raise HeadError(f"The sentence encoder {name!r} cannot be loaded: name another one ({reason}).") from error

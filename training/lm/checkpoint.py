@@ -92,7 +92,7 @@ def load_model(source: Path | str, dtype: torch.dtype, device: str, extra: dict[
     from transformers import AutoModelForCausalLM, GgufConfig
 
     options: dict[str, Any] = {"quantization_config": GgufConfig(dequantize=True)} if "gguf_file" in extra else {}
-    with _without_progress_bars():
+    with without_progress_bars():
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options, **extra)
     return model.to(device)
 
@@ -114,7 +114,7 @@ def hub_resolves() -> bool:
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """Keep transformers from drawing bars for work of a second or two."""
     from transformers.utils import logging
 
