@@ -36,7 +36,7 @@ test: setup lint  ## Check style and types, then run the whole test suite.
 	$(BIN)/python -m pytest
 
 docs: $(VENV)/.installed  ## Build the documentation into site/; a warning is an error.
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 pages: $(VENV)/.installed  ## Write the pages and pictures that follow from the code anew.
 	$(BIN)/python docs/scripts/pages.py

@@ -55,10 +55,10 @@ def errors_page() -> str:
         lines.append(f"| `{error.__module__}.{error.__qualname__}` | {bases} | {cause} | {cure} |")
     lines += [
         "",
-        "A tool that fails while an agent runs it does not end the agent: its message becomes the tool's result, marked",
-        "as an error, and the model goes on from there. An answer that takes longer than the `timeout` it was given is a",
-        "`TimeoutError` of Python, and an object that `with_structured_output` cannot complete is LangChain's",
-        "`OutputParserException`.",
+        "A tool that fails while an agent runs it does not end the agent: its message becomes the tool's result,",
+        "marked as an error, and the model goes on from there. An answer that takes longer than the `timeout` it",
+        "was given is a `TimeoutError` of Python, and an object that `with_structured_output` cannot complete is",
+        "LangChain's `OutputParserException`.",
         "",
     ]
     return "\n".join(lines)
