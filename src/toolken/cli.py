@@ -235,7 +235,8 @@ def report(
 ) -> None:
     """Turn rows into Markdown tables."""
     from toolken.training.atomic_file import replace_file
-    from toolken.training.benchmarks.rows import markdown, read_rows
+    from toolken.training.benchmarks.rows import read_rows
+    from toolken.training.benchmarks.tables import markdown
 
     text = markdown(read_rows(files))
     if out_file is None:
@@ -276,8 +277,9 @@ def _selection(name: str) -> Callable[..., None]:
         from toolken.errors import HeadError
         from toolken.training.benchmarks.datasets import read_dataset
         from toolken.training.benchmarks.plots import draw_rows
-        from toolken.training.benchmarks.rows import rows_table, write_rows
+        from toolken.training.benchmarks.rows import write_rows
         from toolken.training.benchmarks.selection import SEEDS, run
+        from toolken.training.benchmarks.tables import rich_tables
         from toolken.training.lm import FrozenLM
         from toolken.training.teacher import SentenceEncoder
 
@@ -305,7 +307,8 @@ def _selection(name: str) -> Callable[..., None]:
                 rows.append(row)
                 if json_file and row.seed is None:
                     write_rows(json_file, rows)
-        out.print(rows_table(f"{name}: selection", rows))
+        for table in rich_tables(rows):
+            out.print(table)
         if plot:
             draw_rows(rows, plot)
 

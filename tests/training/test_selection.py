@@ -14,8 +14,9 @@ from toolken.training.benchmarks.dataset import Dataset, Evaluation
 from toolken.training.benchmarks.datasets import read_dataset
 from toolken.training.benchmarks.methods import METHODS
 from toolken.training.benchmarks.plots import draw_rows
-from toolken.training.benchmarks.rows import Row, bootstrap_interval, markdown, read_rows, write_rows
+from toolken.training.benchmarks.rows import Row, bootstrap_interval, read_rows, write_rows
 from toolken.training.benchmarks.selection import run
+from toolken.training.benchmarks.tables import markdown
 from toolken.training.feature_cache import FeatureCache
 
 pytestmark = pytest.mark.usefixtures("tiny_background")

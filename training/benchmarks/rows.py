@@ -1,14 +1,12 @@
-"""`Row`: one measured figure with its interval, and how rows are written and shown."""
+"""`Row`: one measured figure with its interval, and how rows are written and read."""
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from rich.table import Table
 
 from toolken.errors import DataFormatError
 from toolken.training.atomic_file import replace_file
@@ -105,29 +103,6 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
         raise DataFormatError(f"The rows cannot be written to {str(path)!r}: {error}.") from error
 
 
-def rows_table(title: str, rows: Sequence[Row]) -> Table:
-    """Return a table of the means over seeds."""
-    table = Table(title=title)
-    for heading in ("split", "method", "tools", "examples a tool", "metric"):
-        table.add_column(heading)
-    for heading in ("value", "95 % interval", "n", "seconds to fit"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        if row.seed is None:
-            table.add_row(
-                row.split,
-                row.method,
-                str(row.tools),
-                "all" if row.examples_per_tool is None else str(row.examples_per_tool),
-                row.metric,
-                f"{row.value:.3f}",
-                f"{row.low:.3f} to {row.high:.3f}",
-                str(row.n),
-                f"{row.seconds:.1f}",
-            )
-    return table
-
-
 _ROWS = TypeAdapter(list[Row])
 
 
@@ -149,33 +124,3 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
             reason = str(error).split("\n")[0]
             raise DataFormatError(f"{str(path)!r} holds no rows of `toolken bench`: {reason}.") from error
     return rows
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """Return Markdown tables of the means over seeds, one a data set, split and number of tools."""
-    tables: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.seed is None:
-            split = "supervised" if row.split == "zero-shot" else row.split
-            tables[row.benchmark, split, row.tools].append(row)
-    parts = []
-    for (benchmark, split, tools), found in tables.items():
-        metrics = [name for name in _METRICS if any(row.metric == name for row in found)]
-        counts = list(dict.fromkeys((row.method, row.examples_per_tool) for row in found))
-        cells = {(row.method, row.examples_per_tool, row.metric): row for row in found}
-        questions = max(row.n for row in found if row.metric == "accuracy")
-        lines = [f"### {benchmark}, {split}, {tools} tools ({questions} decisions)", ""]
-        lines.append("| method | examples | " + " | ".join(metrics) + " | seconds to fit |")
-        lines.append("|---" * (len(metrics) + 3) + "|")
-        for method, k in sorted(counts, key=lambda pair: float("inf") if pair[1] is None else pair[1]):
-            values = [cells.get((method, k, name)) for name in metrics]
-            shown = ["" if cell is None else f"{cell.value:.3f} ({cell.low:.3f}–{cell.high:.3f})" for cell in values]
-            seconds = next(cell.seconds for cell in values if cell is not None)
-            count = "all" if k is None else str(k)
-            lines.append(f"| {method} | {count} | " + " | ".join(shown) + f" | {seconds:.1f} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
-
-
-#: The order of the metrics in a table.
-_METRICS = ("accuracy", "top5", "precision", "recall", "f1", "ece")

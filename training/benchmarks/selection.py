@@ -121,9 +121,7 @@ def compare(
     if not comparison.train:
         counts = tuple(count for count in counts if count == 0)
     by_problem = benchmark in BY_PROBLEM
-    draws = {
-        (k, seed): draw(comparison.train, k, seed, by_problem) for k in counts for seed in range(_seeds(k, seeds))
-    }
+    draws = {(k, seed): draw(comparison.train, k, seed, by_problem) for k in counts for seed in range(_seeds(k, seeds))}
     needed = sorted({index for draw in draws.values() for index in draw})
     test = _decisions(lm, comparison, comparison.test, names, cache, started("reading the test", len(comparison.test)))
     read = _decisions(
