@@ -1,6 +1,7 @@
 """The `toolken` command."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -233,12 +234,12 @@ def report(
     files: Annotated[list[Path], typer.Argument(help="Files that the other commands wrote with --json.")],
     out_file: Annotated[Path | None, typer.Option("--out", help="Markdown file to write; default: print it.")] = None,
 ) -> None:
-    """Turn rows into Markdown tables."""
+    """Turn rows into a page of Markdown tables, with the command lines that measured them."""
     from toolken.training.atomic_file import replace_file
+    from toolken.training.benchmarks.report import page
     from toolken.training.benchmarks.rows import read_rows
-    from toolken.training.benchmarks.tables import markdown
 
-    text = markdown(read_rows(files))
+    text = page(read_rows(files), _command_line())
     if out_file is None:
         out.print(text, markup=False, highlight=False, soft_wrap=True)
     else:
@@ -283,6 +284,7 @@ def _selection(name: str) -> Callable[..., None]:
         from toolken.training.lm import FrozenLM
         from toolken.training.teacher import SentenceEncoder
 
+        command_line = _command_line()
         dataset = read_dataset(name, data, test_file=test)
         for line in dataset.report():
             err.print(line, highlight=False)
@@ -304,7 +306,7 @@ def _selection(name: str) -> Callable[..., None]:
             )
             rows = []
             for row in found:
-                rows.append(row)
+                rows.append(row.model_copy(update={"command": command_line}))
                 if json_file and row.seed is None:
                     write_rows(json_file, rows)
         for table in rich_tables(rows):
@@ -359,6 +361,10 @@ def _end_to_end(
         from toolken.agents.benchmarks.plots import draw_end_to_end
 
         draw_end_to_end(found, plot)
+
+
+def _command_line() -> str:
+    return shlex.join(["toolken", *sys.argv[1:]])
 
 
 def _count(text: str) -> int | None:

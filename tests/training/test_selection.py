@@ -14,8 +14,9 @@ from toolken.training.benchmarks.dataset import Dataset, Evaluation
 from toolken.training.benchmarks.datasets import read_dataset
 from toolken.training.benchmarks.methods import METHODS
 from toolken.training.benchmarks.plots import draw_rows
+from toolken.training.benchmarks.report import LEGEND, page
 from toolken.training.benchmarks.rows import Row, bootstrap_interval, read_rows, write_rows
-from toolken.training.benchmarks.selection import run
+from toolken.training.benchmarks.selection import RETRIEVER, run
 from toolken.training.benchmarks.tables import markdown
 from toolken.training.feature_cache import FeatureCache
 
@@ -183,6 +184,10 @@ def test_thirty_relations_are_told_apart_after_five_examples_each(
     assert value >= 0.95
 
 
+def test_every_method_is_explained() -> None:
+    assert set(LEGEND) == {*METHODS, RETRIEVER}
+
+
 def test_rows_become_markdown_tables(tmp_path: Path) -> None:
     common = {"benchmark": "kamel", "tools": 2, "low": 0.5, "high": 0.9, "n": 8, "seconds": 1.25}
     rows = [
@@ -209,6 +214,13 @@ def test_rows_become_markdown_tables(tmp_path: Path) -> None:
     assert lines[0] == "### kamel, supervised, 2 tools (8 decisions)"
     assert "| toolken | 0 | 0.750 (0.500–0.900) |  | 1.2 |" in lines
     assert "| toolken | all | 0.800 (0.500–0.900) | 0.600 (0.500–0.900) | 1.2 |" in lines
+    text = page(
+        [row.model_copy(update={"command": "toolken bench kamel --data DATA"}) for row in rows], "toolken bench x"
+    )
+    assert "| toolken | the default of `fit` |" in text and "toolken-teacher" not in text
+    assert "toolken bench kamel --data DATA\ntoolken bench x\n" in text
+    assert "## kamel, supervised, 2 tools (8 decisions)" in text
+    assert "As published" in text
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(DataFormatError, match=r"other\.json"):
         read_rows([tmp_path / "other.json", tmp_path / "none.json"])

@@ -43,6 +43,8 @@ class Row(BaseModel):
         Of the paired test against the row's `beside`: two-sided, exact (McNemar 1947).
     beside
         The method that this one was compared with on the same questions.
+    command
+        The command line that measured it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +65,7 @@ class Row(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     p_value: float | None = None
     beside: str | None = None
+    command: str = ""
 
 
 def bootstrap_interval(
