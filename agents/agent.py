@@ -85,11 +85,14 @@ class ToolkenAgent(Runnable[Any, Answer]):
         Seconds that a tool may take; None for no limit.
     tool_retries
         How often a tool that raises or takes too long is run again.
+    grounded
+        Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city" or
+        "weather.city", or True for every string and number.
 
     Raises
     ------
     ToolSpecError
-        If there is no tool, or two share a name.
+        If there is no tool, two share a name, or `grounded` names no argument.
     FingerprintError
         If the head was fitted with another LM.
     """
@@ -104,10 +107,11 @@ class ToolkenAgent(Runnable[Any, Answer]):
         options: DecodingOptions | None = None,
         tool_timeout: float | None = None,
         tool_retries: int = 0,
+        grounded: bool | Sequence[str] = (),
     ) -> None:
         tool_specs(tools)
         self.tools = {tool.name: tool for tool in tools}
-        self.decoder = Engine(lm, head, by_name=True).decoder(BoundTools.of(tools))
+        self.decoder = Engine(lm, head, by_name=True).decoder(BoundTools.of(tools, grounded=grounded))
         self.max_calls = max_calls
         self.options = options or DecodingOptions()
         self._runner = ToolRunner(self.tools, timeout=tool_timeout, retries=tool_retries)

@@ -12,6 +12,7 @@ from langchain_mcp_adapters.client import MultiServerMCPClient
 
 from toolken.agents import DecodingOptions, ToolkenAgent, ToolkenChatModel
 from toolken.agents.bound_tools import BoundTools
+from toolken.errors import ToolSpecError
 from toolken.training import FrozenLM, ToolkenHead
 
 SERVER = Path(__file__).parent / "mcp_server.py"
@@ -73,6 +74,17 @@ async def test_an_agent_runs_a_servers_tools_in_both_ways(
             (step,) = answer.steps
             assert step.failed is failed
             assert ("due on Friday" if not failed else "the alarm works") in step.result
+
+
+async def test_an_agent_copies_the_arguments_of_a_servers_tools_that_are_named(
+    tiny_lm: FrozenLM, tiny_head: ToolkenHead, tools: list[BaseTool]
+) -> None:
+    tiny_head.threshold = 0.0
+    agent = ToolkenAgent(tiny_lm, tiny_head, [tools[0]], max_calls=1, grounded=["title"])
+    (step,) = (await agent.ainvoke("When is Moby-Dick due?")).steps
+    assert step.arguments["title"] in "When is Moby-Dick due?"
+    with pytest.raises(ToolSpecError, match="'author'"):
+        ToolkenAgent(tiny_lm, tiny_head, [tools[0]], grounded=["author"])
 
 
 async def test_a_servers_tools_are_told_apart_by_their_descriptions(
