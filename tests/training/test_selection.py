@@ -217,7 +217,8 @@ def test_rows_become_markdown_tables(tmp_path: Path) -> None:
     text = page(
         [row.model_copy(update={"command": "toolken bench kamel --data DATA"}) for row in rows], "toolken bench x"
     )
-    assert "| toolken | the default of `fit` |" in text and "toolken-teacher" not in text
+    assert "| toolken | the default of `fit` |" in text
+    assert "toolken-teacher" not in text
     assert "toolken bench kamel --data DATA\ntoolken bench x\n" in text
     assert "## kamel, supervised, 2 tools (8 decisions)" in text
     assert "As published" in text
