@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
-.PHONY: help setup demo test lint docs pages notebooks outputs bench clean
+.PHONY: help setup demo test llamacpp lint docs pages notebooks outputs bench clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,16 @@ lint: $(VENV)/.installed  ## Check style and types.
 
 test: setup lint  ## Check style and types, then run the whole test suite.
 	$(BIN)/python -m pytest
+
+# Only the library is compiled, without what comes around it: half of the time.
+$(VENV)/.llamacpp: $(VENV)/.installed .ci/llama_cpp.cmake
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/.ci/llama_cpp.cmake" \
+	CMAKE_BUILD_PARALLEL_LEVEL=$$(getconf _NPROCESSORS_ONLN) \
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[llamacpp]'
+	touch $@
+
+llamacpp: setup $(VENV)/.llamacpp  ## Compile llama.cpp (a few minutes, needs a C++ compiler) and test the engine.
+	$(BIN)/python -m pytest tests/training/test_engines.py tests/training/test_llama_cpp.py tests/agents/test_llama_cpp.py
 
 docs: $(VENV)/.installed  ## Build the documentation into site/; a warning is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,6 +1,7 @@
 """Checkpoints: what the name, folder or file of an LM stands for, found and loaded."""
 
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from toolken.training.lm.network import Network
 from toolken.training.lm.transformers_network import TransformersNetwork
 
 #: What reading a checkpoint raises when the checkpoint is at fault.
-FAULTS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+FAULTS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, struct.error)
 
 
 def load_embedded(dtype: torch.dtype, device: str) -> tuple[Network, Any]:

@@ -73,9 +73,10 @@ class LlamaCpp(Network):
         head_size = getattr(config, "head_dim", None) or self._hidden_size // lib.llama_model_n_head(model)
         self._cell_bytes = 4 * lib.llama_model_n_layer(model) * lib.llama_model_n_head_kv(model) * head_size
         trained = lib.llama_model_n_ctx_train(model)
-        # The embedded LM's pool holds its context twice.
-        self.max_tokens = cells = max(min(2 * trained, POOL_BYTES // self._cell_bytes), min(trained, MIN_CELLS))
-        self._pool = CellPool(model, cells, torch.get_num_threads(), self._hidden_size, self._vocab_size)
+        # Room for several long texts where memory allows, for one at least; llama.cpp counts cells by 256.
+        cells = max(min(2 * trained, POOL_BYTES // self._cell_bytes), min(trained, MIN_CELLS))
+        self.max_tokens = cells = 256 * -(-cells // 256)
+        self._pool = CellPool(model, cells, self._hidden_size, self._vocab_size)
 
     @property
     def config(self) -> Any:

@@ -63,7 +63,7 @@ class CellPool:
     text that has not been used for longest loses its cells where others need them: it is computed anew when it is next
     fed. So memory is bounded by the number of cells, whatever is kept.
 
-    Calls are to be made while the LM's lock is held, except `release`.
+    Calls are to be made while the LM's lock is held, except `release`. A decode uses as many threads as torch does.
 
     Parameters
     ----------
@@ -71,8 +71,6 @@ class CellPool:
         llama.cpp's model, which goes with the pool.
     cells
         Number of KV cells, one a token.
-    threads
-        Threads of a decode.
     hidden_size, vocab_size
         Sizes d and V of what a token gives.
 
@@ -82,15 +80,17 @@ class CellPool:
         If llama.cpp cannot make the context, such as where memory is short.
     """
 
-    def __init__(self, model: Any, cells: int, threads: int, hidden_size: int, vocab_size: int) -> None:
+    def __init__(self, model: Any, cells: int, hidden_size: int, vocab_size: int) -> None:
         self.cells = cells
         self._hidden_size, self._vocab_size = hidden_size, vocab_size
         self._lib = lib = library()
         params = lib.llama_context_default_params()
         params.n_ctx = cells
-        params.n_batch = params.n_ubatch = MAX_TOKENS
+        params.n_batch = params.n_ubatch = min(MAX_TOKENS, cells)
         params.n_seq_max = MAX_TEXTS
-        params.n_threads = params.n_threads_batch = threads
+        # Room for the word logits of so many tokens, not of a whole batch.
+        params.n_outputs_max = max(MAX_OUTPUTS, MAX_TEXTS)
+        params.n_threads = params.n_threads_batch = self._threads = torch.get_num_threads()
         params.embeddings = True
         params.pooling_type = lib.LLAMA_POOLING_TYPE_NONE
         params.kv_unified = True
@@ -162,6 +162,10 @@ class CellPool:
         self._released.append(sequence)
 
     def _run(self, pieces: Sequence[Piece]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        threads = torch.get_num_threads()
+        if threads != self._threads:
+            self._lib.llama_set_n_threads(self._context, threads, threads)
+            self._threads = threads
         busy: list[int] = []
         for piece in pieces:
             busy.append(self._admit(piece.session, busy))
@@ -226,7 +230,11 @@ class CellPool:
     def _admit(self, session: "LlamaCppSession", busy: Sequence[int]) -> int:
         """Return the sequence of a text, giving it one if it has none; those that are busy keep theirs."""
         while self._released:
-            self._evict(self._released.popleft())
+            sequence = self._released.popleft()
+            reference = self._texts.get(sequence)
+            # It may have been evicted in the meantime, and be another text's by now.
+            if reference is not None and reference() is None:
+                self._evict(sequence)
         if session.sequence is None:
             if not self._vacant:
                 self._evict(next(sequence for sequence in self._texts if sequence not in busy))
