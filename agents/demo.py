@@ -154,6 +154,8 @@ def show_answer(agent: ToolkenAgent, question: str, console: Console) -> Answer:
 def _show_event(event: AgentEvent, line: str, console: Console) -> str:
     """Print one event; return what stands on the current line."""
     match event:
+        case TextPiece(text) if not line and not any(map(str.isalnum, text)):
+            return line  # the full stop behind a result: the answer below has it
         case TextPiece(text):
             console.print(Text(text if line else f"  {text.lstrip()}", style="dim"), end="")
             return line + text
