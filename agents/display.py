@@ -21,6 +21,8 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, int], Callable[[in
     bars = Progress(*columns, console=console)
 
     def begin(label: str, total: int) -> Callable[[int], None]:
+        if not total:
+            return lambda _: None
         bars.start()  # only now, so that work that shows no progress leaves the screen alone
         task = bars.add_task(label, total=total)
         return lambda done: bars.advance(task, done)
