@@ -38,9 +38,9 @@ METHODS = ("toolken", *PUBLISHED, "retriever", *NO_TOOLS, *IN_PROMPT)
 #: the project's own method and the tools in the prompt alone.
 EXAMPLES, SIZES = 40, (30, 234)
 #: Questions that settings are chosen on.
-DEV_QUESTIONS = 48
+DEV_QUESTIONS = 24
 #: Probabilities from which on a tool is called; the first of equals is taken.
-THRESHOLDS = (0.5, 0.2, 0.05, 0.0)
+THRESHOLDS = (0.5, 0.05)
 #: Demonstrations in a prompt.
 SHOWN = (4, 8)
 #: Tokens of an answer without tools, and of a call.

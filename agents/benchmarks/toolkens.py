@@ -1,7 +1,7 @@
 """Heads in the decoder: the project's own, the published trainers' rows, and a retriever's choices."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -114,13 +114,14 @@ def decoded(
     *,
     max_calls: int,
     options: DecodingOptions | None = None,
+    asked: Callable[[str], str] = str,
 ) -> Answerer:
-    """Return what answers questions with an agent whose tool calls are toolkens."""
+    """Return what answers questions with an agent whose tool calls are toolkens; `asked` words a question for it."""
     agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=options)
 
     def answer(questions: Sequence[Question]) -> list[Attempt]:
         agent.decoder.texts.clear()
-        return [attempt(one) for one in agent.batch([question.text for question in questions])]
+        return [attempt(one) for one in agent.batch([asked(question.text) for question in questions])]
 
     return answer
 

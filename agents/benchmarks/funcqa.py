@@ -1,0 +1,76 @@
+"""FuncQA from the question to the final answer: one call, or several, of thirteen operations."""
+
+from pathlib import Path
+
+from toolken.agents.benchmarks.arithmetic import METHODS, Sums, calls_alone, sum_question
+from toolken.agents.benchmarks.end_to_end import Options
+from toolken.agents.benchmarks.numbers_named import with_named_numbers
+from toolken.agents.benchmarks.trials import Question, Trial
+from toolken.tools.calculator import examples as generated
+from toolken.training.benchmarks.data_files import DataFolder
+from toolken.training.benchmarks.funcqa import read_funcqa
+from toolken.training.benchmarks.funcqa import solution as read_solution
+from toolken.training.examples import Example, from_records
+from toolken.training.lm import FrozenLM
+
+__all__ = ["METHODS", "trials"]
+
+#: Generated problems of one to three calls beside the published ones, which have one; others to choose settings on.
+GENERATED, GENERATED_DEV = 600, 40
+FILES = {"one-hop": "test_one_hop.json", "multi-hop": "test_multi_hop.json"}
+
+
+def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
+    """Return the trials of both tests."""
+    dataset = read_funcqa(folder)
+    files = DataFolder("funcqa", folder)
+    tests: dict[str, list[Question]] = {}
+    for split, file in FILES.items():
+        if files.has(file):
+            tests[split] = [
+                sum_question(
+                    at,
+                    record["question"].strip(),
+                    str(record["answer"]),
+                    "two decimals" if split == "one-hop" else "0.1 %",
+                    _example(record),
+                )
+                for at, (_, record) in enumerate(files.records(file))
+            ]
+    solutions = [one for one in dataset.train.get("supervised", []) if one.question and one.calls]
+    made = [_noted(one) for one in from_records(generated(GENERATED + GENERATED_DEV, seed=1))]
+    held_out = [one for one in made[GENERATED:] if len(one.calls) > 1]
+    dev_examples = [one for one in dataset.tests["dev"].examples if one.question] if "dev" in dataset.tests else []
+    dev = {
+        "one-hop": [
+            sum_question(at, one.question, one.calls[-1].result, "two decimals", one)
+            for at, one in enumerate(dev_examples)
+            if one.calls and calls_alone(one) is not None
+        ],
+        "multi-hop": [sum_question(at, one.question, one.calls[-1].result, "0.1 %") for at, one in enumerate(held_out)],
+    }
+    return Sums(
+        benchmark="funcqa",
+        lm=lm,
+        options=options,
+        names=[spec.name for spec in dataset.specs],
+        solutions=solutions,
+        finals=[one.calls[-1].result for one in solutions],
+        tests=tests,
+        dev=dev,
+        chains=made[:GENERATED],
+    ).trials()
+
+
+def _noted(example: Example) -> Example:
+    return example.model_copy(update={"question": with_named_numbers(example.question)})
+
+
+def _example(record: dict[str, object]) -> Example | None:
+    """Return the published way to an answer, where it can be read."""
+    from toolken.errors import DataFormatError
+
+    try:
+        return read_solution(record)
+    except DataFormatError:
+        return None

@@ -1,0 +1,53 @@
+"""GSM8K-XL from the question to the final answer: word problems with large numbers, and four operations."""
+
+import random
+from pathlib import Path
+
+from toolken.agents.benchmarks.arithmetic import METHODS, Sums, sum_question
+from toolken.agents.benchmarks.end_to_end import Options
+from toolken.agents.benchmarks.trials import Trial
+from toolken.training.benchmarks.data_files import DataFolder
+from toolken.training.benchmarks.gsm8k_xl import read_gsm8k_xl
+from toolken.training.examples import Example
+from toolken.training.lm import FrozenLM
+
+__all__ = ["METHODS", "trials"]
+
+#: Training problems that are read.
+PROBLEMS = 1500
+
+
+def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
+    """Return the trials."""
+    dataset = read_gsm8k_xl(folder)
+    files = DataFolder("gsm8k-xl", folder)
+    known = {" ".join(one.question.split()): one for one in dataset.tests["test"].examples}
+    tests = [
+        sum_question(at, record["question"], str(record["result"]), "two decimals", known.get(_plain(record)))
+        for at, (_, record) in enumerate(files.records("test.jsonl"))
+    ]
+    solutions = list(dataset.train.get("supervised", []))
+    random.Random(0).shuffle(solutions)
+    solutions = solutions[:PROBLEMS]
+    dev = [
+        sum_question(at, one.question, _final(one), "two decimals", one)
+        for at, one in enumerate(dataset.tests["dev"].examples)
+    ]
+    return Sums(
+        benchmark="gsm8k-xl",
+        lm=lm,
+        options=options,
+        names=[spec.name for spec in dataset.specs],
+        solutions=solutions,
+        finals=[_final(one) for one in solutions],
+        tests={"test": tests},
+        dev={"test": dev},
+    ).trials()
+
+
+def _final(example: Example) -> str:
+    return (example.answer or "").rpartition("####")[2].strip() or (example.calls[-1].result if example.calls else "")
+
+
+def _plain(record: dict[str, object]) -> str:
+    return " ".join(str(record["question"]).split())
