@@ -61,7 +61,7 @@ def measure(lm: FrozenLM, console: Console | None = None) -> list[Speed]:
     """
     console = console or Console()
     console.print(
-        f"{lm.name} in {str(lm.dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads. "
+        f"{lm.name}, {lm.number_format}, {torch.get_num_threads()} threads. "
         "Each figure is a ratio of two times of this run."
     )
     table = Table(title="Speed of the decoder")
@@ -158,13 +158,12 @@ def _decoding(lm: FrozenLM, model: ToolkenChatModel, rival: Any) -> Iterator[Spe
     read = statistics.median(_seconds(lambda: lm.start().feed(long)) for _ in range(3))
     prefill = statistics.median(_seconds(partial(_forward, lm, long, rival)) for _ in range(3))
     yield _times(f"reading {HISTORY} tokens", f"transformers in {name}", read, prefill, "ms")
-    size = sum(p.numel() * p.element_size() for p in rival.parameters()) / 1e9
     rivals = {name: rival} | ({"bfloat16": _rival(lm, torch.bfloat16)} if name != "bfloat16" else {})
     for number, other in rivals.items():
         speed = TOKENS / _seconds(partial(_generate, lm, ids, TOKENS, other))
         for what, figure in own.items():
             yield Speed(what, f"transformers' generate in {number}", figure, speed, "tokens/s", figure / speed)
-    used, there = next(iter(own.values())) * size, _bandwidth()
+    used, there = next(iter(own.values())) * lm.weight_bytes / 1e9, _bandwidth()
     yield Speed("weights read while decoding", "what this machine can read", used, there, "GB/s", used / there)
 
 

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -13,6 +13,8 @@ from rich.console import Console
 from toolken.errors import ToolkenError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from toolken.training.lm import Engine
 
 app = typer.Typer(
@@ -227,6 +229,77 @@ def agent(lm: LmOption = None, engine: EngineOption = "transformers") -> None:
     from toolken.training.lm import FrozenLM
 
     measure(FrozenLM.from_pretrained(lm, engine=_engine(engine)), out)
+
+
+@bench.command()
+def engines(
+    data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL.")],
+    examples: Annotated[int, typer.Option(min=1, help="Training examples of each tool.")] = 5,
+    lm: LmOption = None,
+) -> None:
+    """The same LM on transformers and on llama.cpp: hidden states, and the tools that the same head chooses."""
+    from toolken.agents.display import progress_bar
+    from toolken.training.benchmarks.datasets import read_dataset
+    from toolken.training.benchmarks.engines import agreement
+    from toolken.training.lm import FrozenLM
+
+    with progress_bar(err) as progress:
+        other = FrozenLM.from_pretrained(lm, engine="llama.cpp")
+        found = agreement(
+            FrozenLM.from_pretrained(lm),
+            other,
+            read_dataset("kamel", data),
+            examples_per_tool=examples,
+            progress=progress,
+        )
+        lines = [(one.what, one.value, one.low, one.high, one.n) for one in found]
+    out.print(_shares("transformers and llama.cpp", lines))
+
+
+@bench.command()
+def calls(
+    data: Annotated[Path, typer.Option(help="Folder with the data.")],
+    name: Annotated[str, typer.Option("--set", help="kamel, funcqa or metatool.")] = "kamel",
+    no_tool: Annotated[
+        Path | None, typer.Option(help="metatool: JSON lines with a question each that needs no tool.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="test, or dev to choose settings on.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Questions, the first ones.")] = None,
+    lm: LmOption = None,
+    engine: EngineOption = "transformers",
+) -> None:
+    """Calls by themselves: exact subjects (kamel), valid arguments (funcqa), call or no call (metatool)."""
+    from toolken.agents.benchmarks import calls
+    from toolken.agents.display import progress_bar
+    from toolken.training.lm import FrozenLM
+
+    if name not in ("kamel", "funcqa", "metatool"):
+        raise ToolkenError(f"{name!r} has no calls to measure by themselves: say kamel, funcqa or metatool.")
+    if name == "metatool" and no_tool is None:
+        raise ToolkenError("With metatool goes --no-tool: a file with questions that need no tool.")
+    with progress_bar(err) as progress:
+        loaded = FrozenLM.from_pretrained(lm, engine=_engine(engine))
+        if name == "kamel":
+            found = calls.copied_subjects(loaded, data, split=split, limit=limit, progress=progress)
+        elif name == "funcqa":
+            found = calls.valid_arithmetic(loaded, data, progress=progress)
+        else:
+            assert no_tool is not None
+            found = calls.call_or_no_call(loaded, data, no_tool, split=split, limit=limit, progress=progress)
+        lines = [(one.what, one.value, one.low, one.high, one.n) for one in found]
+    out.print(_shares(f"{name}, {split}: calls", lines))
+
+
+def _shares(title: str, lines: Sequence[tuple[str, float, float, float, int]]) -> "Table":
+    """Return a table of shares with their 95 % bootstrap intervals."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    for heading in ("what", "share", "95 % interval", "questions"):
+        table.add_column(heading)
+    for what, value, low, high, count in lines:
+        table.add_row(what, f"{value:.4f}", f"{low:.4f} to {high:.4f}", str(count))
+    return table
 
 
 @bench.command()

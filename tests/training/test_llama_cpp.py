@@ -128,7 +128,7 @@ def embedded_cpp(embedded_lm: FrozenLM) -> FrozenLM:
 
 def assert_close(got: torch.Tensor, expected: torch.Tensor) -> None:
     """Check that a state is transformers' but for the 16 bits in which llama.cpp keeps keys and values."""
-    torch.testing.assert_close(got, expected, rtol=0.01, atol=0.01)
+    torch.testing.assert_close(got, expected, rtol=0.01, atol=0.05)
 
 
 def assert_state_of(twin: FrozenLM, ids: Sequence[int], got: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -439,7 +439,7 @@ def test_a_broken_file_is_refused_in_one_sentence(small: Path, tmp_path: Path, k
 def test_a_file_cut_short_in_its_weights_is_refused_in_one_sentence(small: Path, tmp_path: Path) -> None:
     path = tmp_path / "short.gguf"
     path.write_bytes(small.read_bytes()[:-500])
-    with pytest.raises(LMNotFoundError, match=r"llama\.cpp cannot load.*short\.gguf.*(not within|corrupted)") as caught:
+    with pytest.raises(LMNotFoundError, match=r"short\.gguf.*damaged") as caught:
         FrozenLM.from_pretrained(path, engine="llama.cpp")
     assert "\n" not in str(caught.value)
 

@@ -150,6 +150,11 @@ class FrozenLM:
         return self._network.number_format
 
     @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights as they are in memory: what is read for each token that is decoded."""
+        return self._network.weight_bytes
+
+    @property
     def hidden_size(self) -> int:
         """Dimension d of a hidden state as the output matrix sees it."""
         return self._network.hidden_size

@@ -27,6 +27,8 @@ class Network(ABC):
         What the states depend on besides weights and tokens: the number format, or the engine.
     hidden_size, vocab_size
         Dimension d of a hidden state as the output matrix sees it, and the number V of word logits.
+    weight_bytes
+        Bytes of the weights as they are in memory.
     max_tokens
         Tokens for which the engine has room, where that may be less than the model takes.
     end_ids
@@ -62,6 +64,10 @@ class Network(ABC):
     @property
     @abstractmethod
     def vocab_size(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def weight_bytes(self) -> int: ...
 
     @abstractmethod
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:

@@ -76,6 +76,10 @@ class TensorNetwork(Network):
     def vocab_size(self) -> int:
         return self.output_matrix.shape[0]
 
+    @property
+    def weight_bytes(self) -> int:
+        return sum(weight.nbytes for _, weight in self.named_weights())
+
     def start(self, lm: "FrozenLM") -> Session:
         # The session's module needs transformers, which an import of the LM does not wait for.
         from toolken.training.lm.tensor_session import TensorSession

@@ -63,6 +63,7 @@ class LlamaCpp(Network):
         if not lib.llama_model_has_decoder(model) or lib.llama_model_has_encoder(model):
             lib.llama_model_free(model)
             raise LMNotFoundError(f"The GGUF file {name!r} is not a causal LM: name one that is.")
+        self._weight_bytes: int = lib.llama_model_size(model)
         vocabulary = lib.llama_model_get_vocab(model)
         self._hidden_size: int = lib.llama_model_n_embd(model)
         self._vocab_size: int = lib.llama_vocab_n_tokens(vocabulary)
@@ -105,6 +106,10 @@ class LlamaCpp(Network):
     @property
     def end_ids(self) -> Any:
         return self._end_ids
+
+    @property
+    def weight_bytes(self) -> int:
+        return self._weight_bytes
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the file's weights as transformers reads them, dequantised; all of them are in memory for a while."""
