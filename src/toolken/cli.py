@@ -308,11 +308,18 @@ def report(
     out_file: Annotated[Path | None, typer.Option("--out", help="Markdown file to write; default: print it.")] = None,
 ) -> None:
     """Turn rows into a page of Markdown tables, with the command lines that measured them."""
+    from toolken.agents.benchmarks.report import page as end_to_end_page
     from toolken.training.atomic_file import replace_file
     from toolken.training.benchmarks.report import page
     from toolken.training.benchmarks.rows import read_rows
 
-    text = page(read_rows(files), _command_line())
+    found = read_rows(files)
+    pages = [
+        write([row for row in found if row.mode == mode], _command_line())
+        for mode, write in (("selection", page), ("end-to-end", end_to_end_page))
+        if any(row.mode == mode for row in found)
+    ]
+    text = "\n".join(pages)
     if out_file is None:
         out.print(text, markup=False, highlight=False, soft_wrap=True)
     else:
@@ -413,6 +420,7 @@ def _end_to_end(
     from toolken.training.lm.embedded import cache_folder
     from toolken.training.teacher import SentenceEncoder
 
+    command_line = _command_line()
     try:
         encoder = SentenceEncoder()
     except HeadError as error:
@@ -424,7 +432,7 @@ def _end_to_end(
         options = Options(tuple(methods) if methods else None, limit, seeds, examples, encoder, progress)
         found = []
         for outcomes in run(loaded, name, data, options, traces=folder, say=lambda line: err.print(_plain(line))):
-            found = rows(outcomes)
+            found = [row.model_copy(update={"command": command_line}) for row in rows(outcomes)]
             if json_file:
                 write_rows(json_file, found)
     for table in tables(found):
