@@ -160,7 +160,8 @@ class Toolkens:
             head = self.head.with_tools(new, self._reader)
         else:
             shared = background(self.lm, self.prompt)
-            gate = fit_gate(Decisions.none(self.lm.hidden_size), shared.decisions, running_text=self.prompt.everywhere)
+            none = Decisions.none(self.lm.hidden_size)
+            gate, _ = fit_gate(none, shared.decisions, running_text=self.prompt.everywhere)
             head = ToolkenHead.from_descriptions(self._reader, new, self.prompt, shared, gate)
         _ = head.rows  # computed now, so that the first question does not wait for them
         return head

@@ -24,9 +24,9 @@ from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Encoder, Teacher
 from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs
 
-#: Decisions of each kind, calls and words, that are kept for the gate, the choice of settings and the refinement: a
-#: bound on memory, whatever the number of examples.
-GATE_POINTS = 4000
+#: Calls and words that are kept for the gate, the choice of settings and the refinement: a bound on memory, whatever
+#: the number of examples. In running text there are tens of words to a call.
+CALL_POINTS, WORD_POINTS = 4000, 16000
 
 #: Examples a tool from which it is tried whether a refinement helps; with fewer it never did on KAMEL's dev split.
 ENOUGH_TO_REFINE = 10
@@ -131,7 +131,8 @@ def fit(
         sample.add(part)
         demonstrations.add(examples, part)
     _report(lm, examples, too_long, statistics)
-    points = sample.points(lm.hidden_size)
+    points, word_weight = sample.points(lm.hidden_size)
+    gate, threshold = fit_gate(points, gate_background, running_text=prompt.everywhere, word_weight=word_weight)
     head = ToolkenHead(
         lm_name=lm.name,
         lm_fingerprint=lm.fingerprint,
@@ -141,7 +142,8 @@ def fit(
         statistics=statistics,
         mean=shared.mean,
         covariance=shared.covariance,
-        gate=fit_gate(points, gate_background, running_text=prompt.everywhere),
+        gate=gate,
+        threshold=threshold,
         demonstrations=demonstrations,
         settings=start,
         teacher=teacher,
@@ -220,25 +222,29 @@ class _Sample:
     def __init__(self, seed: int) -> None:
         self._random = torch.Generator().manual_seed(seed)
         self._kept: dict[bool, tuple[Decisions, torch.Tensor]] = {}
+        self._words = 0
 
     def add(self, part: Decisions) -> None:
         called = part.labels != WORDS
-        for kind in (True, False):
+        self._words += int((~called).sum())
+        for kind, most in ((True, CALL_POINTS), (False, WORD_POINTS)):
             chosen = part.where(called if kind else ~called)
             # Keeping the smallest of independent random keys is a uniform sample whatever the order and the grouping.
             keys = torch.rand(len(chosen.labels), generator=self._random)
             if kind in self._kept:
                 before, old_keys = self._kept[kind]
                 chosen, keys = Decisions.join([before, chosen]), torch.cat([old_keys, keys])
-            if len(keys) > GATE_POINTS:
-                smallest = torch.topk(keys, GATE_POINTS, largest=False).indices.sort().values
+            if len(keys) > most:
+                smallest = torch.topk(keys, most, largest=False).indices.sort().values
                 mask = torch.zeros(len(keys), dtype=torch.bool)
                 mask[smallest] = True
                 chosen, keys = chosen.where(mask), keys[mask]
             self._kept[kind] = (chosen, keys)
 
-    def points(self, hidden_size: int) -> Decisions:
-        return Decisions.join([Decisions.none(hidden_size), *(kept for kept, _ in self._kept.values())])
+    def points(self, hidden_size: int) -> tuple[Decisions, float]:
+        """Return the sample, and how many words each of its words stands for."""
+        points = Decisions.join([Decisions.none(hidden_size), *(kept for kept, _ in self._kept.values())])
+        return points, self._words / max(int((points.labels == WORDS).sum()), 1) or 1.0
 
 
 def _report(lm: FrozenLM, examples: Sequence[Example], too_long: list[int], statistics: ToolStatistics) -> None:

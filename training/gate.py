@@ -1,5 +1,6 @@
 """`Gate`: whether anything is called at all, apart from the question which tool it is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,10 @@ from toolken.training.features import WORDS, Decisions
 #: Shrinkage of the covariance behind an opening's boundary, and ridge penalty (in examples at one standard deviation)
 #: on that behind a result. Chosen on held-out problems of the project's own generators.
 SHRINKAGE, RIDGE = 0.1, 1.0
+#: Ridge penalties that are tried in running text, the largest first, and folds of the examples to choose by.
+RIDGES, FOLDS = (300.0, 100.0, 30.0, 10.0, 3.0), 3
+#: P(call) from which a tool is called by default, and the bounds of what is chosen for running text.
+THRESHOLD, THRESHOLDS = 0.5, (0.2, 0.8)
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,16 @@ class Gate:
         return (self.following if after_result else self.opening).log_odds(hidden)
 
 
-def fit_gate(points: Decisions, background: Decisions, *, running_text: bool) -> Gate:
-    """Fit the gate.
+def fit_gate(
+    points: Decisions, background: Decisions, *, running_text: bool, word_weight: float = 1.0
+) -> tuple[Gate, float]:
+    """Fit the gate; return it, and the P(call) from which a tool is best called.
 
     Behind an opening, calls and words are two clouds and linear discriminant analysis parts them; the background's
     requests count as calls of little weight, so that a tool that is added later is called as well. Behind a result,
-    and in running text, the states of calls and words overlap, and logistic regression is better.
+    and in running text, the states of calls and words overlap, and logistic regression is better. In running text there
+    are tens of words to a call: the penalty is chosen by the log loss, and the threshold by the F1 of the calls, both
+    on examples that the boundary was not fitted on.
 
     Parameters
     ----------
@@ -71,6 +80,8 @@ def fit_gate(points: Decisions, background: Decisions, *, running_text: bool) ->
         Decisions of the background, labelled in the same way.
     running_text
         Whether the examples' decisions fall everywhere in running text.
+    word_weight
+        How many words of the examples each one in `points` stands for.
 
     Raises
     ------
@@ -78,12 +89,15 @@ def fit_gate(points: Decisions, background: Decisions, *, running_text: bool) ->
         If the states do not vary or are not finite.
     """
     own, following = points.where(~points.after_result), points.where(points.after_result)
+    threshold = THRESHOLD
     if running_text and _has_both(own):
-        opening = logistic_boundary(own)
+        weights = torch.where(own.labels == WORDS, word_weight, 1.0).double()
+        ridge, threshold = _chosen(own, weights)
+        opening = logistic_boundary(own, ridge, weights)
     else:
         weights = torch.cat([torch.ones(len(own.labels)), _background_weights(own, background)]).double()
         opening = discriminant_boundary(Decisions.join([own, background]), weights)
-    return Gate(opening, logistic_boundary(following) if _has_both(following) else _never(opening))
+    return Gate(opening, logistic_boundary(following) if _has_both(following) else _never(opening)), threshold
 
 
 def discriminant_boundary(points: Decisions, weights: torch.Tensor, shrinkage: float = SHRINKAGE) -> Boundary:
@@ -106,32 +120,93 @@ def discriminant_boundary(points: Decisions, weights: torch.Tensor, shrinkage: f
     return Boundary(rows[0] - rows[1], float(biases[0] - biases[1]))
 
 
-def logistic_boundary(points: Decisions, ridge: float = RIDGE) -> Boundary:
+def logistic_boundary(points: Decisions, ridge: float = RIDGE, weights: torch.Tensor | None = None) -> Boundary:
     """Return the boundary of logistic regression; convex, so the result does not depend on where it starts.
 
     The penalty is on the row in whitened coordinates (design: method, fact 3): no direction is favoured by its scale.
+
+    Parameters
+    ----------
+    ridge
+        Weight of half the row's squared length there, in decisions.
+    weights
+        Weight of each decision, `(n,) float64`; 1 by default.
+
+    Raises
+    ------
+    HeadError
+        If the states do not vary or are not finite.
     """
+    given = torch.ones(len(points.labels), dtype=torch.float64) if weights is None else weights
+    (boundary,) = _logistic_path(points, given, [ridge])
+    return boundary
+
+
+def _logistic_path(points: Decisions, weights: torch.Tensor, ridges: Sequence[float]) -> list[Boundary]:
+    """Return the boundary of each penalty; each search begins where the one before ended."""
     hidden, calls = points.hidden.double(), (points.labels != WORDS).double()
-    mean = hidden.mean(0)
+    mean = (weights @ hidden) / weights.sum()
     centred = hidden - mean
-    factor = torch.linalg.cholesky(shrunk(centred.T @ centred / len(hidden), 0.01))
-    white = torch.linalg.solve_triangular(factor, centred.T, upper=False).T
+    factor = torch.linalg.cholesky(shrunk((centred * weights[:, None]).T @ centred / weights.sum(), 0.01))
+    white = torch.linalg.solve_triangular(factor, centred.T, upper=False).T.contiguous()
     row = torch.zeros(hidden.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([row, bias], max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+    found = []
+    for ridge in ridges:
+        optimiser = torch.optim.LBFGS([row, bias], max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
 
-    def closure() -> float:
-        optimiser.zero_grad()
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(white @ row + bias, calls, reduction="sum")
-        objective = losses + 0.5 * ridge * row.square().sum()
-        objective.backward()
-        return float(objective.detach())
+        def closure(optimiser: torch.optim.Optimizer = optimiser, ridge: float = ridge) -> float:
+            optimiser.zero_grad()
+            losses = torch.nn.functional.binary_cross_entropy_with_logits(white @ row + bias, calls, reduction="none")
+            objective = weights @ losses + 0.5 * ridge * row.square().sum()
+            objective.backward()
+            return float(objective.detach())
 
-    optimiser.step(closure)
-    whole = torch.linalg.solve_triangular(factor.T, row.detach()[:, None], upper=True)[:, 0]
-    if not bool(torch.isfinite(whole).all()):
-        raise HeadError("The gate did not come to a finite result: check the hidden states for extreme values.")
-    return Boundary(whole, float(bias.detach()) - float(whole @ mean))
+        optimiser.step(closure)
+        whole = torch.linalg.solve_triangular(factor.T, row.detach()[:, None], upper=True)[:, 0]
+        if not bool(torch.isfinite(whole).all()):
+            raise HeadError("The gate did not come to a finite result: check the hidden states for extreme values.")
+        found.append(Boundary(whole, float(bias.detach()) - float(whole @ mean)))
+    return found
+
+
+def _chosen(points: Decisions, weights: torch.Tensor) -> tuple[float, float]:
+    """Return the penalty with the lowest log loss on held-out examples, and the threshold with the best F1 there.
+
+    Where there are too few examples to hold any out, the penalty is the middle one of those that would be tried.
+    """
+    calls = points.labels != WORDS
+    calling = points.examples[calls].unique()
+    if len(calling) < 2 * FOLDS:
+        return RIDGES[len(RIDGES) // 2], THRESHOLD
+    # Calling examples are dealt out first, so that no fold is without calls.
+    others = points.examples.unique()
+    others = others[~torch.isin(others, calling)]
+    fold_of = torch.zeros(int(points.examples.max()) + 1, dtype=torch.long)
+    for group in (calling, others):
+        order = group[torch.randperm(len(group), generator=torch.Generator().manual_seed(0))]
+        fold_of[order] = torch.arange(len(order)) % FOLDS
+    folds = fold_of[points.examples]
+    log_odds = torch.zeros(len(RIDGES), len(calls), dtype=torch.float64)
+    for fold in range(FOLDS):
+        held_out = folds == fold
+        path = _logistic_path(points.where(~held_out), weights[~held_out], RIDGES)
+        for at, boundary in enumerate(path):
+            log_odds[at, held_out] = boundary.log_odds(points.hidden[held_out].double())
+    truth = calls.double().expand_as(log_odds)
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, truth, reduction="none") @ weights
+    best = int(losses.argmin())
+    return RIDGES[best], _best_threshold(torch.sigmoid(log_odds[best]), calls, weights)
+
+
+def _best_threshold(probabilities: torch.Tensor, calls: torch.Tensor, weights: torch.Tensor) -> float:
+    """Return the threshold within `THRESHOLDS` at which the calls have the best F1."""
+    tried = torch.linspace(*THRESHOLDS, 61, dtype=torch.float64)
+    fired = probabilities > tried[:, None]
+    right = (fired & calls).double() @ weights
+    wrong = (fired & ~calls).double() @ weights
+    missed = (~fired & calls).double() @ weights
+    return float(tried[(2 * right / (2 * right + wrong + missed).clamp(min=1e-9)).argmax()])
 
 
 def _background_weights(own: Decisions, background: Decisions) -> torch.Tensor:

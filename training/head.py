@@ -15,7 +15,7 @@ from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Demonstration, Example, check_examples
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.features import Decisions, decisions
-from toolken.training.gate import Gate
+from toolken.training.gate import THRESHOLD, Gate
 from toolken.training.lm import FrozenLM
 from toolken.training.priors import prior_forms
 from toolken.training.prompt import PromptFormat
@@ -74,7 +74,7 @@ class ToolkenHead:
     mean: torch.Tensor
     covariance: torch.Tensor
     gate: Gate
-    threshold: float = 0.5
+    threshold: float = THRESHOLD
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     settings: Settings = field(default_factory=lambda: Settings())
     temperature: float = TEMPERATURE

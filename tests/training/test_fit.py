@@ -25,7 +25,8 @@ pytestmark = pytest.mark.usefixtures("tiny_background")
 @pytest.fixture
 def gate_points(monkeypatch: pytest.MonkeyPatch) -> int:
     """Keep few decisions for the gate."""
-    monkeypatch.setattr(MODULE, "GATE_POINTS", 5)
+    monkeypatch.setattr(MODULE, "CALL_POINTS", 5)
+    monkeypatch.setattr(MODULE, "WORD_POINTS", 5)
     return 5
 
 
@@ -98,19 +99,21 @@ def test_the_order_of_the_examples_does_not_matter(
 def test_the_gate_is_fitted_on_a_bounded_sample(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], gate_points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Decisions] = []
+    seen: list[tuple[Decisions, float]] = []
     own = MODULE.fit_gate
 
-    def watched(points: Decisions, *rest: object, **options: object) -> object:
-        seen.append(points)
-        return own(points, *rest, **options)
+    def watched(points: Decisions, *rest: object, word_weight: float, **options: object) -> object:
+        seen.append((points, word_weight))
+        return own(points, *rest, word_weight=word_weight, **options)
 
     monkeypatch.setattr(MODULE, "fit_gate", watched)
     monkeypatch.setattr("toolken.training.features.GROUP", 4)
     head = fit(tiny_lm, specs, examples * 3)
-    (points,) = seen
+    ((points, word_weight),) = seen
     assert int((points.labels != WORDS).sum()) == gate_points
     assert int((points.labels == WORDS).sum()) == gate_points
+    words = sum(not example.calls for example in examples) * 3
+    assert word_weight * gate_points >= words
     assert head.statistics.total == 36
 
 

@@ -5,7 +5,7 @@ import torch
 
 from toolken.errors import HeadError
 from toolken.training.features import WORDS, Decisions
-from toolken.training.gate import Gate, discriminant_boundary, fit_gate, logistic_boundary
+from toolken.training.gate import THRESHOLD, Gate, discriminant_boundary, fit_gate, logistic_boundary
 
 SIZE = 8
 
@@ -28,32 +28,32 @@ def right(gate: Gate, points: Decisions, *, after_result: bool) -> float:
 
 @pytest.mark.parametrize("running_text", [True, False])
 def test_separable_decisions_are_recovered(running_text: bool) -> None:
-    gate = fit_gate(clouds(400, 0), clouds(40, 1), running_text=running_text)
+    gate, _ = fit_gate(clouds(400, 0), clouds(40, 1), running_text=running_text)
     assert right(gate, clouds(1000, 2), after_result=False) > 0.99
 
 
 def test_each_kind_of_place_has_a_boundary_of_its_own() -> None:
     both = Decisions.join([clouds(300, 0), clouds(300, 1, behind=True, along=3)])
-    gate = fit_gate(both, clouds(40, 2), running_text=False)
+    gate, _ = fit_gate(both, clouds(40, 2), running_text=False)
     assert right(gate, clouds(1000, 3), after_result=False) > 0.99
     assert right(gate, clouds(1000, 4, along=3), after_result=True) > 0.99
 
 
 def test_without_examples_the_background_decides() -> None:
-    gate = fit_gate(Decisions.none(SIZE), clouds(100, 0), running_text=False)
+    gate, _ = fit_gate(Decisions.none(SIZE), clouds(100, 0), running_text=False)
     assert right(gate, clouds(1000, 1), after_result=False) > 0.99
 
 
 def test_without_an_example_of_a_second_call_none_is_made() -> None:
     calls_only = clouds(100, 0)
-    gate = fit_gate(calls_only, clouds(40, 1), running_text=False)
+    gate, _ = fit_gate(calls_only, clouds(40, 1), running_text=False)
     assert bool((gate.log_odds(clouds(100, 2).hidden, after_result=True) < -10).all())
 
 
 @pytest.mark.parametrize("label", [0, WORDS])
 def test_examples_of_one_kind_alone_are_enough_beside_the_background(label: int) -> None:
     own = clouds(100, 0)
-    gate = fit_gate(own.where(own.labels == label), clouds(100, 1), running_text=False)
+    gate, _ = fit_gate(own.where(own.labels == label), clouds(100, 1), running_text=False)
     assert right(gate, clouds(1000, 2), after_result=False) > 0.95
 
 
@@ -65,6 +65,38 @@ def test_unequal_numbers_do_not_move_the_boundary_of_the_discriminant() -> None:
     boundary = discriminant_boundary(part, torch.ones(len(part.labels), dtype=torch.float64))
     middle = torch.full((1, SIZE), 5.0)
     assert abs(float(boundary.log_odds(middle))) < 0.1 * float(boundary.log_odds(points.hidden[:1]).abs())
+
+
+def test_words_that_stand_for_many_make_calls_rarer_in_running_text() -> None:
+    points = clouds(600, 0, distance=1.0)
+    alone, _ = fit_gate(points, clouds(40, 1), running_text=True)
+    rare, _ = fit_gate(points, clouds(40, 1), running_text=True, word_weight=20.0)
+    fresh = clouds(2000, 2, distance=1.0).hidden
+    odds = [gate.log_odds(fresh, after_result=False).mean() for gate in (alone, rare)]
+    # The log of the weight, but for the penalty's share.
+    assert 2 < float(odds[0] - odds[1]) < 4
+
+
+def test_penalty_and_threshold_of_running_text_follow_from_held_out_examples() -> None:
+    # Twenty words to a call: where calls can hardly be told, the best threshold for finding them lies below a half.
+    points = clouds(8000, 0, distance=1.0)
+    scarce = (points.labels == WORDS) | (torch.arange(8000) % 20 == 0)
+    gate, threshold = fit_gate(points.where(scarce), clouds(40, 1), running_text=True)
+    assert 0.2 <= threshold < 0.5
+    fresh = clouds(8000, 2, distance=1.0)
+    fresh = fresh.where((fresh.labels == WORDS) | (torch.arange(8000) % 20 == 0))
+    probability, calls = torch.sigmoid(gate.log_odds(fresh.hidden, after_result=False)), fresh.labels != WORDS
+
+    def f1(bar: float) -> float:
+        fired = probability > bar
+        return float(2 * (fired & calls).sum() / (fired.sum() + calls.sum()))
+
+    assert f1(threshold) > f1(0.5)
+
+
+def test_too_few_examples_to_hold_any_out_leave_the_default_threshold() -> None:
+    _, threshold = fit_gate(clouds(8, 0), clouds(40, 1), running_text=True)
+    assert threshold == THRESHOLD
 
 
 def test_equal_data_give_an_equal_boundary() -> None:

@@ -1,5 +1,6 @@
 """The methods that are compared: ours, its ablations, the published trainers, and a sentence-embedding retriever."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,8 +10,8 @@ import torch
 from toolken.training.background import Background, background
 from toolken.training.closed_form import TAUGHT, PriorGeometry, Settings
 from toolken.training.feature_cache import FeatureCache
-from toolken.training.features import Decisions, query_states
-from toolken.training.fit import GATE_POINTS, choose
+from toolken.training.features import WORDS, Decisions, query_states
+from toolken.training.fit import CALL_POINTS, WORD_POINTS, choose
 from toolken.training.gate import fit_gate
 from toolken.training.head import TEMPERATURE, ToolkenHead
 from toolken.training.lm import FrozenLM
@@ -33,7 +34,7 @@ class Fitted:
         `(T, d)` and `(T,) float32`.
     log_odds
         From states `(n, d)`, the words' logsumexp `(n,)` and whether each stands behind a result `(n,) bool`, the log
-        odds that anything is called, `(n,)`.
+        odds that anything is called beyond those from which it is, `(n,)`.
     calibrated
         Whether the softmax over the tools is meant as a probability.
     """
@@ -133,7 +134,14 @@ def toolken(
     statistics = ToolStatistics.empty(names, material.lm.hidden_size)
     calls = points.calls()
     statistics.add(calls.hidden, calls.labels)
-    sample = Decisions.join([_some(calls), _some(points.where(points.labels < 0))])
+    words = points.where(points.labels == WORDS)
+    shown = _some(words, WORD_POINTS)
+    gate, threshold = fit_gate(
+        Decisions.join([_some(calls), shown]),
+        material.background.decisions,
+        running_text=material.prompt.everywhere,
+        word_weight=len(words.labels) / max(len(shown.labels), 1) or 1.0,
+    )
     head = ToolkenHead(
         lm_name=material.lm.name,
         lm_fingerprint=material.lm.fingerprint,
@@ -143,7 +151,8 @@ def toolken(
         statistics=statistics,
         mean=shared.mean,
         covariance=shared.covariance,
-        gate=fit_gate(sample, material.background.decisions, running_text=material.prompt.everywhere),
+        gate=gate,
+        threshold=threshold,
         settings=settings or (TAUGHT if teacher else Settings()),
         temperature=TEMPERATURE,
     )
@@ -153,7 +162,8 @@ def toolken(
 
     def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, after_result: torch.Tensor) -> torch.Tensor:
         following = head.gate.log_odds(hidden.double(), after_result=True)
-        return torch.where(after_result, following, head.gate.log_odds(hidden.double(), after_result=False))
+        opening = head.gate.log_odds(hidden.double(), after_result=False)
+        return torch.where(after_result, following, opening) - math.log(head.threshold / (1 - head.threshold))
 
     return Fitted(head.rows, head.biases, log_odds)
 
@@ -178,12 +188,12 @@ def reference(material: Material, points: Decisions, seed: int, *, preset: str) 
     return Fitted(rows, torch.zeros(len(rows)), log_odds, calibrated=False)
 
 
-def _some(points: Decisions) -> Decisions:
-    """Return at most `GATE_POINTS` decisions, evenly spread."""
+def _some(points: Decisions, most: int = CALL_POINTS) -> Decisions:
+    """Return at most so many decisions, evenly spread."""
     count = len(points.labels)
-    if count <= GATE_POINTS:
+    if count <= most:
         return points
-    every = torch.arange(GATE_POINTS) * count // GATE_POINTS
+    every = torch.arange(most) * count // most
     return points.where(torch.zeros(count, dtype=torch.bool).index_fill(0, every, True))
 
 
