@@ -12,6 +12,10 @@ from toolken.training.statistics import ToolStatistics
 #: Weight of a source's direction in the prior; 1 for those that are not named. Chosen on KAMEL's supervised dev split.
 SOURCE_WEIGHTS = {"teacher": 2.0}
 
+#: Tools with examples from which on they teach about each other. Among fewer, a tool's prior mean follows its own
+#: examples so closely that leave-one-out overrates the prior (GSM8K-XL's four tools, training problems).
+SHARED_FROM = 20
+
 
 class Settings(BaseModel):
     """Numbers of the closed form; the defaults were chosen on the supervised dev split of KAMEL.
@@ -118,8 +122,8 @@ class PriorGeometry:
 
         `mu_j0 = m + c L (g_j - mean g) + B (g_j - mean g)`, with the unit directions g, the metric's factor L, the
         middle m of the tools' means, and the alignment c, the regression of the tools' means on their directions.
-        Where no tool has an example, m is the background's mean, c the assumed alignment, and B is zero; see
-        `_shared`.
+        Where no tool has an example, m is the background's mean and c the assumed alignment; where fewer than
+        `SHARED_FROM` have any, B is zero; see `_shared`.
 
         Parameters
         ----------
@@ -140,7 +144,7 @@ class PriorGeometry:
             alignment = float((offsets * along).sum() + weight * alignment) / (spread + weight)
             middle = means.mean(0) - alignment * (centred[seen].mean(0) @ self.factor.T)
         prior = middle + alignment * (centred @ self.factor.T)
-        if not settings.sharing or int(seen.sum()) < 2:
+        if not settings.sharing or int(seen.sum()) < SHARED_FROM:
             return prior, torch.zeros(len(prior), dtype=prior.dtype)
         shared, leverage = _shared(directions, prior, statistics, settings)
         return prior + shared, leverage

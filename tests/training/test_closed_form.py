@@ -6,6 +6,7 @@ import torch
 
 from toolken.errors import HeadError
 from toolken.training.closed_form import (
+    SHARED_FROM,
     PriorGeometry,
     Settings,
     closed_form,
@@ -179,3 +180,24 @@ def test_a_singular_covariance_is_refused() -> None:
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Settings.model_validate(wrong)
+
+
+@pytest.mark.parametrize("seen", [SHARED_FROM - 1, 2 * SHARED_FROM])
+def test_enough_tools_with_examples_teach_where_those_without_lie(geometry: PriorGeometry, seen: int) -> None:
+    random = torch.Generator().manual_seed(3)
+    form = torch.randn(seen + 1, SIZE, generator=random, dtype=torch.float64)
+    forms = {"query": form}
+    # Means follow the descriptions by a map that is not the metric's own.
+    turned = geometry.directions(forms) @ torch.randn(SIZE, SIZE, generator=random, dtype=torch.float64)
+    labels = torch.arange(seen).repeat_interleave(20)
+    hidden = (8 * turned)[labels] + 0.1 * torch.randn(len(labels), SIZE, generator=random)
+    statistics = statistics_of(hidden, labels, seen + 1)
+    distances = []
+    for sharing in (0.0, 5.0):
+        settings = Settings(sharing=sharing)
+        prior, _ = geometry.prior_means(forms, statistics, settings)
+        distances.append(float((prior[-1] - 8 * turned[-1]).norm()))
+    if seen < SHARED_FROM:
+        assert distances[0] == distances[1]
+    else:
+        assert distances[1] < 0.5 * distances[0]
