@@ -1,6 +1,7 @@
 """Running a benchmark end to end: every method on every test, with one estimate before and one report after."""
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,8 @@ def run(
     """
     if name not in BENCHMARKS:
         raise DataFormatError(f"{name!r} has no end-to-end mode: choose among {', '.join(BENCHMARKS)}.")
+    if importlib.util.find_spec("scipy") is None:
+        raise DataFormatError("Paired tests need scipy: run `pip install toolken[bench]`.")
     benchmark = cast("_Benchmark", importlib.import_module(BENCHMARKS[name]))
     for method in options.methods or ():
         if method not in benchmark.METHODS:

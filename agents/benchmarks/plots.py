@@ -24,7 +24,7 @@ def draw_end_to_end(rows: Sequence[Row], path: Path) -> list[Path]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise DataFormatError("Drawing needs matplotlib: run `pip install matplotlib`.") from error
+        raise DataFormatError("Drawing needs matplotlib: run `pip install toolken[bench]`.") from error
     panels: list[Callable[[Any], None]] = [
         panel
         for panel in (_by_tools(rows), _by_examples(rows), _by_threshold(rows), _stages(rows))
