@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolken.errors import DataFormatError
+from toolken.training.benchmarks.plots import draw_panels
 from toolken.training.benchmarks.rows import Row
 
 
@@ -21,31 +21,12 @@ def draw_end_to_end(rows: Sequence[Row], path: Path) -> list[Path]:
     DataFormatError
         If matplotlib is not installed, nothing can be drawn, or a file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DataFormatError("Drawing needs matplotlib: run `pip install toolken[bench]`.") from error
     panels: list[Callable[[Any], None]] = [
         panel
         for panel in (_by_tools(rows), _by_examples(rows), _by_threshold(rows), _stages(rows))
         if panel is not None
     ]
-    if not panels:
-        raise DataFormatError("There is nothing among the rows that can be drawn: run more methods or questions.")
-    figure = Figure(figsize=(6 * len(panels), 4.5), layout="constrained")
-    for number, draw in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), number)
-        draw(axes)
-        axes.set_ylim(0, 1.02)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="x-small")
-    files = [path.with_suffix(ending) for ending in (".png", ".svg")]
-    for file in files:
-        try:
-            figure.savefig(file)
-        except OSError as error:
-            raise DataFormatError(f"The picture cannot be written to {str(file)!r}: {error}.") from error
-    return files
+    return draw_panels(panels, path)
 
 
 def _answers(rows: Sequence[Row]) -> list[Row]:

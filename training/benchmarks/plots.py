@@ -1,8 +1,10 @@
 """Pictures of rows: accuracy against the number of examples, and against the number of tools."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from toolken.errors import DataFormatError
 from toolken.training.benchmarks.rows import Row
@@ -21,13 +23,7 @@ def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
     DataFormatError
         If matplotlib is not installed, there is no accuracy among the rows, or a file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DataFormatError("Drawing needs matplotlib: run `pip install matplotlib`.") from error
     means = [row for row in rows if row.seed is None and row.metric == "accuracy"]
-    if not means:
-        raise DataFormatError("There is no accuracy among the rows: nothing can be drawn.")
     panels: dict[str, dict[str, list[tuple[str, Row]]]] = defaultdict(lambda: defaultdict(list))
     for row in means:
         count = "all" if row.examples_per_tool is None else str(row.examples_per_tool)
@@ -38,21 +34,34 @@ def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
         for row in means:
             if row.examples_per_tool == 0:
                 panels["zero-shot, by number of tools"][row.method].append((str(row.tools), row))
+    return draw_panels([partial(_panel, title, methods) for title, methods in sorted(panels.items())], path)
+
+
+def draw_panels(panels: Sequence[Callable[[Any], None]], path: Path) -> list[Path]:
+    """Draw panels of shares beside each other, as PNG and as SVG; returns the two files.
+
+    Parameters
+    ----------
+    panels
+        Each draws on matplotlib axes.
+    path
+        Name of the files; its ending is replaced.
+
+    Raises
+    ------
+    DataFormatError
+        If matplotlib is not installed, there is no panel, or a file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DataFormatError("Drawing needs matplotlib: run `pip install toolken[bench]`.") from error
+    if not panels:
+        raise DataFormatError("There is nothing among the rows that can be drawn: run more methods or questions.")
     figure = Figure(figsize=(6 * len(panels), 4.5), layout="constrained")
-    for number, (title, methods) in enumerate(sorted(panels.items()), start=1):
+    for number, draw in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
-        ticks = sorted({tick for points in methods.values() for tick, _ in points}, key=_order)
-        for method, points in methods.items():
-            known = sorted(points, key=lambda point: _order(point[0]))
-            at = [ticks.index(tick) for tick, _ in known]
-            values = [row.value for _, row in known]
-            spread = [
-                [max(0.0, row.value - row.low) for _, row in known],
-                [max(0.0, row.high - row.value) for _, row in known],
-            ]
-            axes.errorbar(at, values, yerr=spread, marker="o", capsize=2, label=method)
-        axes.set_xticks(range(len(ticks)), ticks)
-        axes.set(title=title, xlabel="tools" if "by number" in title else "training examples", ylabel="accuracy")
+        draw(axes)
         axes.set_ylim(0, 1.02)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="x-small")
@@ -63,6 +72,21 @@ def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
         except OSError as error:
             raise DataFormatError(f"The picture cannot be written to {str(file)!r}: {error}.") from error
     return files
+
+
+def _panel(title: str, methods: Mapping[str, Sequence[tuple[str, Row]]], axes: Any) -> None:
+    ticks = sorted({tick for points in methods.values() for tick, _ in points}, key=_order)
+    for method, points in methods.items():
+        known = sorted(points, key=lambda point: _order(point[0]))
+        at = [ticks.index(tick) for tick, _ in known]
+        values = [row.value for _, row in known]
+        spread = [
+            [max(0.0, row.value - row.low) for _, row in known],
+            [max(0.0, row.high - row.value) for _, row in known],
+        ]
+        axes.errorbar(at, values, yerr=spread, marker="o", capsize=2, label=method)
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set(title=title, xlabel="tools" if "by number" in title else "training examples", ylabel="accuracy")
 
 
 def _order(tick: str) -> float:
