@@ -171,7 +171,7 @@ class Sums:
 
     def _retriever(self, settings: Settings) -> Answerer:
         assert self.options.encoder is not None
-        return retrieved(self.lm, self.head, self.tools, self.options.encoder)
+        return retrieved(self.lm, self.head, self.tools, self.options.encoder, asked=with_named_numbers)
 
     def _prompted(self, method: str, test: Test, dev: Test | None) -> Trial:
         dialogues = {shown: self._dialogue(method, shown) for shown in SHOWN}

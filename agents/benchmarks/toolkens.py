@@ -151,10 +151,18 @@ def attempt(answer: Answer) -> Attempt:
     return Attempt(pieces=tuple(pieces), answer=answer.text)
 
 
-def retrieved(lm: FrozenLM, head: ToolkenHead, tools: Sequence[BaseTool], encoder: Encoder) -> Answerer:
-    """Return what calls the tool whose description a sentence encoder finds nearest to the question.
+def retrieved(
+    lm: FrozenLM,
+    head: ToolkenHead,
+    tools: Sequence[BaseTool],
+    encoder: Encoder,
+    *,
+    asked: Callable[[str], str] = str,
+) -> Answerer:
+    """Return what calls, once, the tool whose description a sentence encoder finds nearest to the question.
 
-    Its arguments are written as those of a toolken are, with the demonstrations of `head`.
+    Its arguments are written as those of a toolken are, with the demonstrations of `head`; `asked` words a question
+    for the LM.
     """
     decoder = Engine(lm, head, by_name=True).decoder(BoundTools.of(tools))
     runner = ToolRunner({tool.name: tool for tool in tools}, timeout=None, retries=0)
@@ -166,7 +174,7 @@ def retrieved(lm: FrozenLM, head: ToolkenHead, tools: Sequence[BaseTool], encode
         return [_forced(question.text, tools[at].name) for question, at in zip(questions, best, strict=True)]
 
     def _forced(text: str, tool: str) -> Attempt:
-        messages: list[BaseMessage] = [HumanMessage(text)]
+        messages: list[BaseMessage] = [HumanMessage(asked(text))]
         options = DecodingOptions(tools=(tool,), must_call=True)
         for event in decoder.decode(to_prompt(messages, head.prompt), options):
             if isinstance(event, CallFinished):

@@ -345,10 +345,12 @@ def _selection(name: str) -> Callable[..., None]:
         mode: Annotated[
             str, typer.Option(help="selection, or end-to-end: from the question to the final answer.")
         ] = "selection",
-        limit: Annotated[int | None, typer.Option(min=1, help="End to end: questions of each test.")] = None,
+        limit: Annotated[int, typer.Option(min=1, help="End to end: questions of each test, the first ones.")] = 200,
         traces: Annotated[Path | None, typer.Option(help="End to end: folder of the trace files.")] = None,
     ) -> None:
         if mode == "end-to-end":
+            if test is not None:
+                raise ToolkenError("--test is for the selection mode: put the file into the --data folder instead.")
             counts = tuple(_count(text) for text in examples) if examples else None
             _end_to_end(name, data, lm, methods, limit, seeds or 1, counts, traces, json_file, plot)
             return
