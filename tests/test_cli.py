@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from toolken import cli
+from toolken.training import FrozenLM
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -115,6 +116,27 @@ def test_a_folder_without_a_head_is_one_sentence(run: Run, tmp_path: Path) -> No
 def test_a_folder_without_kamel_is_one_sentence(run: Run, tmp_path: Path) -> None:
     code, _, err = run("bench", "kamel", "--data", tmp_path)
     assert_one_sentence(code, err, "tools.json", "--data")
+
+
+def test_an_unknown_mode_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("bench", "kamel", "--data", tmp_path, "--mode", "sideways")
+    assert_one_sentence(code, err, "'sideways'", "end-to-end")
+
+
+@pytest.mark.parametrize("name", ["kamel", "funcqa", "gsm8k-xl"])
+def test_an_end_to_end_run_without_data_is_one_sentence(
+    run: Run, tmp_path: Path, name: str, tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FrozenLM, "from_pretrained", lambda *_, **__: tiny_lm)
+    traces = tmp_path / "traces"
+    code, _, err = run("bench", name, "--data", tmp_path, "--mode", "end-to-end", "--traces", traces)
+    assert_one_sentence(code, err.partition("Error: ")[1] + err.partition("Error: ")[2], "tools.json", "--data")
+    assert not traces.exists()
+
+
+def test_a_file_that_holds_no_traces_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("trace", tmp_path / "nowhere.jsonl")
+    assert_one_sentence(code, err, "nowhere.jsonl", "cannot be read")
 
 
 def test_tools_lists_names_and_descriptions(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,17 +190,16 @@ def run_trial(lm: FrozenLM, trial: Trial, folder: Path, progress: Progress | Non
 
     chosen = trial.candidates[0]
     if len(trial.candidates) > 1 and trial.dev is not None:
-        file = TraceFile(folder / f"{name}-dev.jsonl")
-        for settings in trial.candidates:
-            traces = list(_answered(lm, trial, trial.dev, settings, file, answerer, progress))
-            dev.append((settings, traces))
-        file.close()
+        with closing(TraceFile(folder / f"{name}-dev.jsonl")) as file:
+            dev = [
+                (settings, list(_answered(lm, trial, trial.dev, settings, file, answerer, progress)))
+                for settings in trial.candidates
+            ]
         last = trial.test.metrics[-1]
         # The first of equals: candidates stand in the order in which they are to be preferred.
         chosen, _ = max(dev, key=lambda one: mean(one[1], last))
-    file = TraceFile(folder / f"{name}.jsonl")
-    traces = list(_answered(lm, trial, trial.test, chosen, file, answerer, progress))
-    file.close()
+    with closing(TraceFile(folder / f"{name}.jsonl")) as file:
+        traces = list(_answered(lm, trial, trial.test, chosen, file, answerer, progress))
     return Outcome(trial, chosen, traces, dev, sum(trace.seconds for trace in traces))
 
 
