@@ -137,6 +137,14 @@ def make_background_small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None
     monkeypatch.setenv("TOOLKEN_CACHE", str(folder))
 
 
+@pytest.fixture(scope="module")
+def module_background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Make the background small for all tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_background_small(patch, tmp_path_factory.mktemp("cache"))
+        yield
+
+
 @pytest.fixture
 def tiny_background(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Make the background small and cache it in a folder of the test's own; returns the folder."""

@@ -57,6 +57,8 @@ class PromptFormat(BaseModel):
         How a system message is written.
     question
         How a question is written, up to the place where the answer begins.
+    joint
+        White space between a question and an answer that stands as it is given.
     opening
         The first words of each answer, written for the model. A question's decision falls right after them, so their
         wording decides how well the tools can be told apart there.
@@ -86,6 +88,7 @@ class PromptFormat(BaseModel):
     )
     system: str = "{system}\n\n"
     question: str = "Question: {question}\nAnswer:"
+    joint: str = " "
     opening: str = " The answer is"
     between: str = ", then"
     closing: str = "."
@@ -99,7 +102,9 @@ class PromptFormat(BaseModel):
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest of all the wording."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
+        # Heads are older than the joint: what it is by default must not tell them from newer ones.
+        left_out = {"joint"} if self.joint == " " else None
+        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()[:32]
 
     def prompt(self, question: str) -> str:
         """Return the text up to the place where the answer begins, without the opening."""
@@ -141,7 +146,7 @@ class PromptFormat(BaseModel):
         """
         if example.answer is None or (not self.everywhere and self._is_results_alone(example)):
             return self._compose(example)
-        prompt = self.prompt(example.question) + " " if example.question else ""
+        prompt = self.prompt(example.question) + self.joint if example.question else ""
         text = prompt + example.answer
         begin = len(prompt.rstrip())
         opened = prompt.rstrip() + self.opening

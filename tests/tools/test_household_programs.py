@@ -9,7 +9,7 @@ import pytest
 
 from toolken.errors import DataFormatError
 from toolken.tools.household import Rehearsal, demo_scene, errand_plans, read_programs, score_plan
-from toolken.tools.household.programs import SCENES
+from toolken.tools.household.programs import SCENES, read_plans, request_key
 from toolken.tools.household.toolkens import read_plan
 
 pytest.importorskip("virtualhome_eval", reason="the VirtualHome simulator is not installed")
@@ -73,9 +73,21 @@ def test_a_test_task_is_known_by_its_words_and_by_its_plan(folder: Path) -> None
     same_words = {**READ, "title": "watch  tv", "description": "SIT AND WATCH. "}
     write(folder, [same_plan, same_words, READ, READ])
     assert [task.title for task in read_programs(folder, without=[test])] == ["Read"]
+    wanted = {request_key("READ", " Get my  book.")}
+    assert [task.title for task in read_programs(folder, among=wanted)] == ["Read"]
 
 
-def test_progress_counts_every_line(folder: Path) -> None:
+def test_plans_are_read_without_a_home(folder: Path) -> None:
+    reach = program("Reach", "", "[SwitchOn] <television> (1)")
+    write(folder, [WATCH, reach, program("Pour", "", "[Pour] <water> (1) <cup> (1)")])
+    watch, out_of_reach = read_plans(folder)
+    assert watch == ("Watch TV", "Sit and watch.", ("[WALK]", "<couch>", "[SIT]", "<couch>", "[END]"))
+    assert out_of_reach.toolkens == ("[SWITCHON]", "<television>", "[END]")
+    (test,) = read_programs(folder)
+    assert list(read_plans(folder, without=[test])) == [out_of_reach]
+
+
+def test_progress_counts_every_program(folder: Path) -> None:
     write(folder, [WATCH, READ, WATCH])
     done: list[int] = []
     list(read_programs(folder, advance=done.append))

@@ -1,8 +1,8 @@
 """The published programs beyond the test tasks: rebuilt as tasks, to learn plans from and to choose settings on."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,13 +18,42 @@ PROGRAMS = "programs.jsonl"
 SCENES = tuple(f"TrimmedTestScene{number}_graph" for number in range(1, 8))
 
 
+class WrittenPlan(NamedTuple):
+    """A plan as its author wrote it, for no particular home."""
+
+    title: str
+    description: str
+    toolkens: tuple[str, ...]
+
+
+def read_plans(folder: str | Path, *, without: Iterable[HouseholdTask] = ()) -> Iterator[WrittenPlan]:
+    """Yield the published programs that can be written in the 58 toolkens.
+
+    Parameters
+    ----------
+    folder
+        The data folder, with programs.jsonl and object_name_map.json.
+    without
+        Tasks that must not be among them: a program with the title and description, or the plan, of any of these is
+        left out.
+
+    Raises
+    ------
+    DataFormatError
+        If a file is missing or not in the published form; file and line are named.
+    """
+    for _, record, plan in _programs(Path(folder), list(without)):
+        yield WrittenPlan(record.title, record.description, plan)
+
+
 def read_programs(
     folder: str | Path,
     *,
     without: Iterable[HouseholdTask] = (),
+    among: Container[tuple[str, str]] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Iterator[HouseholdTask]:
-    """Yield the programs that can be planned in the 58 toolkens, each as a task in a scene that it can be run in.
+    """Yield the same programs, each as a task in a scene that it can be run in.
 
     A program names no scene. It gets the first of the seven trimmed ones, counted from its line's number on so that
     the programs are spread over them, in which its preconditions can be set up and its script carried out; one that
@@ -35,10 +64,11 @@ def read_programs(
     folder
         The data folder: programs.jsonl and what `read_tasks` needs.
     without
-        Tasks that must not be among the programs: one with the title and description, or the plan, of any of these is
-        left out.
+        As for `read_plans`.
+    among
+        What `request_key` gives for the programs that are wanted; all by default.
     advance
-        Called with the number of lines done since the last call.
+        Called with the number of programs done since the last call.
 
     Raises
     ------
@@ -48,17 +78,33 @@ def read_programs(
         If the simulator is not installed.
     """
     root = Path(folder)
-    source = root / PROGRAMS
     names = read_json(root / "object_name_map.json")
     properties = read_json(root / "resources" / "properties_data.json")
-    seen, plans = set(), set()
-    for task in without:
-        seen.add(_request(task.title, task.description))
-        plans.add(task.toolkens)
     scenes: dict[str, SceneGraph] = {}
-    for number, line in enumerate(read_text(source).splitlines(), 1):
+    seen = set()
+    for number, record, plan in _programs(root, list(without)):
+        request = request_key(record.title, record.description)
+        if request not in seen and (among is None or request in among):
+            for turn in range(len(SCENES)):
+                scene = SCENES[(number + turn) % len(SCENES)]
+                if scene not in scenes:
+                    scenes[scene] = read_task_scene(root, scene)
+                task = _rebuilt(record, scene, plan, scenes[scene], root, properties, names)
+                if task is not None:
+                    seen.add(request)
+                    yield task
+                    break
         if advance is not None:
             advance(1)
+
+
+def _programs(root: Path, without: Sequence[HouseholdTask]) -> Iterator[tuple[int, "_Program", tuple[str, ...]]]:
+    """Yield line number, record and plan of the programs that fit the toolkens and are none of some tasks'."""
+    source = root / PROGRAMS
+    names = read_json(root / "object_name_map.json")
+    requests = {request_key(task.title, task.description) for task in without}
+    plans = {task.toolkens for task in without}
+    for number, line in enumerate(read_text(source).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -66,18 +112,8 @@ def read_programs(
         except ValidationError as error:
             raise DataFormatError(f"{source}, line {number} is not a program in the published form: {error}") from error
         plan = _toolkens(record.script, names)
-        request = _request(record.title, record.description)
-        if plan is None or plan in plans or request in seen:
-            continue
-        for turn in range(len(SCENES)):
-            scene = SCENES[(number + turn) % len(SCENES)]
-            if scene not in scenes:
-                scenes[scene] = read_task_scene(root, scene)
-            task = _rebuilt(record, scene, plan, scenes[scene], root, properties, names)
-            if task is not None:
-                seen.add(request)
-                yield task
-                break
+        if plan is not None and plan not in plans and request_key(record.title, record.description) not in requests:
+            yield number, record, plan
 
 
 class _Program(BaseModel):
@@ -90,8 +126,8 @@ class _Program(BaseModel):
     preconditions: list[dict[str, Any]]
 
 
-def _request(title: str, description: str) -> tuple[str, str]:
-    """What makes two requests the same: their words, whatever their spaces and capitals."""
+def request_key(title: str, description: str) -> tuple[str, str]:
+    """Return what makes two requests the same: their words, whatever their spaces and capitals."""
     return " ".join(title.lower().split()), " ".join(description.lower().split())
 
 

@@ -72,14 +72,15 @@ def plan_request(graph: SceneGraph, title: str, description: str = "", objects: 
     title, description
         The request, and how its author would go about it; without a description the lines of the hint are left out.
     objects
-        Toolkens of the objects that are named if the scene has them.
+        Toolkens of the objects that are listed if the scene has them; with none, the list is left out.
     """
     view = SceneView(graph)
     room = view.room_of(view.character)
     here = [] if room is None else [view.nodes[room]["class_name"]]
     usable = sorted({node["class_name"] for node in view.nodes.values()} & {toolken[1:-1] for toolken in objects})
+    listed = f" The objects I can manipulate are {usable}." if objects else ""
     hint = f"Hint:\n{description.strip()}\n" if description.strip() else ""
-    return f"I am in {here}. The objects I can manipulate are {usable}.\nGoal:\n{title.strip()}\n{hint}Plan:"
+    return f"I am in {here}.{listed}\nGoal:\n{title.strip()}\n{hint}Plan:"
 
 
 def read_tasks(folder: str | Path) -> list[HouseholdTask]:

@@ -14,8 +14,9 @@ QUESTIONS = PromptFormat()
 REQUESTS = PromptFormat(opening=" The right tool for this is")
 #: Reasoning in running text, with calls anywhere in it.
 REASONING = PromptFormat(opening="", everywhere=True)
-#: Plans whose question says all there is to say.
-PLANS = PromptFormat(question="{question}", opening="", everywhere=True)
+#: Plans whose question says all there is to say. The published demonstrations go in front of it (`plans_after`): on
+#: held-out training plans they raise the share of right toolkens by five hundredths.
+PLANS = PromptFormat(question="{question}", joint="\n", opening="")
 
 #: Training examples a tool that are compared by default; None for all there are.
 EXAMPLES_PER_TOOL: dict[str, tuple[int | None, ...]] = {
@@ -97,7 +98,13 @@ def comparisons(dataset: Dataset) -> Iterator[Comparison]:
                 written = _whole(dataset, "dev", REASONING, supervised, (None,), asked=False, test="dev")
                 yield replace(written, firing=True)
         case "virtualhome":
-            yield _whole(dataset, "dev", PLANS, supervised, counts, asked=False)
+            yield _whole(dataset, "dev", plans_after(dataset.preamble), supervised, counts, asked=False)
+
+
+def plans_after(demonstrations: str) -> PromptFormat:
+    """Return the wording of plans with finished tasks in front of each."""
+    # Not a copy: that would take the fingerprint along, once it has been computed.
+    return PromptFormat(question=PLANS.question, joint=PLANS.joint, opening=PLANS.opening, preamble=demonstrations)
 
 
 def _kamel(dataset: Dataset, name: str, counts: tuple[int | None, ...]) -> Iterator[Comparison]:

@@ -8,7 +8,8 @@ from typing import Any
 from toolken.errors import DataFormatError
 from toolken.training.benchmarks.data_files import OFFSET, UNKNOWN_TOOL, DataFolder, UnusableRecordError
 from toolken.training.benchmarks.dataset import Dataset, Evaluation
-from toolken.training.examples import Call, Example
+from toolken.training.examples import Example
+from toolken.training.plans import plan_example
 from toolken.training.tool_spec import ToolSpec, name_words
 
 TEST = "test50.jsonl"
@@ -82,20 +83,18 @@ def _specs(data: DataFolder) -> list[ToolSpec]:
 
 
 def _plan(record: dict[str, Any], begin: int, question: str) -> Example:
-    """Make an example of the plan that begins at an offset of a record's text; each toolken in it is a call."""
-    text = record["text"]
-    calls = []
+    """Make an example of the plan that begins at an offset of a record's text; see `plan_example`."""
+    text, plan = record["text"], []
     for offset, called in zip(record["start_str_idx"], record["tool_calling"], strict=True):
         toolken = called["call_tool"]
         # Published offsets stand in front of the white space that parts two toolkens.
         start = offset + len(text[offset:]) - len(text[offset:].lstrip())
         if offset < begin or not text.startswith(toolken, start):
             raise UnusableRecordError(OFFSET)
-        calls.append(Call(tool=toolken, result=toolken, start=start - begin))
-    answer = text[begin:]
-    if TOOLKEN.findall(answer) != [call.tool for call in calls]:
+        plan.append(toolken)
+    if TOOLKEN.findall(text[begin:]) != plan:
         raise UnusableRecordError("a toolken of the plan is not marked as a call")
-    return Example(question=question, answer=answer, calls=tuple(calls))
+    return plan_example(question, plan)
 
 
 def _tasks(data: DataFolder, tools: set[str]) -> list[Example]:
@@ -112,10 +111,6 @@ def _tasks(data: DataFolder, tools: set[str]) -> list[Example]:
         if not tools.issuperset(task.toolkens):
             data.drop(TEST, UNKNOWN_TOOL)
             continue
-        answer, calls = "", []
-        for toolken in task.toolkens:
-            answer += ("" if not answer else "\n" if toolken.startswith("[") else " ") + toolken
-            calls.append(Call(tool=toolken, result=toolken, start=len(answer) - len(toolken)))
-        examples.append(Example(question=task.prompt().rstrip(), answer=answer, calls=tuple(calls)))
+        examples.append(plan_example(task.prompt().rstrip(), task.toolkens))
     data.count(TEST, len(examples))
     return examples
