@@ -11,8 +11,8 @@ from toolken.tools.household.toolkens import read_plan
 def permitted(following: Following, stage: Rehearsal) -> Following:
     """Narrow down what may follow to steps that the simulator allows after those in front of them.
 
-    A verb may follow if it can be done to some object; where no object is possible, all that could follow may, so that
-    a plan is always written.
+    A verb narrows down its objects; the verbs themselves are not narrowed down, since each would have to be tried on
+    every object. Behind a verb that nothing can be done with, all objects may follow, so that a plan is always written.
 
     Parameters
     ----------

@@ -1,0 +1,210 @@
+"""VirtualHome from the request to the home afterwards: plans of 58 toolkens, carried out in the simulator."""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+
+from toolken.agents.benchmarks.end_to_end import Options, methods_of
+from toolken.agents.benchmarks.toolkens import PUBLISHED, published_head
+from toolken.agents.benchmarks.traces import Attempt, Piece
+from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial
+from toolken.agents.benchmarks.worded_plans import MAX_TOKENS, free_plans, grounded_plans, matched
+from toolken.agents.household_planner import fit_plans
+from toolken.agents.plan_choice import choose_rehearsed, permitted
+from toolken.agents.planning import Following, Plan, PlanDecoder, PlanTask
+from toolken.errors import DataFormatError
+from toolken.tools.household import HouseholdTask, Rehearsal, read_programs, read_tasks, score_plan
+from toolken.tools.household.programs import request_key
+from toolken.tools.household.scoring import MOST_STEPS
+from toolken.tools.household.toolkens import END, TOOLKENS, next_toolkens, plan_lines, toolkens_of
+from toolken.training.benchmarks.comparisons import plans_after
+from toolken.training.benchmarks.virtualhome import read_virtualhome
+from toolken.training.examples import Example
+from toolken.training.feature_cache import FeatureCache
+from toolken.training.head import ToolkenHead
+from toolken.training.lm import FrozenLM
+from toolken.training.plans import plan_example, plan_text
+
+#: Our own head: as it is, with the plan that does best in a rehearsal, and on more plans than the published ones; and
+#: the published trainers.
+TOOLKEN_METHODS = ("toolken", "toolken-rehearsed", "toolken-more-plans", *PUBLISHED)
+IN_PROMPT = ("in-context", "in-context-matched", "in-context-grounded")
+METHODS = (*TOOLKEN_METHODS, "nearest-plan", *IN_PROMPT, "reference")
+METRICS = ("grounding", "executable", "success, relaxed", "success")
+#: Plans that are followed side by side; several where the rehearsal needs guesses to compare.
+BEAMS, REHEARSED_BEAMS = 1, 8
+#: Toolkens of the longest plan: no step beyond the eighth counts, but the rehearsal compares where whole plans lead.
+MOST_TOOLKENS = 2 * (MOST_STEPS + 4) + 1
+_GOAL = re.compile(r"Goal:\n(?P<title>.*?)\n(?:Hint:\n(?P<description>.*)\n)?Plan:", re.DOTALL)
+
+
+def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
+    """Return the trials on the published tests."""
+    data = _Data(lm, folder, options)
+    return [data.trial(method) for method in methods_of(options, METHODS) if data.possible(method)]
+
+
+class _Data:
+    """The published files, read once, and what is made of them when it is first needed."""
+
+    def __init__(self, lm: FrozenLM, folder: Path, options: Options) -> None:
+        self.lm, self.folder, self.options = lm, folder, options
+        self._tasks = read_tasks(folder)
+        dataset = read_virtualhome(folder)
+        self.beginning = dataset.preamble
+        self._published = dataset.train.get("supervised", [])
+        self._dev = dataset.tests["dev"].examples if "dev" in dataset.tests else []
+        self._head: tuple[str, ToolkenHead] | None = None
+        questions = [
+            Question(at, task.prompt().rstrip(), plan_text(task.toolkens), task)
+            for at, task in enumerate(self._tasks[: options.limit])
+        ]
+        self.test = Test("virtualhome", "test", len(TOOLKENS), questions, score, METRICS)
+
+    def possible(self, method: str) -> bool:
+        """Whether a method can be run with what is installed."""
+        return method != "nearest-plan" or self.options.encoder is not None
+
+    def trial(self, method: str) -> Trial:
+        """Return the trial of a method."""
+        longest = max((len(self.lm.encode(question.text).ids) for question in self.test.questions), default=0)
+        beams = REHEARSED_BEAMS if method == "toolken-rehearsed" else BEAMS
+        learned = method in TOOLKEN_METHODS
+        return Trial(
+            self.test,
+            method,
+            partial(self._build, method),
+            ({"beams": beams},) if learned else ({},),
+            identity={"beginning": self.beginning, "toolkens": MOST_TOOLKENS},
+            prompt_tokens=len(self.lm.encode(self.beginning).ids) + longest + MAX_TOKENS,
+            read_tokens=longest if learned or method in IN_PROMPT else 0,
+            written_tokens=MAX_TOKENS * beams if learned or method in IN_PROMPT else 0,
+            fit_tokens=(longest + MAX_TOKENS) * len(self._published) if learned else 0,
+            batch=10,
+        )
+
+    def examples(self, method: str) -> list[Example]:
+        """Return the plans that a method learns from."""
+        return [*self._published, *(self._further if method == "toolken-more-plans" else ())]
+
+    @cached_property
+    def _further(self) -> list[Example]:
+        """Plans of the programs that stand neither in the tests nor in the other files, in scenes they run in."""
+        seen = {request_key(*_goal(example.question)) for example in (*self._published, *self._dev)}
+        return [
+            plan_example(task.prompt().rstrip(), task.toolkens)
+            for task in read_programs(self.folder, without=self._tasks)
+            if request_key(task.title, task.description) not in seen
+        ]
+
+    def head(self, method: str) -> ToolkenHead:
+        """Fit a head; the last one is kept."""
+        plans = "more" if method == "toolken-more-plans" else "published"
+        if self._head is None or self._head[0] != plans:
+            form, cache = plans_after(self.beginning), FeatureCache(self.lm)
+            examples, progress = self.examples(method), self.options.progress
+            self._head = plans, fit_plans(self.lm, examples, TOOLKENS, prompt=form, cache=cache, progress=progress)
+        head = self._head[1]
+        if method in PUBLISHED:
+            return published_head(self.lm, head, method, "virtualhome", self.examples(method))
+        return head
+
+    def _build(self, method: str, settings: Settings) -> Answerer:
+        if method in TOOLKEN_METHODS:
+            decoder = PlanDecoder(self.lm, self.head(method))
+            return partial(_planned, decoder, int(settings["beams"]), method == "toolken-rehearsed")
+        if method == "nearest-plan":
+            return self._nearest()
+        if method == "reference":
+            return lambda questions: [_attempt(question, question.reference.toolkens) for question in questions]
+        return partial(self._worded, method)
+
+    def _nearest(self) -> Answerer:
+        """Return what takes over the plan of the most similar request, by sentence vectors."""
+        encoder = self.options.encoder
+        assert encoder is not None
+        examples = self.examples("nearest-plan")
+        vectors = encoder.encode([". ".join(_goal(example.question)) for example in examples])
+
+        def answer(questions: Sequence[Question]) -> list[Attempt]:
+            asked = encoder.encode([". ".join(_goal(question.text)) for question in questions])
+            best = (asked @ vectors.T).argmax(1).tolist()
+            plans = [[call.tool for call in examples[at].calls] for at in best]
+            return [_attempt(question, plan) for question, plan in zip(questions, plans, strict=True)]
+
+        return answer
+
+    def _worded(self, method: str, questions: Sequence[Question]) -> list[Attempt]:
+        """Answer by plans that the LM writes in words, as the demonstrations in its prompt are written."""
+        texts = [question.text for question in questions]
+        if method == "in-context-grounded":
+            following = [_following(question.reference) for question in questions]
+            plans = grounded_plans(self.lm, self.beginning, texts, following, 2 * MOST_STEPS)
+        else:
+            plans = free_plans(self.lm, self.beginning, texts)
+            if method == "in-context-matched":
+                plans = [
+                    matched(plan, _steps_of(question.reference), self.options.encoder)
+                    for plan, question in zip(plans, questions, strict=True)
+                ]
+        return [_attempt(question, plan) for question, plan in zip(questions, plans, strict=True)]
+
+
+def score(question: Question, attempt: Attempt) -> dict[str, float]:
+    """Score a plan by the published metrics."""
+    found = score_plan(question.reference, attempt.answer.splitlines())
+    return {
+        "grounding": float(found.grounded),
+        "executable": float(found.executable),
+        "success, relaxed": float(found.success_relaxed),
+        "success": float(found.success),
+    }
+
+
+def _planned(decoder: PlanDecoder, beams: int, rehearse: bool, questions: Sequence[Question]) -> list[Attempt]:
+    """Answer by next-toolken decoding, restricted to the objects of the scene."""
+    stages = [Rehearsal(question.reference.initial) for question in questions] if rehearse else []
+    following = [_following(question.reference) for question in questions]
+    if rehearse:
+        following = [permitted(allowed, stage) for allowed, stage in zip(following, stages, strict=True)]
+    tasks = [PlanTask(question.text, allowed) for question, allowed in zip(questions, following, strict=True)]
+    found = decoder.decode(tasks, beams=beams, most_toolkens=MOST_TOOLKENS)
+    plans = [
+        choose_rehearsed(plans, stages[at], MOST_STEPS) if rehearse else plans[0] for at, plans in enumerate(found)
+    ]
+    return [_attempt(question, plan) for question, plan in zip(questions, plans, strict=True)]
+
+
+def _following(task: HouseholdTask) -> Following:
+    """Return what may follow in a task's scene: verbs and the objects it has, by turns."""
+    return lambda written: next_toolkens(written, task.initial)
+
+
+def _attempt(question: Question, plan: Plan | Sequence[str]) -> Attempt:
+    """Return a plan as it is kept in a trace, with what the simulator says to the first step that is not possible."""
+    if isinstance(plan, Plan):
+        pieces = [
+            Piece(tool=one.toolken, probability=one.probability, runners_up=one.runners_up) for one in plan.choices
+        ]
+        lines = plan_lines(plan.toolkens)
+    else:
+        lines = plan_lines(plan)
+        pieces = [Piece(text=line + "\n") for line in lines]
+    complaint = score_plan(question.reference, lines).complaint
+    return Attempt(pieces=(*pieces, Piece(text=complaint)) if complaint else tuple(pieces), answer="\n".join(lines))
+
+
+def _steps_of(task: HouseholdTask) -> list[tuple[str, str]]:
+    """All verbs with all objects of a scene."""
+    known = toolkens_of(task.initial)
+    verbs = [toolken[1:-1] for toolken in known if toolken.startswith("[") and toolken != END]
+    return [(verb, toolken[1:-1]) for verb in verbs for toolken in known if toolken.startswith("<")]
+
+
+def _goal(question: str) -> tuple[str, str]:
+    """Return title and description of a task in the published words."""
+    found = _GOAL.search(question)
+    if found is None:
+        raise DataFormatError(f"{question[:80]!r} is no task with a goal: give the published data.")
+    return found["title"].strip(), (found["description"] or "").strip()
