@@ -1,0 +1,79 @@
+"""Arithmetic end to end: named numbers, the published rules, and the stages that an attempt passed."""
+
+import pytest
+
+from toolken.agents.benchmarks.arithmetic import calls_alone, is_exact, is_right, read_operands, score, sum_question
+from toolken.agents.benchmarks.numbers_named import last_number, number, with_named_numbers
+from toolken.agents.benchmarks.traces import Attempt, Piece
+from toolken.training import Call, Example
+
+
+@pytest.mark.parametrize(
+    ("question", "note"),
+    [
+        ("Prices rise by 5%.", "(5% = 0.05, 1 + 5% = 1.05, 1 - 5% = 0.95)"),
+        ("It doubles every hour.", "(doubles = 2, hour = 60)"),
+        ("He ate 3/4 of it.", "(3/4 = 0.75)"),
+    ],
+)
+def test_numbers_named_in_words_are_noted(question: str, note: str) -> None:
+    assert with_named_numbers(question) == f"{question} {note}"
+
+
+def test_a_question_without_named_numbers_stays() -> None:
+    assert with_named_numbers(" What is 12 plus 30? ") == "What is 12 plus 30?"
+
+
+@pytest.mark.parametrize(("text", "value"), [("1,200", 1200), ("$3.5", 3.5), ("5%", 5), ("x", None), ("", None)])
+def test_numerals_are_read(text: str, value: float | None) -> None:
+    assert number(text) == value
+
+
+def test_the_last_number_is_the_answer() -> None:
+    assert last_number("The answer is 24, then 72.") == 72
+    assert last_number("It costs $1,250.50.") == 1250.5
+    assert last_number("none") is None
+
+
+def test_the_published_rules() -> None:
+    assert is_right(2.0141, "2.014", "two decimals")
+    assert not is_right(2.03, "2.014", "two decimals")
+    assert is_right(1556751.0, "1556750.9", "0.1 %")
+    assert is_right(1000.9, "1000", "0.1 %")
+    assert not is_right(1002, "1000", "0.1 %")
+
+
+def test_the_strict_rule_asks_for_all_published_digits() -> None:
+    assert is_exact(0.39364, "0.3936")
+    assert not is_exact(0.3931, "0.3936")
+    assert is_exact(32040.0, "32040.0")
+    assert not is_exact(32041.0, "32040.0")
+
+
+def test_solutions_become_calls_alone_only_where_operands_can_be_copied() -> None:
+    calls = (Call(tool="divide", args={"0": "48", "1": "2"}, result="24", start=0),)
+    half = calls_alone(Example(question="What is half of 48?", answer="24", calls=calls))
+    assert half is not None
+    assert half.calls[0].args == {"numbers": [48, 2]}
+    assert calls_alone(Example(question="What is 48 of them?", answer="24", calls=calls)) is None
+
+
+def test_stages_tell_where_an_attempt_went_wrong() -> None:
+    way = Example(question="q", calls=(Call(tool="add", args={"0": "2", "1": "3"}, result="5"),))
+    question = sum_question(0, "What is 2 plus 3?", "5", "two decimals", way)
+
+    def scores(tool: str, operands: list[int], answer: str) -> dict[str, float]:
+        return score(question, Attempt(pieces=(Piece(tool=tool, arguments={"numbers": operands}),), answer=answer))
+
+    right = scores("add", [3, 2], "The answer is 5.")
+    assert set(right.values()) == {1.0}
+    assert scores("add", [2, 2], "4")["tools"] == 1.0
+    assert scores("add", [2, 2], "4")["arguments"] == 0.0
+    assert scores("subtract", [3, 2], "1")["tools"] == 0.0
+    assert score(question, Attempt(answer="5"))["call"] == 0.0
+
+
+def test_operands_of_a_written_call_are_named() -> None:
+    assert read_operands("power", "2, 3") == {"base": "2", "exponent": "3"}
+    with pytest.raises(ValueError, match="at most 2"):
+        read_operands("power", "1, 2, 3")
