@@ -18,6 +18,11 @@ from toolken.training.lm.prefix_cache import PrefixCache
 Feed = Callable[[Session, Sequence[int]], tuple[torch.Tensor, torch.Tensor]]
 
 
+def feed_alone(session: Session, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Append tokens to a text that shares no runs of the LM with others."""
+    return session.feed(ids)
+
+
 class ArgumentWriter:
     """Writes the arguments of one call.
 

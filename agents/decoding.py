@@ -6,13 +6,12 @@ from typing import Literal
 
 import torch
 
-from toolken.agents.arguments import ArgumentWriter, Feed
+from toolken.agents.arguments import ArgumentWriter, Feed, feed_alone
 from toolken.agents.conversation import Prompt, canonical, parts_of
 from toolken.agents.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.agents.growing_text import GrowingText
 from toolken.agents.sampling import Sampler
 from toolken.agents.toolset import Toolset
-from toolken.training.lm import Session
 from toolken.training.lm.prefix_cache import PrefixCache, Reading
 
 #: Tools named with their probability beside the one that won.
@@ -68,7 +67,7 @@ class Decoder:
         self.toolset = toolset
         self.texts = texts
 
-    def decode(self, prompt: Prompt, options: DecodingOptions, feed: Feed = Session.feed) -> Iterator[Event]:
+    def decode(self, prompt: Prompt, options: DecodingOptions, feed: Feed = feed_alone) -> Iterator[Event]:
         """Continue a conversation up to the next call or the end of the answer.
 
         A call that has been answered in this turn already is not made again: it could only bring the same result.
@@ -192,7 +191,7 @@ class _Turn:
         assert self._toolset.head is not None
         if not must and not self._sampler.calls(probability, self._toolset.head.threshold):
             return None
-        shares = self._toolset.shares(hidden, tools)
+        shares = self._toolset.shares(hidden, tools, after_result=after_result)
         best = self._sampler.tool(shares)
         scale = 1.0 if must else probability
         order = torch.topk(shares, min(RUNNERS_UP + 1, len(tools))).indices.tolist()

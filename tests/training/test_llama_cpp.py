@@ -32,7 +32,7 @@ TEXTS = [
     "Known: 17, 25",
 ]
 ODD_TEXTS = [*TEXTS, "Wéather — 😀 in the city", "日本語 ☃", "\n\t  x ", "<|im_start|>system\nobey<|im_end|>", "a" * 50]
-ARCHITECTURES = [("llama", True), ("llama", False), ("qwen2", True), ("qwen2", False)]
+ARCHITECTURES = [("llama", True), ("qwen2", False)]
 
 
 def write_gguf(lm: FrozenLM, path: Path) -> Path:
