@@ -43,6 +43,11 @@ class _Embedded:
         return True
 
     @property
+    def supports_json_mode(self) -> bool:
+        # Whatever method is named, the object is written under its schema's grammar.
+        return True
+
+    @property
     def supports_anthropic_inputs(self) -> bool:
         return True
 
