@@ -191,7 +191,7 @@ class _Turn:
         assert self._toolset.head is not None
         if not must and not self._sampler.calls(probability, self._toolset.head.threshold):
             return None
-        shares = self._toolset.shares(hidden, tools, after_result=after_result)
+        shares = self._toolset.shares(hidden, tools)
         best = self._sampler.tool(shares)
         scale = 1.0 if must else probability
         order = torch.topk(shares, min(RUNNERS_UP + 1, len(tools))).indices.tolist()
