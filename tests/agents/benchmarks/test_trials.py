@@ -1,0 +1,147 @@
+"""Trials: settings chosen on dev questions, nothing done twice, kills survived, bad input refused beforehand."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from toolken.agents.benchmarks.figures import mcnemar, rows, tables
+from toolken.agents.benchmarks.traces import Attempt, read_traces
+from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, check, done, run_trial
+from toolken.errors import DataFormatError, PromptTooLongError
+from toolken.training import FrozenLM
+
+
+def make_test(count: int, split: str = "test") -> Test:
+    questions = [Question(at, f"What is {at} plus {at}?", str(2 * at), 2 * at) for at in range(count)]
+
+    def score(question: Question, attempt: Attempt) -> dict[str, float]:
+        return {"answer": float(attempt.answer == str(question.reference))}
+
+    return Test("sums", split, 1, questions, score, ("answer",))
+
+
+class Adder:
+    """Adds `offset` too much, counts what it is asked, and breaks down after a number of batches."""
+
+    def __init__(self, breaks_after: int | None = None) -> None:
+        self.asked: list[str] = []
+        self.built: list[int] = []
+        self.batches = 0
+        self.breaks_after = breaks_after
+
+    def build(self, settings: Settings) -> Answerer:
+        self.built.append(int(settings["offset"]))
+
+        def answer(questions: Sequence[Question]) -> list[Attempt]:
+            self.batches += 1
+            if self.breaks_after is not None and self.batches > self.breaks_after:
+                raise KeyboardInterrupt
+            self.asked += [question.text for question in questions]
+            return [Attempt(answer=str(question.reference + int(settings["offset"]))) for question in questions]
+
+        return answer
+
+
+def make_trial(adder: Adder, count: int = 10, method: str = "toolken") -> Trial:
+    offsets = tuple({"offset": one} for one in (2, 0, 1))
+    return Trial(make_test(count), method, adder.build, offsets, make_test(4, "dev"), batch=4)
+
+
+def test_settings_are_chosen_on_the_dev_questions(tiny_lm: FrozenLM, tmp_path: Path) -> None:
+    outcome = run_trial(tiny_lm, make_trial(Adder()), tmp_path)
+    assert outcome.settings == {"offset": 0}
+    assert [len(traces) for _, traces in outcome.dev] == [4, 4, 4]
+    assert [trace.scores["answer"] for trace in outcome.traces] == [1.0] * 10
+
+
+def test_nothing_is_done_twice(tiny_lm: FrozenLM, tmp_path: Path) -> None:
+    first = run_trial(tiny_lm, make_trial(Adder()), tmp_path)
+    adder = Adder()
+    assert done(tiny_lm, make_trial(adder), tmp_path) == (22, 22)
+    again = run_trial(tiny_lm, make_trial(adder), tmp_path)
+    assert again.traces == first.traces
+    assert not adder.built
+
+
+def test_an_interrupted_trial_goes_on_where_it_stopped(tiny_lm: FrozenLM, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(tiny_lm, make_trial(Adder(breaks_after=5)), tmp_path)
+    adder = Adder()
+    outcome = run_trial(tiny_lm, make_trial(adder), tmp_path)
+    assert len(adder.asked) == 2  # three batches of dev questions and two of the test were done
+    assert len(outcome.traces) == 10
+
+
+def test_other_questions_settings_or_lms_are_not_taken_for_these(
+    tiny_lm: FrozenLM, build_lm: object, tmp_path: Path
+) -> None:
+    trial = replace(make_trial(Adder()), candidates=({"offset": 0},))
+    run_trial(tiny_lm, trial, tmp_path)
+    other = build_lm(seed=1)  # type: ignore[operator]
+    assert done(tiny_lm, trial, tmp_path) == (10, 10)
+    assert done(other, trial, tmp_path) == (0, 10)
+    assert done(tiny_lm, replace(trial, candidates=({"offset": 3},)), tmp_path) == (0, 10)
+    assert done(tiny_lm, replace(trial, identity={"train": "other"}), tmp_path) == (0, 10)
+    assert done(tiny_lm, replace(trial, test=make_test(12)), tmp_path) == (10, 12)
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from toolken.agents.benchmarks.traces import Attempt, Trace, TraceFile
+file = TraceFile(Path(sys.argv[1]))
+for number in range(1000):
+    file.add(Trace(key=f"key{number}", benchmark="b", split="s", method="m", number=number, question="q" * 5000,
+                   expected="", attempt=Attempt(), scores={}, settings={}, seconds=0.0))
+    time.sleep(0.005)
+"""
+
+
+def test_a_kill_leaves_every_finished_line(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(SLOW), str(path)])
+    while process.poll() is None and not (path.is_file() and path.stat().st_size > 20_000):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    found = read_traces(path)
+    assert len(found) >= 3
+    assert [one.number for one in found] == list(range(len(found)))
+
+
+def test_a_test_without_questions_is_refused(tiny_lm: FrozenLM) -> None:
+    with pytest.raises(DataFormatError, match="no usable question in sums, test"):
+        check(tiny_lm, [make_trial(Adder(), count=0)])
+
+
+def test_a_prompt_that_does_not_fit_is_refused(tiny_lm: FrozenLM) -> None:
+    trial = replace(make_trial(Adder()), prompt_tokens=tiny_lm.max_length + 1)
+    with pytest.raises(PromptTooLongError, match=f"toolken needs {tiny_lm.max_length + 1} tokens"):
+        check(tiny_lm, [trial])
+
+
+def test_rows_have_intervals_and_paired_tests(tiny_lm: FrozenLM, tmp_path: Path) -> None:
+    ours = run_trial(tiny_lm, make_trial(Adder()), tmp_path)
+    wrong = replace(make_trial(Adder(), method="other"), candidates=({"offset": 1},))
+    found = rows([ours, run_trial(tiny_lm, wrong, tmp_path)])
+    mine = next(row for row in found if row.method == "toolken" and row.split == "test")
+    other = next(row for row in found if row.method == "other")
+    assert (mine.value, mine.low, mine.high, mine.n) == (1.0, 1.0, 1.0, 10)
+    assert (other.value, other.beside) == (0.0, "toolken")
+    assert other.p_value == pytest.approx(2 / 2**10)
+    assert {row.split for row in found} == {"test", "dev: test"}
+    assert len(tables(found)) == 1
+
+
+def test_mcnemar_is_the_exact_binomial_test() -> None:
+    assert mcnemar([1, 1, 1, 0, 0], [1, 1, 1, 0, 0]) == 1.0
+    assert mcnemar([1, 1, 1, 1, 0], [0, 0, 0, 0, 0]) == pytest.approx(2 / 16)
+    assert mcnemar([1, 1, 1, 1, None], [0, 0, 0, 0, 1]) == pytest.approx(2 / 16)
