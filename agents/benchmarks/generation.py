@@ -16,7 +16,7 @@ class Continuations:
     lm
         The LM.
     beginning
-        What all texts begin with; it must end where a token does, at the end of a line for instance.
+        What all texts begin with.
     special
         Whether texts may hold special tokens, as those of a chat template do.
     """
@@ -24,6 +24,7 @@ class Continuations:
     def __init__(self, lm: FrozenLM, beginning: str = "", *, special: bool = False) -> None:
         self.lm = lm
         self._special = special
+        self._beginning = beginning
         self._start = lm.start()
         self._ids = self._encode(beginning) if beginning else []
         if self._ids:
@@ -33,8 +34,14 @@ class Continuations:
         """Read what follows the beginning in each text, one after another: long pieces keep the processor busy."""
         found = []
         for text in texts:
-            session = self._start.fork() if self._ids else self.lm.start()
-            found.append((session, session.feed(self._encode(text))))
+            # Tokenized as a whole: the last token of the beginning may reach into the text.
+            ids = self._encode(self._beginning + text)
+            pairs = enumerate(zip(self._ids, ids[:-1], strict=False))
+            shared = next((at for at, (one, other) in pairs if one != other), min(len(self._ids), len(ids) - 1))
+            session = self._start.fork() if shared else self.lm.start()
+            if shared < len(session.ids):
+                session.truncate(shared)
+            found.append((session, session.feed(ids[shared:])))
         return found
 
     def _encode(self, text: str) -> list[int]:
