@@ -149,7 +149,7 @@ def test_tools_lists_names_and_descriptions(run: Run) -> None:
 def test_fit_then_ask_with_own_tools(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded_lm: object
 ) -> None:
-    (tmp_path / "my_tools.py").write_text(
+    (tmp_path / "tools_of_a_user.py").write_text(
         "from langchain_core.tools import tool\n\n\n"
         "@tool\n"
         "def shelf_of_book(title: str) -> str:\n"
@@ -162,10 +162,10 @@ def test_fit_then_ask_with_own_tools(
         "TOOLS = [shelf_of_book, bus_times]\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    code, _, err = run("fit", "--tools", "my_tools:TOOLS", "--out", tmp_path / "head")
+    code, _, err = run("fit", "--tools", "tools_of_a_user:TOOLS", "--out", tmp_path / "head")
     assert code == 0, err
     question = "When does the next bus leave from the stop Market Square?"
-    code, out, err = run("ask", question, "--head", tmp_path / "head", "--tools", "my_tools:TOOLS")
+    code, out, err = run("ask", question, "--head", tmp_path / "head", "--tools", "tools_of_a_user:TOOLS")
     assert code == 0, err
     assert "bus_times" in out
     assert "in 7 minutes" in out
