@@ -25,6 +25,12 @@ def _average(slots: str) -> Draw:
     return draw
 
 
+def _pooled(rng: Random) -> Numbers:
+    c, each = rng.randint(2, 20), rng.randint(4, 90)
+    a = rng.randint(2, c * each - 2)
+    return {"a": a, "b": c * each - a, "c": c}
+
+
 def _growth(rng: Random) -> Numbers:
     return {"f": f"1.{rng.randint(1, 12):02d}", "n": rng.randint(2, 20), "p": 100 * rng.randint(5, 900)}
 
@@ -166,6 +172,17 @@ MULTI_STEP: tuple[Scenario, ...] = (
             "{n} villages have {a}, {b}, {c} and {d} inhabitants.",
         ),
         ("How many is that on average?", "What is the average number?"),
+    ),
+    Scenario(
+        ("add a b", "divide #1 c"),
+        _pooled,
+        (
+            "{name} has {a} {things} and {other} has {b}; they put them together and fill {c} {container} evenly.",
+            "{a} women and {b} men come to {place} and are split into {c} groups of equal size.",
+            "A winner gets ${a} and a runner-up ${b}; they add the two and split the sum between {c} charities.",
+            "Two cans with {a} and {b} litres of {liquid} are poured together into {c} equal jugs.",
+        ),
+        ("How many or how much is that for each one?", "What does each one get?", "How much is in each one?"),
     ),
     Scenario(
         ("power f n", "multiply p #1"),
