@@ -101,6 +101,7 @@ class HouseholdPlanner:
         tasks: Sequence[HouseholdTask] | None = None,
         *,
         beams: int = 1,
+        cache: FeatureCache | None = None,
         progress: Progress | None = None,
     ) -> "HouseholdPlanner":
         """Fit a head on tasks with their plans, and return a planner with it.
@@ -109,6 +110,8 @@ class HouseholdPlanner:
         ----------
         tasks
             Such as `read_programs` yields; by default requests for the small flat, which the package makes.
+        cache
+            Where hidden states are kept, so that fitting again does not read the tasks again.
         progress
             Told what is being done, and how far it has come.
 
@@ -128,7 +131,7 @@ class HouseholdPlanner:
             raise HeadError("A planner cannot be fitted without tasks: give some, or None for the small flat's.")
         toolkens = dict.fromkeys([*VERBS, *(toolken for _, plan in pairs for toolken in plan), END])
         examples = [plan_example(request, plan) for request, plan in pairs]
-        head = fit_plans(lm, examples, toolkens, progress=progress)
+        head = fit_plans(lm, examples, toolkens, cache=cache, progress=progress)
         return cls(lm, head, beams=beams, list_objects=tasks is not None)
 
     def plan(self, home: Household, request: str, *, hint: str = "") -> list[tuple[str, str]]:
@@ -153,10 +156,11 @@ class HouseholdPlanner:
     def carry_out(
         self, home: Household, request: str, *, hint: str = "", most_steps: int = MOST_STEPS
     ) -> Iterator[PlannedStep]:
-        """Plan and do what is planned, step by step; a step that is not possible is planned anew.
+        """Plan and do what is planned, step by step; where a step is not possible, the plan is mended.
 
-        After a failed step the next one is decided among what the simulator allows now, and the rest of the plan
-        freely again.
+        Where one other step makes the failed one possible, such as plugging in what is to be switched on, the
+        likeliest of these is put in front of it. Else the failed step is given up: the next one is decided among what
+        the simulator allows now, and the rest of the plan freely again.
 
         Parameters
         ----------
@@ -185,12 +189,29 @@ class HouseholdPlanner:
             except HouseholdError as error:
                 yield PlannedStep(verb, name, None, str(error))
                 refused.add((verb, name))
-                possible = self._possible(home, names) - refused
-                ahead = read_plan(self._decoded(question, names, done, possible).toolkens[len(done) :])
+                ahead = self._mended(home, question, names, done, [(verb, name), *ahead], refused)
             else:
                 yield PlannedStep(verb, name, observation)
                 done += write_plan([(verb, name)])[:-1]
                 refused.clear()
+
+    def _mended(
+        self,
+        home: Household,
+        question: str,
+        names: Mapping[str, frozenset[int]],
+        done: Sequence[str],
+        ahead: list[tuple[str, str]],
+        refused: Collection[tuple[str, str]],
+    ) -> list[tuple[str, str]]:
+        """Return what to do instead of steps of which the first has been refused."""
+        verbs = [toolken[1:-1] for toolken in self.verbs]
+        enabling = self._as_toolkens(home, names, home.enabling(*ahead[0], verbs=verbs)) - {*refused}
+        if enabling:
+            decided = self._decoded(question, names, done, enabling, may_end=False).toolkens[len(done) :]
+            return [*read_plan(decided)[:1], *ahead]
+        possible = self._as_toolkens(home, names, home.legal_actions(verbs)) - {*refused}
+        return read_plan(self._decoded(question, names, done, possible).toolkens[len(done) :])
 
     def _question(self, home: Household, request: str, hint: str) -> str:
         return plan_request(home.graph, request, hint, objects=self.objects if self.list_objects else ())
@@ -205,11 +226,12 @@ class HouseholdPlanner:
                 continue
         return found
 
-    def _possible(self, home: Household, names: Mapping[str, frozenset[int]]) -> set[tuple[str, str]]:
-        """The steps that the simulator allows now, as verbs and objects."""
-        verbs = [toolken[1:-1] for toolken in self.verbs]
-        legal = [(verb, meanings(home.view, title)[0]) for verb, title in home.legal_actions(verbs)]
-        return {(verb, toolken[1:-1]) for verb, id in legal for toolken, ids in names.items() if id in ids}
+    def _as_toolkens(
+        self, home: Household, names: Mapping[str, frozenset[int]], steps: Iterable[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
+        """Steps of the home as verbs and objects of the head."""
+        meant = [(verb, meanings(home.view, title)[0]) for verb, title in steps]
+        return {(verb, toolken[1:-1]) for verb, id in meant for toolken, ids in names.items() if id in ids}
 
     def _decoded(
         self,
@@ -217,8 +239,13 @@ class HouseholdPlanner:
         names: Mapping[str, frozenset[int]],
         begun: Sequence[str] = (),
         possible: Collection[tuple[str, str]] | None = None,
+        *,
+        may_end: bool = True,
     ) -> Plan:
-        """Return the likeliest plan that begins so, and goes on with one of the possible steps if they are given."""
+        """Return the likeliest plan that begins so, and goes on with one of the possible steps if they are given.
+
+        Unless it `may_end` at once, one of these steps is in it.
+        """
         here = len(begun)
 
         def following(written: Sequence[str]) -> list[str]:
@@ -229,7 +256,8 @@ class HouseholdPlanner:
                 return list(names) if wants_object else [*self.verbs, END]
             if wants_object:
                 return [f"<{name}>" for verb, name in sorted(possible) if f"[{verb}]" == written[-1]]
-            return [*dict.fromkeys(f"[{verb}]" for verb, _ in sorted(possible)), END]
+            found = list(dict.fromkeys(f"[{verb}]" for verb, _ in sorted(possible)))
+            return [*found, END] if may_end else found
 
         task = PlanTask(question, following, tuple(begun))
         return self._decoder.decode([task], beams=self.beams, most_toolkens=2 * MOST_STEPS + 1)[0][0]

@@ -64,6 +64,40 @@ def test_what_is_done_is_done_in_the_home_and_a_failed_step_is_followed_by_a_pos
     assert failures, "a random LM's plans hardly ever work at the first try"
 
 
+def test_a_step_that_one_other_makes_possible_is_done_behind_it(planner: HouseholdPlanner) -> None:
+    home = Household()
+    home.step("walk", "television")
+    home.step("unplug", "television")
+    toolkens = ["[SWITCHON]", "<television>", "[END]"]
+    begun = len(home.history)
+    steps = list(_following(planner, toolkens).carry_out(home, "Light the screen.", most_steps=3))
+    assert [(step.verb, step.object) for step in steps] == [
+        ("SWITCHON", "television"),
+        ("PLUGIN", "television"),
+        ("SWITCHON", "television"),
+    ]
+    assert "plug it in first" in steps[0].complaint
+    assert len(home.history) == begun + 2
+    assert home.reached([("television", "on")])
+
+
+def _following(planner: HouseholdPlanner, toolkens: list[str]) -> HouseholdPlanner:
+    """Return the planner with a decoder that begins with a given plan; what mends it, the planner decides."""
+    follower = copy.copy(planner)
+    decoder = planner._decoder
+
+    class Begun:
+        def decode(self, tasks, **options):  # type: ignore[no-untyped-def]
+            if tasks[0].begun == () and not follower_begun:
+                follower_begun.append(True)
+                return [[Plan(tuple(toolkens), 0.0)]]
+            return decoder.decode(tasks, **options)
+
+    follower_begun: list[bool] = []
+    follower._decoder = Begun()  # type: ignore[assignment]
+    return follower
+
+
 def test_no_tasks_and_a_head_without_toolkens_are_refused(planner: HouseholdPlanner, build_lm: BuildLM) -> None:
     lm = build_lm(context=1024)
     with pytest.raises(HeadError, match="cannot be fitted without tasks"):

@@ -1,5 +1,6 @@
 """A household can be acted in by the simulator's rules, and says in words what happened and what is missing."""
 
+import copy
 import json
 import random
 import sys
@@ -317,3 +318,16 @@ def test_a_picture_that_cannot_be_made_is_a_clear_error(home: Household, tmp_pat
         home.picture(tmp_path / "scene.nonsense")
     with pytest.raises(HouseholdError, match="0 steps were done"):
         home.picture(since=3)
+
+
+def test_what_makes_a_refused_action_possible_is_found_and_the_home_stays_as_it_is() -> None:
+    home = Household()
+    home.step("walk", "television")
+    home.step("unplug", "television")
+    before = copy.deepcopy(home.graph)
+    assert home.enabling("switch_on", "television") == [("plug_in", "television")]
+    assert ("WALK", "floor lamp") in home.enabling("plug_in", "floor lamp", verbs=["WALK", "SIT"])
+    assert home.enabling("switch_on", "floor lamp") == []  # two steps away: walk there, plug it in
+    assert home.graph == before
+    with pytest.raises(HouseholdError):
+        home.enabling("switch_on", "spaceship")

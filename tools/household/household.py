@@ -195,6 +195,50 @@ class Household:
                 if permits(state, verb, self._named((id,)))
             ]
 
+    def enabling(self, action: str, *objects: str | int, verbs: Sequence[str] | None = None) -> list[tuple[str, str]]:
+        """What could be done now so that an action which is refused would be possible next.
+
+        Every action that is legal now is tried in the simulator, and the refused one behind it; the home itself stays
+        as it is. Where one action is not enough, nothing is found.
+
+        Parameters
+        ----------
+        action, objects
+            What is refused, as for `step`.
+        verbs
+            Names of the actions to try, as for `legal_actions`.
+
+        Returns
+        -------
+        list of (str, str)
+            As of `legal_actions`.
+
+        Raises
+        ------
+        HouseholdError
+            If the action or an object is unknown.
+
+        Examples
+        --------
+        >>> home = Household()
+        >>> home.step("walk", "television").text
+        'You walk to the television, in the living room. It is off.'
+        >>> _ = home.step("unplug", "television")
+        >>> home.enabling("switch_on", "television")
+        [('plug_in', 'television')]
+        """
+        verb = verb_of(action)
+        check_arity(verb, len(objects))
+        with self._lock:
+            wanted = [self._named(ids) for ids in self._readings(objects)]
+            found = []
+            for name, words in self.legal_actions(verbs):
+                ids = self._readings([words])[0]
+                after = advance(self._states[-1], verb_of(name), self._named(ids)).state
+                if after is not None and any(permits(after, verb, named) for named in wanted):
+                    found.append((name, words))
+            return found
+
     def unmet(self, goal: Sequence[Condition]) -> list[Condition]:
         """The conditions of a goal that do not hold now.
 
