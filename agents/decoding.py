@@ -132,14 +132,15 @@ class _Turn:
         for part in parts:
             hidden = self._read(form.query(part)).hidden
             # Even where a call is required, not every part of the request has to have one.
-            if self._race(hidden, self._options.tools, after_result=False, must=False) is not None:
+            if self._race(hidden, self._options.tools, results=0, must=False) is not None:
                 decided.append((part, hidden))
         if len(decided) < 2:
             # Behind a result, another call is decided after the words that would introduce its result.
-            text = prompt.text + (form.between if behind else "")
+            opened = not behind and prompt.answer == form.opening
+            text = prompt.text + (form.between if behind else form.leading(prompt.question) if opened else "")
             decided = [(prompt.question, self._read(text).hidden)]
         for question, hidden in decided:
-            yield from self._call(hidden, question, after_result=behind)
+            yield from self._call(hidden, question, results=len(prompt.results) if behind else 0)
 
     def _words(self, before: str) -> Generator[Event, None, "_Reason"]:
         """Yield words up to the end of the answer or, where tools race everywhere, to the call that wins.
@@ -153,7 +154,7 @@ class _Turn:
         reason: _Reason = "stop"
         while True:
             if form.everywhere and options.tools:
-                yield from self._call(hidden, self._prompt.question, after_result=False, text=growing)
+                yield from self._call(hidden, self._prompt.question, results=0, text=growing)
                 if self._made:
                     reason = "tool_calls"
                     break
@@ -179,11 +180,9 @@ class _Turn:
             yield TextPiece(tail)
         return reason
 
-    def _race(
-        self, hidden: torch.Tensor, tools: Sequence[str], *, after_result: bool, must: bool
-    ) -> CallStarted | None:
+    def _race(self, hidden: torch.Tensor, tools: Sequence[str], *, results: int, must: bool) -> CallStarted | None:
         """Let tools race against the words; return the call if one of them wins."""
-        probability = self._toolset.call_probability(hidden, self._options.tools, after_result=after_result)
+        probability = self._toolset.call_probability(hidden, self._options.tools, results=results)
         if self._call_probability is None:
             self._call_probability = probability
         if not tools:
@@ -201,12 +200,12 @@ class _Turn:
         )
 
     def _call(
-        self, hidden: torch.Tensor, question: str, *, after_result: bool, text: GrowingText | None = None
+        self, hidden: torch.Tensor, question: str, *, results: int, text: GrowingText | None = None
     ) -> Iterator[Event]:
         """Yield the call that is decided at a state `(d,)`, if any, after the held-back rest of the text before it."""
         left = list(self._options.tools)
         while True:
-            started = self._race(hidden, left, after_result=after_result, must=self._must_call)
+            started = self._race(hidden, left, results=results, must=self._must_call)
             if started is None:
                 self._must_call = False
                 return

@@ -27,13 +27,16 @@ from toolken.training.fit import Progress, fit
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import Engine, FrozenLM
 from toolken.training.lm.embedded import cache_folder
+from toolken.training.prompt import PromptFormat
 from toolken.training.tool_sources import read_tools
 from toolken.training.tool_spec import ToolSpec
 
 #: Answers that must be right for the demonstration to count as passed.
 ENOUGH = 8
 #: Generated examples the demo's head is fitted on: as many as two cores read in about half a minute.
-ONE_STEP, TWO_STEPS, FACTS = 280, 120, 180
+ONE_STEP, TWO_STEPS, FACTS = 400, 160, 180
+#: An operation is decided on behind the first number of the question.
+PROMPT = PromptFormat(lead="number")
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,12 @@ def demo_agent(
 
 def _kept_head(lm: FrozenLM, tools: Sequence[BaseTool], progress: Progress | None) -> ToolkenHead:
     examples = demo_examples()
-    parts = [lm.fingerprint, *(ToolSpec.of(one).digest for one in tools), *(e.model_dump_json() for e in examples)]
+    parts = [
+        lm.fingerprint,
+        PROMPT.fingerprint,
+        *(ToolSpec.of(one).digest for one in tools),
+        *(e.model_dump_json() for e in examples),
+    ]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     folder = cache_folder() / "heads" / f"demo-{digest}"
     if (folder / HEAD_FILE).is_file():
@@ -132,7 +140,7 @@ def _kept_head(lm: FrozenLM, tools: Sequence[BaseTool], progress: Progress | Non
             return ToolkenHead.from_pretrained(folder, lm)
         except HeadError:
             pass  # written by another version: fitted anew
-    fitted = fit(lm, tools, examples, progress=progress)
+    fitted = fit(lm, tools, examples, prompt=PROMPT, progress=progress)
     fitted.save_pretrained(folder)
     return fitted
 
@@ -193,7 +201,7 @@ def run_demo(lm: str | None, console: Console, *, engine: Engine = "transformers
     console.print(f"Tools: {len(tools)}; examples: {len(examples)}, none of which is asked below")
     ready = time.perf_counter()
     with progress_bar(console) as progress:
-        head = fit(loaded, tools, examples, progress=progress)
+        head = fit(loaded, tools, examples, prompt=PROMPT, progress=progress)
         agent = ToolkenAgent(loaded, head, tools)
     fitted = time.perf_counter() - ready
     console.print(f"Fitted {len(tools)} toolkens in {fitted:.1f} s\n")

@@ -54,12 +54,12 @@ class Toolset:
         """Return a tool by its name."""
         return next(spec for spec in self.tools.specs if spec.name == name)
 
-    def call_probability(self, hidden: torch.Tensor, names: Sequence[str], *, after_result: bool) -> float:
-        """Return P(one of some tools is called) at a state `(d,)`; 0 without a head."""
+    def call_probability(self, hidden: torch.Tensor, names: Sequence[str], *, results: int) -> float:
+        """Return P(one of some tools is called) at a state `(d,)`, behind so many results; 0 without a head."""
         if self.head is None:
             return 0.0
-        odds = self.head.gate.log_odds(hidden[None].double(), after_result=after_result)[0]
-        if self.evidence is not None and not after_result and not self.prompt.everywhere:
+        odds = self.head.gate.log_odds(hidden[None].double(), results=results)[0]
+        if self.evidence is not None and not results and not self.prompt.everywhere:
             odds = odds + self.evidence.log_odds(hidden, names)
         return float(torch.sigmoid(odds))
 

@@ -66,6 +66,7 @@ def write_head(head: "ToolkenHead", folder: Path) -> None:
         "covariance": head.covariance,
         "gate.rows": torch.stack([head.gate.opening.row, head.gate.following.row]),
         "gate.biases": torch.tensor([head.gate.opening.bias, head.gate.following.bias], dtype=torch.float64),
+        "gate.lengths": torch.tensor(head.gate.lengths, dtype=torch.float64),
     }
     tensors |= {f"forms.{source}": form for source, form in head.forms.items()}
     if head.correction is not None:
@@ -149,7 +150,7 @@ def read_head(folder: Path) -> "ToolkenHead":
         ),
         mean=tensors["mean"],
         covariance=tensors["covariance"],
-        gate=Gate(*map(Boundary, tensors["gate.rows"], tensors["gate.biases"].tolist())),
+        gate=_gate(tensors),
         threshold=sidecar.threshold,
         demonstrations=Demonstrations(sidecar.demonstrations, tensors["demonstrations"]),
         settings=sidecar.settings,
@@ -161,3 +162,9 @@ def read_head(folder: Path) -> "ToolkenHead":
         if sidecar.encoder is None
         else Teacher(sidecar.encoder, tensors["mean"], tensors["teacher.origin"], tensors["teacher.matrix"]),
     )
+
+
+def _gate(tensors: dict[str, torch.Tensor]) -> Gate:
+    opening, following = map(Boundary, tensors["gate.rows"], tensors["gate.biases"].tolist())
+    lengths = tensors.get("gate.lengths")  # older heads are without
+    return Gate(opening, following, () if lengths is None else tuple(lengths.tolist()))

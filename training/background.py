@@ -50,8 +50,8 @@ class Background:
         mean = exact.mean(0)
         centred = exact - mean
         count = len(exact)
-        labels, behind = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.bool)
-        points = Decisions(requests.hidden, requests.logsumexp, labels, torch.arange(count), behind)
+        zeros = torch.zeros(count, dtype=torch.long)
+        points = Decisions(requests.hidden, requests.logsumexp, zeros, torch.arange(count), zeros)
         return cls(mean, centred.T @ centred / count, tuple(texts), points, words)
 
     @property
@@ -92,6 +92,8 @@ def background(
     started
         Called with the number of texts before a run begins; returns what is called as they are done.
     """
+    # Few requests have a number that would lead a decision: the background is the same with such a lead and without.
+    prompt = prompt.model_copy(update={"lead": ""})
     requests, plain = background_requests(), plain_examples()
     digest = hashlib.sha256(json.dumps([requests, [example.model_dump() for example in plain]]).encode()).hexdigest()
     path = cache_folder() / "background" / f"{lm.fingerprint}-{prompt.fingerprint}-{digest[:8]}.safetensors"

@@ -31,15 +31,21 @@ class Decisions:
         `(n,) int64`: index of the tool that was called, or `WORDS`.
     examples
         `(n,) int64`: index of the example each decision belongs to.
-    after_result
-        `(n,) bool`: whether it is decided behind a result if another call follows.
+    results
+        `(n,) int64`: how many results stand before it, where it is decided behind a result if another call follows;
+        else 0.
     """
 
     hidden: torch.Tensor
     logsumexp: torch.Tensor
     labels: torch.Tensor
     examples: torch.Tensor
-    after_result: torch.Tensor
+    results: torch.Tensor
+
+    @property
+    def after_result(self) -> torch.Tensor:
+        """`(n,) bool`: whether it is decided behind a result if another call follows."""
+        return self.results > 0
 
     @classmethod
     def join(cls, parts: "Iterable[Decisions]") -> "Decisions":
@@ -51,7 +57,7 @@ class Decisions:
     def none(cls, hidden_size: int) -> "Decisions":
         """Return an empty set."""
         integers = torch.empty(0, dtype=torch.long)
-        return cls(torch.empty(0, hidden_size), torch.empty(0), integers, integers, torch.empty(0, dtype=torch.bool))
+        return cls(torch.empty(0, hidden_size), torch.empty(0), integers, integers, integers)
 
     def calls(self) -> "Decisions":
         """Return the positions at which a tool was called."""
@@ -68,7 +74,7 @@ class Place:
 
     position: int
     label: int
-    after_result: bool
+    results: int
 
 
 def decision_places(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> list[Place]:
@@ -78,8 +84,8 @@ def decision_places(encoding: Encoding, rendered: Rendered, names: dict[str, int
     decided, so is every token that the model itself writes; those that touch a result are not.
     """
     labels: dict[int, int] = {}
-    behind_results = set(rendered.behind_results)
-    following: set[int] = set()
+    behind_results = {offset: count for count, offset in enumerate(sorted(rendered.behind_results), 1)}
+    results: dict[int, int] = {}
     if rendered.everywhere:
         for position in range(max(encoding.last_token_before(rendered.begin), 0), len(encoding.ids)):
             after = encoding.spans[position + 1] if position + 1 < len(encoding.ids) else None
@@ -91,8 +97,8 @@ def decision_places(encoding: Encoding, rendered: Rendered, names: dict[str, int
         if position >= 0:
             labels[position] = label
             if offset in behind_results:
-                following.add(position)
-    return [Place(position, labels[position], position in following) for position in sorted(labels)]
+                results[position] = behind_results[offset]
+    return [Place(position, labels[position], results.get(position, 0)) for position in sorted(labels)]
 
 
 def decisions(
@@ -131,21 +137,23 @@ def decisions(
     index_of = {name: i for i, name in enumerate(names)}
     group: list[_Wanted] = []
     for number, example in enumerate(examples):
-        rendered = prompt.render(example)
-        encoding = lm.encode(rendered.text)
-        if len(encoding.ids) > lm.max_length:
-            reason = f"has {len(encoding.ids)} tokens, and {lm.name} takes {lm.max_length}"
+        texts = prompt.renderings(example)
+        encodings = [lm.encode(rendered.text) for rendered in texts]
+        longest = max(len(encoding.ids) for encoding in encodings)
+        if longest > lm.max_length:
+            reason = f"has {longest} tokens, and {lm.name} takes {lm.max_length}"
             if skipped is None:
                 raise ExampleError(f"Example {number + 1} {reason}: shorten or remove it.")
             skipped(number, reason)
             continue
-        places = decision_places(encoding, rendered, index_of)
-        if not words:
-            places = [place for place in places if place.label != WORDS]
-        if places:
-            # Causal attention: nothing after the last wanted position can change a wanted state.
-            group.append(_Wanted(number, encoding.ids[: places[-1].position + 1], places))
-        if len(group) == GROUP:
+        for rendered, encoding in zip(texts, encodings, strict=True):
+            places = decision_places(encoding, rendered, index_of)
+            if not words:
+                places = [place for place in places if place.label != WORDS]
+            if places:
+                # Causal attention: nothing after the last wanted position can change a wanted state.
+                group.append(_Wanted(number, encoding.ids[: places[-1].position + 1], places))
+        if len(group) >= GROUP:
             yield _run(lm if cache is None else cache, group, advance)
             group = []
     if group:
@@ -179,17 +187,24 @@ class _Wanted:
 
 
 def _run(lm: FrozenLM | FeatureCache, group: list[_Wanted], advance: Callable[[int], None] | None) -> Decisions:
-    parts = []
+    parts: dict[int, Decisions] = {}
     sequences, positions = [one.ids for one in group], [[place.position for place in one.places] for one in group]
-    for index, states in lm.hidden_states(sequences, positions, advance=advance):
+    examples, done = len({one.example for one in group}), [0]
+
+    def advance_texts(count: int) -> None:
+        # An example may be several texts; told are examples, in proportion.
+        assert advance is not None
+        before, done[0] = done[0], done[0] + count
+        advance(done[0] * examples // len(group) - before * examples // len(group))
+
+    for index, states in lm.hidden_states(sequences, positions, advance=advance and advance_texts):
         one = group[index]
-        parts.append(
-            Decisions(
-                states.hidden,
-                states.logsumexp,
-                torch.tensor([place.label for place in one.places]),
-                torch.full((len(one.places),), one.example),
-                torch.tensor([place.after_result for place in one.places]),
-            )
+        parts[index] = Decisions(
+            states.hidden,
+            states.logsumexp,
+            torch.tensor([place.label for place in one.places]),
+            torch.full((len(one.places),), one.example),
+            torch.tensor([place.results for place in one.places]),
         )
-    return Decisions.join(parts)
+    # In the order of the examples and their texts, whatever order they ran in.
+    return Decisions.join(parts[index] for index in sorted(parts))

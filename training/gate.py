@@ -11,11 +11,13 @@ from toolken.training.features import WORDS, Decisions
 
 #: Shrinkage of the covariance behind an opening's boundary, and ridge penalty (in examples at one standard deviation)
 #: on that behind a result. Chosen on held-out problems of the project's own generators.
-SHRINKAGE, RIDGE = 0.1, 1.0
+SHRINKAGE, RIDGE = 0.1, 10.0
 #: Ridge penalties that are tried in running text, the largest first, and folds of the examples to choose by.
 RIDGES, FOLDS = (300.0, 100.0, 30.0, 10.0, 3.0), 3
 #: P(call) from which a tool is called by default, and the bounds of what is chosen for running text.
 THRESHOLD, THRESHOLDS = 0.5, (0.2, 0.8)
+#: Decisions that speak for chains of calls being as likely to end behind one result as behind many.
+PRIOR_CHAINS = 2.0
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,37 @@ class Gate:
         Behind the opening of an answer, or anywhere in running text.
     following
         Behind a result.
+    lengths
+        Log odds that come on top behind one result, behind two, and so on; the last one counts behind more as well.
+        How long chains of calls get is not to be read from a state, but from the examples.
     """
 
     opening: Boundary
     following: Boundary
+    lengths: tuple[float, ...] = ()
 
-    def log_odds(self, hidden: torch.Tensor, *, after_result: bool) -> torch.Tensor:
-        """Return the log odds of a call, `(n,)`, for states `(n, d)` of one kind of place."""
-        return (self.following if after_result else self.opening).log_odds(hidden)
+    def log_odds(self, hidden: torch.Tensor, *, results: int | torch.Tensor) -> torch.Tensor:
+        """Return the log odds of a call, `(n,)`.
+
+        Parameters
+        ----------
+        hidden
+            States `(n, d)`.
+        results
+            How many results stand before each, `(n,) int64`, or before all of them; 0 where it is not decided behind a
+            result.
+        """
+        if isinstance(results, int):
+            if results == 0:
+                return self.opening.log_odds(hidden)
+            return self.following.log_odds(hidden) + (self._behind[min(results, len(self._behind)) - 1])
+        on_top = self._behind.to(hidden.dtype)[(results.clamp(1, len(self._behind)) - 1)]
+        following = self.following.log_odds(hidden) + on_top
+        return torch.where(results > 0, following, self.opening.log_odds(hidden))
+
+    @property
+    def _behind(self) -> torch.Tensor:
+        return torch.tensor(self.lengths or (0.0,), dtype=torch.float64)
 
 
 def fit_gate(
@@ -97,7 +122,31 @@ def fit_gate(
     else:
         weights = torch.cat([torch.ones(len(own.labels)), _background_weights(own, background)]).double()
         opening = discriminant_boundary(Decisions.join([own, background]), weights)
-    return Gate(opening, logistic_boundary(following) if _has_both(following) else _never(opening)), threshold
+    if not _has_both(following):
+        return Gate(opening, _never(opening)), threshold
+    lengths = chain_lengths(following)
+    on_top = torch.tensor(lengths, dtype=torch.float64)[following.results - 1]
+    return Gate(opening, logistic_boundary(following, on_top=on_top), lengths), threshold
+
+
+def chain_lengths(points: Decisions) -> tuple[float, ...]:
+    """Return by how much the log odds of a call behind one result, two, and so on differ from those behind any.
+
+    Each is estimated with the weight of `PRIOR_CHAINS` decisions on there being no difference.
+
+    Parameters
+    ----------
+    points
+        Decisions behind results, some of which are calls.
+    """
+    calls = (points.labels != WORDS).double()
+    share = calls.mean()
+    longest = int(points.results.max())
+    counts = torch.zeros(longest, dtype=torch.float64)
+    called = counts.index_add(0, points.results - 1, calls)
+    counts = counts.index_add(0, points.results - 1, torch.ones_like(calls))
+    shares = (called + PRIOR_CHAINS * share) / (counts + PRIOR_CHAINS)
+    return tuple((torch.logit(shares) - torch.logit(share)).tolist())
 
 
 def discriminant_boundary(points: Decisions, weights: torch.Tensor, shrinkage: float = SHRINKAGE) -> Boundary:
@@ -120,7 +169,12 @@ def discriminant_boundary(points: Decisions, weights: torch.Tensor, shrinkage: f
     return Boundary(rows[0] - rows[1], float(biases[0] - biases[1]))
 
 
-def logistic_boundary(points: Decisions, ridge: float = RIDGE, weights: torch.Tensor | None = None) -> Boundary:
+def logistic_boundary(
+    points: Decisions,
+    ridge: float = RIDGE,
+    weights: torch.Tensor | None = None,
+    on_top: torch.Tensor | None = None,
+) -> Boundary:
     """Return the boundary of logistic regression; convex, so the result does not depend on where it starts.
 
     The penalty is on the row in whitened coordinates (design: method, fact 3): no direction is favoured by its scale.
@@ -131,6 +185,8 @@ def logistic_boundary(points: Decisions, ridge: float = RIDGE, weights: torch.Te
         Weight of half the row's squared length there, in decisions.
     weights
         Weight of each decision, `(n,) float64`; 1 by default.
+    on_top
+        Log odds `(n,) float64` that are added to the boundary's; 0 by default.
 
     Raises
     ------
@@ -138,13 +194,16 @@ def logistic_boundary(points: Decisions, ridge: float = RIDGE, weights: torch.Te
         If the states do not vary or are not finite.
     """
     given = torch.ones(len(points.labels), dtype=torch.float64) if weights is None else weights
-    (boundary,) = _logistic_path(points, given, [ridge])
+    (boundary,) = _logistic_path(points, given, [ridge], on_top)
     return boundary
 
 
-def _logistic_path(points: Decisions, weights: torch.Tensor, ridges: Sequence[float]) -> list[Boundary]:
+def _logistic_path(
+    points: Decisions, weights: torch.Tensor, ridges: Sequence[float], on_top: torch.Tensor | None = None
+) -> list[Boundary]:
     """Return the boundary of each penalty; each search begins where the one before ended."""
     hidden, calls = points.hidden.double(), (points.labels != WORDS).double()
+    added = torch.zeros_like(calls) if on_top is None else on_top
     mean = (weights @ hidden) / weights.sum()
     centred = hidden - mean
     factor = torch.linalg.cholesky(shrunk((centred * weights[:, None]).T @ centred / weights.sum(), 0.01))
@@ -157,7 +216,9 @@ def _logistic_path(points: Decisions, weights: torch.Tensor, ridges: Sequence[fl
 
         def closure(optimiser: torch.optim.Optimizer = optimiser, ridge: float = ridge) -> float:
             optimiser.zero_grad()
-            losses = torch.nn.functional.binary_cross_entropy_with_logits(white @ row + bias, calls, reduction="none")
+            losses = torch.nn.functional.binary_cross_entropy_with_logits(
+                white @ row + bias + added, calls, reduction="none"
+            )
             objective = weights @ losses + 0.5 * ridge * row.square().sum()
             objective.backward()
             return float(objective.detach())

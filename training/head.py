@@ -144,7 +144,7 @@ class ToolkenHead:
         logsumexp: torch.Tensor,
         allowed: Sequence[str] | None = None,
         *,
-        after_result: bool = False,
+        results: int = 0,
     ) -> torch.Tensor:
         """Return the tools' logits, `(n, T) float32`, that stand beside the word logits in one softmax.
 
@@ -152,10 +152,10 @@ class ToolkenHead:
         ----------
         hidden, logsumexp
             States `(n, d)` and the words' logsumexp `(n,)` there.
-        after_result
-            Whether these are places behind a result.
+        results
+            Behind how many results these places are.
         """
-        odds = self.gate.log_odds(hidden.double(), after_result=after_result).float()
+        odds = self.gate.log_odds(hidden.double(), results=results).float()
         return (odds + logsumexp)[:, None] + self.selection(hidden, allowed)
 
     def with_tools(self, tools: Sequence[ToolLike | ToolSpec], lm: FrozenLM) -> "ToolkenHead":

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from toolken.training.examples import Demonstration, Example
 from toolken.training.tool_spec import ToolSpec
+
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class PromptFormat(BaseModel):
     opening
         The first words of each answer, written for the model. A question's decision falls right after them, so their
         wording decides how well the tools can be told apart there.
+    lead
+        What stands behind the opening while a question's decision is taken, and is taken back afterwards: nothing, or
+        the first `number` of the question if it has one. Behind its first operand a small model foresees the operator,
+        which it does not in front of it: for arithmetic.
     between
         Written in front of a result that directly follows another result. Whether another one follows is decided
         after these words, which are taken back if none does: behind a bare number a small model knows less.
@@ -90,6 +97,7 @@ class PromptFormat(BaseModel):
     question: str = "Question: {question}\nAnswer:"
     joint: str = " "
     opening: str = " The answer is"
+    lead: Literal["", "number"] = ""
     between: str = ", then"
     closing: str = "."
     separator: str = "\n\n"
@@ -99,11 +107,11 @@ class PromptFormat(BaseModel):
     argument_results: str = "Known: {results}\n"
     arguments: str = "Arguments:\n"
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Hex digest of all the wording."""
-        # Heads are older than the joint: what it is by default must not tell them from newer ones.
-        left_out = {"joint"} if self.joint == " " else None
+        # Heads are older than these two: what they are by default must not tell them from newer ones.
+        left_out = {name for name, default in (("joint", " "), ("lead", "")) if getattr(self, name) == default}
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()[:32]
 
     def prompt(self, question: str) -> str:
@@ -112,7 +120,12 @@ class PromptFormat(BaseModel):
 
     def query(self, request: str) -> str:
         """Return the text whose last position is the decision on a request (or on a description posing as one)."""
-        return self.prompt(request) + self.opening
+        return self.prompt(request) + self.opening + self.leading(request)
+
+    def leading(self, request: str) -> str:
+        """Return what stands behind the opening while a request is decided on."""
+        number = _NUMBER.search(request) if self.lead and not self.everywhere else None
+        return f" {number.group()}" if number else ""
 
     def result(self, text: str, *, follows_result: bool) -> str:
         """Return a result as it is written into the answer."""
@@ -137,8 +150,31 @@ class PromptFormat(BaseModel):
         known = self.argument_results.replace("{results}", ", ".join(results)) if results else ""
         return self.argument_question.replace("{question}", question.strip()) + known + self.arguments
 
+    def renderings(self, example: Example) -> list[Rendered]:
+        """Write an example out as the texts in which something is decided: what is decided behind a lead stands apart.
+
+        See `render` for each of them.
+        """
+        whole = self.render(example)
+        leading = self.leading(example.question)
+        opened = self.prompt(example.question) + self.opening
+        at = len(opened)
+        if not leading or not whole.text.startswith(opened):
+            return [whole]
+        calls, words = ([one for one in whole.calls if one[0] == at], [one for one in whole.words if one == at])
+        if not calls and not words:
+            return [whole]
+        end = at + len(leading)
+        led = Rendered(opened + leading, end, tuple((end, tool) for _, tool in calls), tuple(end for _ in words))
+        rest = replace(
+            whole,
+            calls=tuple(one for one in whole.calls if one[0] != at),
+            words=tuple(one for one in whole.words if one != at),
+        )
+        return [led, rest] if rest.calls or rest.words or rest.everywhere else [led]
+
     def render(self, example: Example) -> Rendered:
-        """Write an example out and mark what is decided in it.
+        """Write an example out, without a lead, and mark what is decided in it.
 
         An answer that consists of the opening and the results alone is written as the model will meet it: after the
         last result stands what would introduce another one, and that is where it is decided that none follows. Other
@@ -176,7 +212,7 @@ class PromptFormat(BaseModel):
         return example.answer.strip().removesuffix(self.closing) == (self.opening + results).strip()
 
     def _compose(self, example: Example) -> Rendered:
-        text = self.query(example.question)
+        text = self.prompt(example.question) + self.opening
         begin = len(text)
         calls: list[tuple[int, str]] = []
         for call in example.calls:

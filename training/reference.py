@@ -298,20 +298,20 @@ def _labelled(
     end = lm.tokenizer.eos_token_id or 0
     found = []
     for number, example in enumerate(examples):
-        rendered = prompt.render(example)
-        encoding = lm.encode(rendered.text)
-        if len(encoding.ids) > lm.max_length:
-            raise ExampleError(
-                f"Example {number + 1} has {len(encoding.ids)} tokens, and {lm.name} takes {lm.max_length}: "
-                "shorten or remove it."
-            )
-        places = [one for one in decision_places(encoding, rendered, index_of) if words or one.label != WORDS]
-        if not places:
-            continue
-        ids = torch.tensor(encoding.ids)
-        following = torch.cat([ids[1:], torch.tensor([end])])
-        labels = torch.full_like(ids, MASKED)
-        for one in places:
-            labels[one.position] = following[one.position] if one.label == WORDS else lm.vocab_size + one.label
-        found.append((ids, labels))
+        for rendered in prompt.renderings(example):
+            encoding = lm.encode(rendered.text)
+            if len(encoding.ids) > lm.max_length:
+                raise ExampleError(
+                    f"Example {number + 1} has {len(encoding.ids)} tokens, and {lm.name} takes {lm.max_length}: "
+                    "shorten or remove it."
+                )
+            places = [one for one in decision_places(encoding, rendered, index_of) if words or one.label != WORDS]
+            if not places:
+                continue
+            ids = torch.tensor(encoding.ids)
+            following = torch.cat([ids[1:], torch.tensor([end])])
+            labels = torch.full_like(ids, MASKED)
+            for one in places:
+                labels[one.position] = following[one.position] if one.label == WORDS else lm.vocab_size + one.label
+            found.append((ids, labels))
     return found

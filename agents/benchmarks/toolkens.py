@@ -62,10 +62,10 @@ class PublishedHead(ToolkenHead):
 class _WordsGate(Gate):
     """P(call | h) in the one softmax over words, whose matrix is `(V, d)`, and tools."""
 
-    words: torch.Tensor
-    rows: torch.Tensor
+    words: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    rows: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
-    def log_odds(self, hidden: torch.Tensor, *, after_result: bool) -> torch.Tensor:
+    def log_odds(self, hidden: torch.Tensor, *, results: int | torch.Tensor) -> torch.Tensor:
         """Return the log odds of a call, `(n,)`, for states `(n, d)`, wherever it is decided."""
         state = hidden.float()
         words = torch.logsumexp((state.to(self.words.dtype) @ self.words.T).float(), dim=-1)
@@ -99,7 +99,7 @@ def published_head(
     values = {name: value for name, value in vars(twin).items() if name in ToolkenHead.__dataclass_fields__}
     words = lm.model.get_output_embeddings().weight.detach().cpu()
     nothing = Boundary(torch.zeros(lm.hidden_size, dtype=torch.float64), 0.0)
-    return PublishedHead(**{**values, "gate": _WordsGate(nothing, nothing, words, rows), "learned": rows})
+    return PublishedHead(**{**values, "gate": _WordsGate(nothing, nothing, words=words, rows=rows), "learned": rows})
 
 
 def with_threshold(head: ToolkenHead, threshold: float) -> ToolkenHead:

@@ -15,6 +15,7 @@ from toolken.agents.engine import Engine
 from toolken.agents.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.errors import FingerprintError, PromptTooLongError, ToolSpecError
 from toolken.training import FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
+from toolken.training.features import query_states
 
 BuildLM = Callable[..., FrozenLM]
 
@@ -153,6 +154,27 @@ def test_a_called_tool_has_arguments_probability_and_runners_up(decoder: Decoder
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(1, abs=1e-4)
     assert {started.name, *(name for name, _ in started.runners_up)} == set(TOOLS.tools)
+
+
+def test_a_question_is_decided_on_behind_its_lead_which_is_taken_back(
+    tiny_lm: FrozenLM, tiny_head: ToolkenHead
+) -> None:
+    head = without_stops(tiny_head)
+    led = replace(head, prompt=head.prompt.model_copy(update={"lead": "number"}))
+    question = "What is 17 plus 4?"
+    probabilities = []
+    for one in (head, led):
+        decoder = decoder_of(tiny_lm, one)
+        prompt = to_prompt([HumanMessage(question)], one.prompt)
+        assert prompt.text == head.prompt.query(question)
+        *_, finished = decoder.decode(prompt, TOOLS)
+        assert isinstance(finished, Finished)
+        probabilities.append(finished.call_probability)
+        state = query_states(tiny_lm, one.prompt, [question]).hidden[0]
+        assert finished.call_probability == pytest.approx(
+            decoder.toolset.call_probability(state, TOOLS.tools, results=0), abs=1e-4
+        )
+    assert probabilities[0] != probabilities[1]
 
 
 @pytest.mark.parametrize("name", ["add", "weather", "capital"])

@@ -59,5 +59,5 @@ def test_the_embedded_lm_knows_whether_described_tools_are_meant(
     ]
     toolset = Engine(embedded_lm, None).decoder(BoundTools.of(tools)).toolset
     hidden = query_states(embedded_lm, toolset.prompt, [question]).hidden[0]
-    probability = toolset.call_probability(hidden, [tool.name for tool in tools], after_result=False)
+    probability = toolset.call_probability(hidden, [tool.name for tool in tools], results=0)
     assert (probability > 0.5) is called

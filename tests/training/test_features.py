@@ -64,3 +64,19 @@ def test_query_states_come_in_the_order_of_the_requests(tiny_lm: FrozenLM) -> No
         alone = query_states(tiny_lm, PromptFormat(), [request])
         torch.testing.assert_close(together.hidden[index], alone.hidden[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(together.logsumexp[index], alone.logsumexp[0], rtol=1e-4, atol=1e-4)
+
+
+def test_decisions_behind_a_lead_are_those_of_the_question_alone_and_come_in_order(tiny_lm: FrozenLM) -> None:
+    prompt = PromptFormat(lead="number")
+    told: list[int] = []
+    chains = [
+        Example(question=f"Take {n} and {'go on ' * n}?", calls=(Call(tool="add", result="5"), Call(tool="double")))
+        for n in (9, 1, 4)
+    ]
+    found = Decisions.join(decisions(tiny_lm, prompt, chains, ["add", "double"], advance=told.append))
+    assert found.examples.tolist() == [0, 0, 1, 1, 2, 2]
+    assert found.labels.tolist() == [0, 1] * 3
+    assert found.results.tolist() == [0, 1] * 3
+    assert sum(told) == 3
+    led = query_states(tiny_lm, prompt, [chain.question for chain in chains])
+    torch.testing.assert_close(found.where(found.results == 0).hidden, led.hidden, rtol=1e-4, atol=1e-4)

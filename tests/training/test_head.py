@@ -44,9 +44,9 @@ def assert_same(one: ToolkenHead, other: ToolkenHead) -> None:
     assert one.prompt == other.prompt
     assert (one.threshold, one.settings, one.lm_name) == (other.threshold, other.settings, other.lm_name)
     states = torch.randn(7, one.rows.shape[1], generator=torch.Generator().manual_seed(1))
-    for after_result in (True, False):
-        odds = one.gate.log_odds(states, after_result=after_result)
-        assert torch.equal(odds, other.gate.log_odds(states, after_result=after_result))
+    for results in (0, 1):
+        odds = one.gate.log_odds(states, results=results)
+        assert torch.equal(odds, other.gate.log_odds(states, results=results))
     for name in one.names:
         assert one.demonstrations_for(name, states[0]) == other.demonstrations_for(name, states[0])
 
@@ -335,10 +335,10 @@ def test_the_softmax_over_words_and_tools_gives_the_gates_probability(
     tiny_head: ToolkenHead, hidden: torch.Tensor
 ) -> None:
     words = torch.randn(5, 50, generator=torch.Generator().manual_seed(3)) * 4
-    for after_result in (True, False):
-        tools = tiny_head.logits(hidden, words.logsumexp(1), after_result=after_result)
+    for results in (0, 1):
+        tools = tiny_head.logits(hidden, words.logsumexp(1), results=results)
         called = torch.cat([words, tools], 1).softmax(1)[:, 50:].sum(1)
-        odds = tiny_head.gate.log_odds(hidden.double(), after_result=after_result)
+        odds = tiny_head.gate.log_odds(hidden.double(), results=results)
         torch.testing.assert_close(called, torch.sigmoid(odds).float(), rtol=1e-4, atol=1e-5)
 
 

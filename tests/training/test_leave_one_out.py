@@ -25,7 +25,7 @@ def drawn(counts: list[int], noise: float, seed: int = 0) -> tuple[Decisions, di
     hidden = centres[labels] + noise * torch.randn(len(labels), SIZE, generator=random)
     forms = {"query": (centres + torch.randn(TOOLS, SIZE, generator=random)).double()}
     count = len(labels)
-    flags = torch.zeros(count, dtype=torch.bool)
+    flags = torch.zeros(count, dtype=torch.long)
     return Decisions(hidden, torch.zeros(count), labels, torch.arange(count), flags), forms
 
 

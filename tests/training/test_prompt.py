@@ -43,6 +43,36 @@ def test_nothing_is_decided_after_a_result_that_is_not_known() -> None:
     assert rendered.words == ()
 
 
+def test_a_lead_stands_only_while_the_question_is_decided_on() -> None:
+    prompt = PromptFormat(lead="number")
+    led, rest = prompt.renderings(Example(question="What is 1,250.5 plus 3?", calls=(ADD, DOUBLE)))
+    asked = "Question: What is 1,250.5 plus 3?\nAnswer: The answer is"
+    assert prompt.query("What is 1,250.5 plus 3?") == led.text == f"{asked} 1,250.5"
+    assert [(led.text[:at], tool) for at, tool in led.calls] == [(led.text, "add")]
+    assert rest.text == f"{asked} 5, then 10, then"
+    assert [(rest.text[:at], tool) for at, tool in rest.calls] == [(f"{asked} 5, then", "double")]
+    assert before(rest.text, rest.words) == [rest.text]
+    (worded,) = prompt.renderings(Example(question="Who won in 1998?", answer="The answer is France."))
+    assert before(worded.text, worded.words) == ["Question: Who won in 1998?\nAnswer: The answer is 1998"]
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        Example(question="Who wrote it?", calls=(Call(tool="add", result="5"),)),
+        Example(question="", answer="2 and 3 make 5.", calls=(ADD.model_copy(update={"start": 13}),)),
+        Example(question="What is 2 plus 3?", answer="It is 5.", calls=(ADD.model_copy(update={"start": 6}),)),
+    ],
+)
+def test_nothing_leads_without_a_number_or_where_the_opening_does_not_stand(example: Example) -> None:
+    assert PromptFormat(lead="number").renderings(example) == [PromptFormat().render(example)]
+
+
+def test_what_a_format_is_by_default_does_not_tell_its_heads_from_older_ones() -> None:
+    assert PromptFormat().fingerprint == PromptFormat(lead="", joint=" ").fingerprint
+    assert PromptFormat().fingerprint != PromptFormat(lead="number").fingerprint
+
+
 @pytest.mark.parametrize("answer", ["The answer is 5.", "The answer is 5", " The answer is 5. "])
 def test_an_answer_of_results_alone_is_written_as_the_model_will_meet_it(answer: str) -> None:
     call = ADD.model_copy(update={"start": answer.index("5")})
@@ -159,7 +189,7 @@ def texts_at(lm: FrozenLM, example: Example, prompt: PromptFormat) -> list[tuple
     rendered = prompt.render(example)
     encoding = lm.encode(rendered.text)
     places: list[Place] = decision_places(encoding, rendered, {"add": 0, "double": 1})
-    return [(lm.decode(encoding.ids[: p.position + 1]).strip(), p.label, p.after_result) for p in places]
+    return [(lm.decode(encoding.ids[: p.position + 1]).strip(), p.label, bool(p.results)) for p in places]
 
 
 def test_decisions_are_taken_at_the_last_token_before_the_call(lm: FrozenLM) -> None:

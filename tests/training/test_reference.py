@@ -27,7 +27,7 @@ def drawn_points(examples: int = 30, tools: int = 3, size: int = 6) -> Decisions
     labels = torch.where(mixed % 3 == 0, (mixed // 3) % tools, WORDS)
     hidden = centres[labels] + torch.randn(len(mixed), size, generator=random)
     sums = 3 + torch.rand(len(mixed), generator=random)
-    return Decisions(hidden, sums, labels, mixed // 3, torch.zeros(len(mixed), dtype=torch.bool))
+    return Decisions(hidden, sums, labels, mixed // 3, torch.zeros_like(mixed))
 
 
 def drawn_prior(tools: int, size: int) -> torch.Tensor:

@@ -50,11 +50,11 @@ def measure(lm: FrozenLM, benchmark: str, comparison: Comparison, examples: list
     sequences = [lm.encode(text).ids for text in texts]
     positions = [[len(ids) - 1] for ids in sequences]
     for example in examples:
-        rendered = prompt.render(example)
-        encoding = lm.encode(rendered.text)
-        places = [place.position for place in decision_places(encoding, rendered, index_of)]
-        sequences.append(encoding.ids[: places[-1] + 1])
-        positions.append(places)
+        for rendered in prompt.renderings(example):
+            encoding = lm.encode(rendered.text)
+            places = [place.position for place in decision_places(encoding, rendered, index_of)]
+            sequences.append(encoding.ids[: places[-1] + 1])
+            positions.append(places)
     fit(lm, comparison.specs[:2], prompt=prompt)  # what is loaded at first use is loaded now
 
     _forget_peak()

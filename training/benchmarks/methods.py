@@ -160,10 +160,9 @@ def toolken(
         none = Decisions.none(material.lm.hidden_size)
         choose(head, _some(calls), none, fixed=settings is not None, refine=refine)
 
-    def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, after_result: torch.Tensor) -> torch.Tensor:
-        following = head.gate.log_odds(hidden.double(), after_result=True)
-        opening = head.gate.log_odds(hidden.double(), after_result=False)
-        return torch.where(after_result, following, opening) - math.log(head.threshold / (1 - head.threshold))
+    def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, results: torch.Tensor) -> torch.Tensor:
+        odds = head.gate.log_odds(hidden.double(), results=results)
+        return odds - math.log(head.threshold / (1 - head.threshold))
 
     return Fitted(head.rows, head.biases, log_odds)
 
@@ -182,7 +181,7 @@ def reference(material: Material, points: Decisions, seed: int, *, preset: str) 
         lr=schedule.lr if schedule else None,
     )
 
-    def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, after_result: torch.Tensor) -> torch.Tensor:
+    def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, results: torch.Tensor) -> torch.Tensor:
         return torch.logsumexp(hidden @ rows.T, dim=1) - logsumexp
 
     return Fitted(rows, torch.zeros(len(rows)), log_odds, calibrated=False)

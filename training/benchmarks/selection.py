@@ -229,7 +229,7 @@ def _measure(
         probabilities = torch.softmax(scores, dim=1)
         found["ece"] = (probabilities, known)
     if firing:
-        fired = fitted.log_odds(test.hidden, test.logsumexp, test.after_result) > 0
+        fired = fitted.log_odds(test.hidden, test.logsumexp, test.results) > 0
         true = test.labels != WORDS
         size = int(test.examples.max()) + 1
 
