@@ -34,7 +34,7 @@ from toolken.training.tool_spec import ToolSpec
 #: Answers that must be right for the demonstration to count as passed.
 ENOUGH = 8
 #: Generated examples the demo's head is fitted on: as many as two cores read in about half a minute.
-ONE_STEP, TWO_STEPS, FACTS = 400, 160, 180
+ONE_STEP, TWO_STEPS, FACTS = 260, 110, 140
 #: An operation is decided on behind the first number of the question.
 PROMPT = PromptFormat(lead="number")
 
