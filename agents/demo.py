@@ -22,7 +22,7 @@ from toolken.agents.events import CallFinished, CallStarted, TextPiece
 from toolken.errors import HeadError
 from toolken.tools.grounding import Grounded
 from toolken.training.artifacts import HEAD_FILE
-from toolken.training.examples import Example, from_records
+from toolken.training.examples import Call, Example, from_records
 from toolken.training.fit import Progress, fit
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import Engine, FrozenLM
@@ -34,7 +34,9 @@ from toolken.training.tool_spec import ToolSpec
 #: Answers that must be right for the demonstration to count as passed.
 ENOUGH = 8
 #: Generated examples the demo's head is fitted on: as many as two cores read in about half a minute.
-ONE_STEP, TWO_STEPS, FACTS = 260, 110, 140
+ONE_STEP, TWO_STEPS, FACTS = 260, 120, 100
+#: Problems of one step whose result is read as well: that nothing follows it is learned from these.
+ENDED = 140
 #: An operation is decided on behind the first number of the question.
 PROMPT = PromptFormat(lead="number")
 
@@ -87,12 +89,18 @@ def demo_examples() -> list[Example]:
 
     asked = {task.question for task in TASKS}
     chains = (record for record in arithmetic(4 * TWO_STEPS, max_calls=2) if len(record["calls"]) == 2)
+    one_step = list(from_records(arithmetic(ONE_STEP, max_calls=1)))
     found = [
-        *from_records(arithmetic(ONE_STEP, max_calls=1)),
+        *one_step[:ENDED],
+        *(example.model_copy(update={"calls": (_unanswered(example.calls[0]),)}) for example in one_step[ENDED:]),
         *from_records(islice(chains, TWO_STEPS)),
         *from_records(facts(FACTS)),
     ]
     return [example for example in found if example.question not in asked]
+
+
+def _unanswered(call: Call) -> Call:
+    return call.model_copy(update={"result": ""})
 
 
 def demo_agent(

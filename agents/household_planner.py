@@ -27,7 +27,7 @@ from toolken.training.prompt import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
 #: Requests for the small flat that a planner learns from where it is given no tasks.
-ERRANDS = 300
+ERRANDS = 500
 #: Steps after which a plan ends in any case.
 MOST_STEPS = 20
 
