@@ -33,10 +33,10 @@ from toolken.training.tool_spec import ToolSpec
 
 #: Answers that must be right for the demonstration to count as passed.
 ENOUGH = 8
-#: Generated examples the demo's head is fitted on: as many as two cores read in about half a minute.
-ONE_STEP, TWO_STEPS, FACTS = 260, 120, 100
+#: Generated examples the demo's head is fitted on: as many as two cores read in three quarters of a minute.
+ONE_STEP, TWO_STEPS, FACTS = 270, 130, 80
 #: Problems of one step whose result is read as well: that nothing follows it is learned from these.
-ENDED = 140
+ENDED = 180
 #: An operation is decided on behind the first number of the question.
 PROMPT = PromptFormat(lead="number")
 

@@ -29,6 +29,7 @@ from toolken.training.examples import Call, Example, from_records
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.fit import Progress, fit
 from toolken.training.lm import FrozenLM
+from toolken.training.prompt import PromptFormat
 
 #: Examples of each KAMEL tool, and generated examples of the calculator's, that a head is fitted on.
 EXAMPLES, GENERATED = 5, 280
@@ -103,7 +104,8 @@ def valid_arithmetic(lm: FrozenLM, folder: Path, *, progress: Progress | None = 
     """
     test = read_funcqa(folder).tests["one-hop"].examples
     tools = calculator_tools("operations")
-    head = fit(lm, tools, list(from_records(arithmetic(GENERATED, max_calls=1))), progress=progress)
+    examples = list(from_records(arithmetic(GENERATED, max_calls=1)))
+    head = fit(lm, tools, examples, prompt=PromptFormat(lead="number"), progress=progress)
     decoder = Engine(lm, head, by_name=True).decoder(BoundTools.of(tools))
     calls = [_called(decoder, example.question, tuple(tool.name for tool in tools)) for example in test]
     yield _share("one-hop: arguments valid", [call.error is None for call in calls])
