@@ -57,6 +57,16 @@ class Demonstrations:
         order = white.square().sum(0).argsort()[:SHOWN].tolist()
         return [self.shown[mine[i]] for i in reversed(order)]
 
+    def few(self) -> "Demonstrations":
+        """Return the first few of each tool, as many as `add` keeps."""
+        kept: Counter[tuple[str, bool]] = Counter()
+        keep = []
+        for one in self.shown:
+            key = (one.tool, bool(one.results))
+            kept[key] += 1
+            keep.append(kept[key] <= KEPT)
+        return self._where(keep)
+
     def without(self, tools: Sequence[str]) -> "Demonstrations":
         """Return the demonstrations of all other tools."""
         return self._where([one.tool not in set(tools) for one in self.shown])

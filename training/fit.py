@@ -18,6 +18,7 @@ from toolken.training.leave_one_out import choose_settings
 from toolken.training.lm import FrozenLM
 from toolken.training.priors import TEACHER, PriorSource, prior_forms
 from toolken.training.prompt import PromptFormat
+from toolken.training.provenance import Provenance
 from toolken.training.refinement import Anchor, Correction, choose_refinement, held_out_refinement
 from toolken.training.refinement import refine as run_refinement
 from toolken.training.statistics import ToolStatistics
@@ -131,6 +132,7 @@ def fit(
         sample.add(part)
         demonstrations.add(examples, part)
     _report(lm, examples, too_long, statistics)
+    left_out = set(too_long)
     points, word_weight = sample.points(lm.hidden_size)
     gate, threshold = fit_gate(points, gate_background, running_text=prompt.everywhere, word_weight=word_weight)
     head = ToolkenHead(
@@ -147,6 +149,7 @@ def fit(
         demonstrations=demonstrations,
         settings=start,
         teacher=teacher,
+        provenance=Provenance.of(example for i, example in enumerate(examples) if i not in left_out),
     )
     calls = points.calls()
     if len(calls.labels):
@@ -177,6 +180,8 @@ def choose(
     choice = choose_settings(geometry, head.forms, statistics, calls, head.settings, held_out, fixed=fixed)
     head.settings, head.temperature = choice.settings, max(choice.temperature, 1.0)
     head.forget()
+    measured = {"selection.accuracy": choice.accuracy, "selection.log_loss": choice.log_loss}
+    head.provenance = head.provenance.model_copy(update={"metrics": measured})
     if refine is False or (refine is None and not len(held_out.labels)):
         return
     scale = 1 / head.temperature
@@ -213,7 +218,7 @@ def choose(
             scale=scale,
         )
         head.correction = Correction(tuple(head.names), rows - scale * whole.rows, biases - scale * whole.biases)
-        head.forget()
+        head.forget()  # what was measured was the closed form
 
 
 class _Sample:

@@ -19,6 +19,7 @@ from toolken.training.gate import THRESHOLD, Gate
 from toolken.training.lm import FrozenLM
 from toolken.training.priors import prior_forms
 from toolken.training.prompt import PromptFormat
+from toolken.training.provenance import Provenance
 from toolken.training.refinement import Correction
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Teacher
@@ -63,6 +64,8 @@ class ToolkenHead:
         What the refinement on the examples changed, where it was found to help.
     teacher
         The map that carries a sentence encoder's vectors into the hidden space, where a teacher was used.
+    provenance
+        The examples it was made from, by number and hash, and what was measured.
     """
 
     lm_name: str
@@ -80,6 +83,7 @@ class ToolkenHead:
     temperature: float = TEMPERATURE
     correction: Correction | None = None
     teacher: Teacher | None = None
+    provenance: Provenance = field(default_factory=Provenance)
 
     @property
     def names(self) -> list[str]:
@@ -245,6 +249,7 @@ class ToolkenHead:
         statistics.add(calls.hidden, calls.labels)
         demonstrations.add(examples, read)
         self.statistics, self.demonstrations = statistics, demonstrations
+        self.provenance = self.provenance.joined(examples)
         self.forget()
 
     def remove_examples(self, examples: Sequence[Example], lm: FrozenLM, *, cache: FeatureCache | None = None) -> None:
@@ -266,6 +271,7 @@ class ToolkenHead:
         statistics.remove(calls.hidden, calls.labels)
         self.statistics = statistics
         self.demonstrations = self.demonstrations.without_examples(examples)
+        self.provenance = self.provenance.without(examples)
         self.forget()
 
     def _read(self, examples: Sequence[Example], lm: FrozenLM, cache: FeatureCache | None) -> Decisions:
@@ -274,11 +280,19 @@ class ToolkenHead:
         parts = decisions(lm, self.prompt, examples, self.names, words=False, cache=cache)
         return Decisions.join([Decisions.none(lm.hidden_size), *parts])
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the head to a folder; a kill at any moment leaves the old head or the new one."""
+    def save_pretrained(self, folder: str | Path) -> str:
+        """Write the head to a folder and return its version; a kill at any moment leaves the old head or the new one.
+
+        The version is a hash of all there is in the folder: two folders with one version hold the same head.
+
+        Raises
+        ------
+        HeadError
+            If the folder cannot be written.
+        """
         from toolken.training.artifacts import write_head
 
-        write_head(self, Path(folder))
+        return write_head(self, Path(folder))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, lm: FrozenLM | None = None) -> "ToolkenHead":
@@ -316,5 +330,10 @@ class ToolkenHead:
         )
 
     def forget(self) -> None:
-        # Rows follow from the statistics; whatever changes those makes the cached ones stale.
+        # Rows follow from the statistics; whatever changes those makes the cached ones stale, and so what was measured.
         self.__dict__.pop("_rows_and_biases", None)
+        self.provenance = self.provenance.unmeasured()
+
+    def keep(self, rows: torch.Tensor, biases: torch.Tensor) -> None:
+        """Take rows `(T, d)` and biases `(T,) float32` that were computed from this head before."""
+        self.__dict__["_rows_and_biases"] = (rows, biases)

@@ -133,10 +133,10 @@ class ToolStatistics:
         return (scatter + scatter.T) / 2, float((self.counts[seen] - 1).sum()) + self.retired
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return everything but the names as tensors, for saving."""
+        """Return everything but the names as tensors, for saving; tools without an example take up no sum."""
         return {
             "counts": self.counts,
-            "sums": self.sums,
+            "sums": self.sums[self.counts > 0],
             "moment": self.moment,
             "retired": torch.tensor([self.retired], dtype=torch.float64),
         }
@@ -144,7 +144,10 @@ class ToolStatistics:
     @classmethod
     def from_tensors(cls, names: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> "ToolStatistics":
         """Undo `tensors`."""
-        return cls(list(names), tensors["counts"], tensors["sums"], tensors["moment"], float(tensors["retired"].item()))
+        sums, counts = tensors["sums"], tensors["counts"]
+        if len(sums) < len(counts):
+            sums = _spread(sums, counts > 0)
+        return cls(list(names), counts, sums, tensors["moment"], float(tensors["retired"].item()))
 
     def _accumulate(self, hidden: torch.Tensor, labels: torch.Tensor, sign: float) -> None:
         states = hidden.to(torch.float64)
@@ -153,3 +156,10 @@ class ToolStatistics:
         self.counts.index_add_(0, labels, torch.full((len(labels),), sign, dtype=torch.float64))
         self.sums.index_add_(0, labels, sign * states)
         self.moment += sign * (states.T @ states)
+
+
+def _spread(sums: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Return sums `(T, d)` of all tools from those of the ones that have examples; zeros take up no memory."""
+    spread = torch.zeros(len(seen), sums.shape[1], dtype=sums.dtype)
+    spread[seen] = sums
+    return spread
