@@ -69,7 +69,8 @@ class Demonstrations:
 
     def without(self, tools: Sequence[str]) -> "Demonstrations":
         """Return the demonstrations of all other tools."""
-        return self._where([one.tool not in set(tools) for one in self.shown])
+        gone = set(tools)
+        return self._where([one.tool not in gone for one in self.shown])
 
     def without_examples(self, examples: Sequence[Example]) -> "Demonstrations":
         """Return the demonstrations that are not calls of some examples."""

@@ -16,7 +16,7 @@ from toolken.training.gate import fit_gate
 from toolken.training.head import ToolkenHead
 from toolken.training.leave_one_out import choose_settings
 from toolken.training.lm import FrozenLM
-from toolken.training.priors import TEACHER, PriorSource, prior_forms
+from toolken.training.priors import TEACHER, WORDINGS, PriorSource, prior_forms
 from toolken.training.prompt import PromptFormat
 from toolken.training.provenance import Provenance
 from toolken.training.refinement import Anchor, Correction, choose_refinement, held_out_refinement
@@ -135,12 +135,13 @@ def fit(
     left_out = set(too_long)
     points, word_weight = sample.points(lm.hidden_size)
     gate, threshold = fit_gate(points, gate_background, running_text=prompt.everywhere, word_weight=word_weight)
+    described = step("Reading descriptions")(WORDINGS * len(specs))
     head = ToolkenHead(
         lm_name=lm.name,
         lm_fingerprint=lm.fingerprint,
         prompt=prompt,
         specs=specs,
-        forms=prior_forms(lm, specs, prompt, sources, teacher, encoder, cache=cache),
+        forms=prior_forms(lm, specs, prompt, sources, teacher, encoder, cache=cache, advance=described),
         statistics=statistics,
         mean=shared.mean,
         covariance=shared.covariance,

@@ -27,6 +27,8 @@ from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_t
 
 #: Temperature of a head that no example says anything about. Chosen on KAMEL's supervised dev split.
 TEMPERATURE = 2.0
+#: Share of the tools up to which their rows are gathered for a product of their own; of more, all rows are multiplied.
+GATHERED = 0.05
 
 
 @dataclass
@@ -45,7 +47,7 @@ class ToolkenHead:
     specs
         The T tools.
     forms
-        Where each source of the prior puts the tools, `(T, d) float64` each.
+        Where each source of the prior puts the tools, `(T, d) float32` each.
     statistics
         Sums over the examples.
     mean, covariance
@@ -90,6 +92,15 @@ class ToolkenHead:
         """The tools' names, in the order of the rows."""
         return [spec.name for spec in self.specs]
 
+    @property
+    def index(self) -> dict[str, int]:
+        """The row of each tool by its name."""
+        known: tuple[list[ToolSpec], dict[str, int]] | None = self.__dict__.get("_index")
+        if known is None or known[0] is not self.specs:
+            known = self.specs, {spec.name: at for at, spec in enumerate(self.specs)}
+            self.__dict__["_index"] = known
+        return known[1]
+
     @cached_property
     def geometry(self) -> PriorGeometry:
         """The background's metric, in which descriptions are compared."""
@@ -98,12 +109,12 @@ class ToolkenHead:
     @cached_property
     def _rows_and_biases(self) -> tuple[torch.Tensor, torch.Tensor]:
         form = closed_form(self.geometry, self.forms, self.statistics, self.settings)
-        rows, biases = form.rows / self.temperature, form.biases / self.temperature
+        rows, biases = form.into_rows(self.temperature)
         if self.correction is not None:
-            index = torch.tensor([self.names.index(name) for name in self.correction.names])
-            rows.index_add_(0, index, self.correction.rows)
-            biases.index_add_(0, index, self.correction.biases)
-        return rows.float(), biases.float()
+            index = torch.tensor([self.index[name] for name in self.correction.names])
+            rows.index_add_(0, index, self.correction.rows.float())
+            biases.index_add_(0, index, self.correction.biases.float())
+        return rows, biases
 
     @property
     def rows(self) -> torch.Tensor:
@@ -133,12 +144,46 @@ class ToolkenHead:
                 "This head was fitted for another prompt format: use the head's own (`head.prompt`), or fit it anew."
             )
 
-    def selection(self, hidden: torch.Tensor, allowed: Sequence[str] | None = None) -> torch.Tensor:
-        """Return log P(tool | call, h), `(n, T) float32`, for states `(n, d)`; tools not allowed get minus infinity."""
-        scores = hidden.float() @ self.rows.T + self.biases
+    def mask(self, names: Sequence[str]) -> torch.Tensor:
+        """Return a mask `(T,) bool` of some of the tools, for requests that may call no others.
+
+        Raises
+        ------
+        ToolSpecError
+            If a name is not in the head.
+        """
+        index = self.index
+        unknown_tools([name for name in names if name not in index][:1], self.names)
+        mask = torch.zeros(len(self.specs), dtype=torch.bool)
+        mask[[index[name] for name in names]] = True
+        return mask
+
+    def scores(self, hidden: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Return `W h + b`, `(n, T) float32`, for states `(n, d)`, or only that of some rows, `(n, len(rows))`.
+
+        Parameters
+        ----------
+        rows
+            Indices of the tools that are wanted, `(m,) int64`.
+        """
+        states = hidden.float()
+        if rows is None:
+            return torch.addmm(self.biases, states, self.rows.T)
+        if len(rows) > len(self.specs) * GATHERED:
+            return torch.addmm(self.biases, states, self.rows.T)[:, rows]
+        return torch.addmm(self.biases[rows], states, self.rows[rows].T)
+
+    def selection(self, hidden: torch.Tensor, allowed: Sequence[str] | torch.Tensor | None = None) -> torch.Tensor:
+        """Return log P(tool | call, h), `(n, T) float32`, for states `(n, d)`; tools not allowed get minus infinity.
+
+        Parameters
+        ----------
+        allowed
+            Names of the tools that may be called, or a mask `(T,) bool` of them. The rows are not copied for it.
+        """
+        scores = self.scores(hidden)
         if allowed is not None:
-            unknown_tools(allowed, self.names)
-            mask = torch.tensor([name in set(allowed) for name in self.names])
+            mask = allowed if isinstance(allowed, torch.Tensor) else self.mask(allowed)
             scores = scores.masked_fill(~mask, -torch.inf)
         return torch.log_softmax(scores, dim=-1)
 
@@ -146,7 +191,7 @@ class ToolkenHead:
         self,
         hidden: torch.Tensor,
         logsumexp: torch.Tensor,
-        allowed: Sequence[str] | None = None,
+        allowed: Sequence[str] | torch.Tensor | None = None,
         *,
         results: int = 0,
     ) -> torch.Tensor:
@@ -173,8 +218,8 @@ class ToolkenHead:
         new = tool_specs(tools)
         head = copy.copy(self)
         head.forget()
-        replaced = [spec.name for spec in new if spec.name in self.names]
-        if replaced and len(replaced) == len(self.names):
+        replaced = [spec.name for spec in new if spec.name in self.index]
+        if replaced and len(replaced) == len(self.specs):
             fresh = ToolStatistics.empty([], self.statistics.hidden_size)
             head.specs, head.demonstrations, head.correction = [], Demonstrations(), None
             head.forms = {source: form[:0] for source, form in self.forms.items()}
@@ -200,7 +245,7 @@ class ToolkenHead:
         """
         self.check(lm)
         new = tool_specs(tools)
-        taken = [spec.name for spec in new if spec.name in self.names]
+        taken = [spec.name for spec in new if spec.name in self.index]
         if taken:
             raise ToolSpecError(f"The head has a tool {taken[0]!r} already: remove that one first, or rename the new.")
         forms = prior_forms(lm, new, self.prompt, list(self.forms), self.teacher)
@@ -218,7 +263,8 @@ class ToolkenHead:
             If a name is not in the head, or no tool would be left.
         """
         unknown_tools(names, self.names)
-        keep = [i for i, spec in enumerate(self.specs) if spec.name not in set(names)]
+        gone = set(names)
+        keep = [i for i, spec in enumerate(self.specs) if spec.name not in gone]
         if not keep:
             raise ToolSpecError("A head needs at least one tool: remove fewer, or start a new head.")
         self.specs = [self.specs[i] for i in keep]
@@ -245,7 +291,7 @@ class ToolkenHead:
         read = self._read(examples, lm, cache)
         calls = read.calls()
         # Copies of a head share what they have in common.
-        statistics, demonstrations = copy.deepcopy((self.statistics, self.demonstrations))
+        statistics, demonstrations = self.statistics.copy(), copy.deepcopy(self.demonstrations)
         statistics.add(calls.hidden, calls.labels)
         demonstrations.add(examples, read)
         self.statistics, self.demonstrations = statistics, demonstrations
@@ -267,7 +313,7 @@ class ToolkenHead:
             If a tool has had fewer examples than are to be removed.
         """
         calls = self._read(examples, lm, cache).calls()
-        statistics = copy.deepcopy(self.statistics)
+        statistics = self.statistics.copy()
         statistics.remove(calls.hidden, calls.labels)
         self.statistics = statistics
         self.demonstrations = self.demonstrations.without_examples(examples)
