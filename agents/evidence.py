@@ -8,15 +8,14 @@ import torch
 
 from toolken.training.closed_form import PriorGeometry
 from toolken.training.head import ToolkenHead
-from toolken.training.statistics import blocks
 
 # In standard deviations of all requests towards the likeliest tool: below the first a request speaks against a call,
 # above the second for one, each by so much log odds a deviation. Chosen on requests of MetaTool's dev split, with sets
 # of 1 to 199 tools, and questions that need no tool.
 LITTLE, MUCH = 1.0, 2.5
 AGAINST, FOR = 2.0, 3.0
-#: Tools without examples that are looked at, the ones with the best scores, where there are more.
-LOOKED_AT = 1024
+#: Where there are more tools without examples than the first, only so many are looked at, those with the best scores.
+MANY, LOOKED_AT = 1024, 64
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Evidence:
     spreads
         Standard deviation of the cosine between a request and each description's direction, `(T,) float64`.
     unseen
-        Which tools have no example, `(T,) bool`; of the others neither length nor spread is known.
+        Which tools have no example, `(T,) bool`.
     rows
         The head's rows that this was computed beside.
     """
@@ -52,20 +51,9 @@ class Evidence:
 
     @classmethod
     def of(cls, head: ToolkenHead) -> "Evidence":
-        """Compute the evidence's geometry from a head."""
-        geometry, forms = head.geometry, head.forms["query"]
-        unseen = head.statistics.counts == 0
-        half = torch.linalg.solve_triangular(geometry.factor, head.covariance, upper=False)
-        white = torch.linalg.solve_triangular(geometry.factor, half.T, upper=False)
-        lengths, spreads = torch.ones(len(forms)).double(), torch.ones(len(forms)).double()
-        for block in blocks(len(forms)):
-            mine = unseen[block]
-            offsets = geometry.whiten(forms[block][mine] - geometry.mean)
-            lengths[block][mine] = offsets.norm(dim=1)
-            directions = torch.nn.functional.normalize(offsets, dim=1)
-            # A whitened state's squared length is close to the trace, so the cosine's variance is their quotient.
-            spreads[block][mine] = (((directions @ white) * directions).sum(1) / white.trace()).sqrt()
-        return cls(geometry, forms, lengths, spreads, unseen, head.rows)
+        """Take the evidence's geometry from a head that knows its tools' query forms."""
+        lengths, spreads = head.offsets
+        return cls(head.geometry, head.forms["query"], lengths, spreads, head.statistics.counts == 0, head.rows)
 
     def log_odds(self, hidden: torch.Tensor, rows: torch.Tensor | None, scores: Callable[[], torch.Tensor]) -> float:
         """Return what to add to the gate's log odds at a state `(d,)` where some tools may be called.
@@ -84,7 +72,7 @@ class Evidence:
         count, whole = int(unseen.sum()), len(unseen)
         if not count:
             return 0.0
-        if count > LOOKED_AT:
+        if count > MANY:
             mine = torch.topk(scores().masked_fill(~unseen, -torch.inf), LOOKED_AT).indices
         else:
             mine = unseen.nonzero()[:, 0]

@@ -160,7 +160,9 @@ class Toolkens:
                 self._heads.popitem(last=False)
             return self._heads[digest]
 
-    def _evidence_of(self, head: ToolkenHead) -> Evidence:
+    def _evidence_of(self, head: ToolkenHead) -> Evidence | None:
+        if "query" not in head.forms:
+            return None  # of another prior's forms it is not known how requests spread round them
         with self._lock:
             known = self._evidence.get(id(head))
             if known is None or known.rows is not head.rows:  # the head may have been given examples or tools since

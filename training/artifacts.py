@@ -194,6 +194,8 @@ def _tensors(head: "ToolkenHead") -> dict[str, torch.Tensor]:
         "gate.lengths": torch.tensor(head.gate.lengths, dtype=torch.float64),
     }
     tensors |= {f"forms.{source}": form for source, form in head.forms.items()}
+    if "query" in head.forms:
+        tensors |= dict(zip(("offsets.lengths", "offsets.spreads"), head.offsets, strict=True))
     if head.correction is not None:
         tensors |= {"correction.rows": head.correction.rows, "correction.biases": head.correction.biases}
     if head.teacher is not None:
@@ -227,6 +229,7 @@ def _head(sidecar: Sidecar, tensors: Mapping[str, torch.Tensor]) -> "ToolkenHead
     from toolken.training.head import ToolkenHead
 
     names = [spec.name for spec in sidecar.tools]
+    _share_schemas(sidecar.tools)
     head = ToolkenHead(
         lm_name=sidecar.lm_name,
         lm_fingerprint=sidecar.lm_fingerprint,
@@ -251,13 +254,24 @@ def _head(sidecar: Sidecar, tensors: Mapping[str, torch.Tensor]) -> "ToolkenHead
         else Teacher(sidecar.encoder, tensors["mean"], tensors["teacher.origin"], tensors["teacher.matrix"]),
         provenance=sidecar.provenance,
     )
-    head.keep(tensors["rows"], tensors["biases"])
+    known = "offsets.lengths" in tensors
+    offsets = (tensors["offsets.lengths"], tensors["offsets.spreads"]) if known else None
+    head.keep(tensors["rows"], tensors["biases"], offsets)
     return head
 
 
 def _gate(tensors: Mapping[str, torch.Tensor]) -> Gate:
     opening, following = map(Boundary, tensors["gate.rows"], tensors["gate.biases"].tolist())
     return Gate(opening, following, tuple(tensors["gate.lengths"].tolist()))
+
+
+def _share_schemas(specs: list[ToolSpec]) -> None:
+    """Let tools with the same arguments share one schema: of very many, copies would be larger than their toolkens."""
+    schemas: dict[str, dict[str, Any]] = {}
+    for at, spec in enumerate(specs):
+        schema = schemas.setdefault(json.dumps(spec.parameters), spec.parameters)
+        if schema is not spec.parameters:
+            specs[at] = spec.model_copy(update={"parameters": schema})
 
 
 def _version(sidecar: Sidecar) -> str:

@@ -126,6 +126,26 @@ class PriorGeometry:
             total[block] = torch.nn.functional.normalize(total[block].double(), dim=1).to(total.dtype)
         return total
 
+    def offsets(self, form: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return how far descriptions `(T, d)` lie from the middle of all requests, and how requests spread that way.
+
+        Returns
+        -------
+        lengths, spreads
+            The distance in whitened coordinates, and the standard deviation of the cosine between a request and the
+            description's direction, `(T,) float64` each.
+        """
+        half = torch.linalg.solve_triangular(self.factor, self.covariance, upper=False)
+        white = torch.linalg.solve_triangular(self.factor, half.T, upper=False)
+        lengths, spreads = (torch.empty(len(form), dtype=torch.float64) for _ in range(2))
+        for block in blocks(len(form)):
+            offsets = self.whiten(form[block] - self.mean)
+            lengths[block] = offsets.norm(dim=1)
+            directions = torch.nn.functional.normalize(offsets, dim=1)
+            # A whitened state's squared length is close to the trace, so the cosine's variance is their quotient.
+            spreads[block] = (((directions @ white) * directions).sum(1) / white.trace()).sqrt()
+        return lengths, spreads
+
     def prior_means(
         self, forms: Mapping[str, torch.Tensor], statistics: ToolStatistics, settings: Settings
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -57,6 +57,21 @@ class Demonstrations:
         order = white.square().sum(0).argsort()[:SHOWN].tolist()
         return [self.shown[mine[i]] for i in reversed(order)]
 
+    def include(self, other: "Demonstrations") -> None:
+        """Add further demonstrations, as far as `add` would keep them."""
+        known: tuple[int, Counter[tuple[str, bool]]] = self.__dict__.get("_kept", (-1, Counter()))
+        kept = known[1] if known[0] == len(self.shown) else Counter((one.tool, bool(one.results)) for one in self.shown)
+        new = []
+        for at, one in enumerate(other.shown):
+            key = (one.tool, bool(one.results))
+            if kept[key] < KEPT:
+                kept[key] += 1
+                new.append(at)
+        if new:
+            self.shown += [other.shown[at] for at in new]
+            self.states = torch.cat([self.states, other.states[new]]) if len(self.states) else other.states[new]
+        self.__dict__["_kept"] = len(self.shown), kept  # counted once, not for every part
+
     def few(self) -> "Demonstrations":
         """Return the first few of each tool, as many as `add` keeps."""
         kept: Counter[tuple[str, bool]] = Counter()

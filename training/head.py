@@ -126,6 +126,14 @@ class ToolkenHead:
         """b, `(T,) float32`."""
         return self._rows_and_biases[1]
 
+    @property
+    def offsets(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lengths and spreads `(T,) float64` of the query forms; see `PriorGeometry.offsets`."""
+        if "_offsets" not in self.__dict__:
+            self.__dict__["_offsets"] = self.geometry.offsets(self.forms["query"])
+        found: tuple[torch.Tensor, torch.Tensor] = self.__dict__["_offsets"]
+        return found
+
     def check(self, lm: FrozenLM, prompt: PromptFormat | None = None) -> None:
         """Make sure that the head was fitted with this LM (and prompt format).
 
@@ -377,9 +385,12 @@ class ToolkenHead:
 
     def forget(self) -> None:
         # Rows follow from the statistics; whatever changes those makes the cached ones stale, and so what was measured.
-        self.__dict__.pop("_rows_and_biases", None)
+        for computed in ("_rows_and_biases", "_offsets"):
+            self.__dict__.pop(computed, None)
         self.provenance = self.provenance.unmeasured()
 
-    def keep(self, rows: torch.Tensor, biases: torch.Tensor) -> None:
-        """Take rows `(T, d)` and biases `(T,) float32` that were computed from this head before."""
+    def keep(self, rows: torch.Tensor, biases: torch.Tensor, offsets: tuple[torch.Tensor, torch.Tensor] | None) -> None:
+        """Take rows `(T, d)`, biases `(T,) float32` and offsets that were computed from this head before."""
         self.__dict__["_rows_and_biases"] = (rows, biases)
+        if offsets is not None:
+            self.__dict__["_offsets"] = offsets

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from toolken.errors import HeadError
 from toolken.training.tool_spec import unknown_tools
 
 #: Tools that are computed with at a time: what is held of them in between is a constant, however many there are.
-BLOCK = 8192
+BLOCK = 2048
 
 
 def blocks(count: int) -> list[slice]:
@@ -50,7 +51,7 @@ class ToolStatistics:
         return cls(
             list(names),
             torch.zeros(len(names), dtype=torch.float64),
-            torch.zeros(len(names), hidden_size, dtype=torch.float64),
+            _untouched(len(names), hidden_size),
             torch.zeros(hidden_size, hidden_size, dtype=torch.float64),
         )
 
@@ -106,6 +107,22 @@ class ToolStatistics:
             merged.moment += part.moment
             merged.retired += part.retired
         return merged
+
+    def include(self, other: "ToolStatistics") -> None:
+        """Add the statistics of further examples of the same tools in the same order, in place.
+
+        Raises
+        ------
+        HeadError
+            If they are of other tools.
+        """
+        if other.names != self.names:
+            raise HeadError("Statistics of other tools cannot be included: merge them.")
+        self.counts += other.counts
+        for at, _, _ in seen_blocks(other):
+            self.sums[at] += other.sums[at]
+        self.moment += other.moment
+        self.retired += other.retired
 
     def with_tools(self, names: Sequence[str]) -> "ToolStatistics":
         """Return statistics with further tools that have no example yet."""
@@ -185,7 +202,15 @@ def seen_blocks(statistics: ToolStatistics) -> Iterator[tuple[torch.Tensor, torc
 
 
 def _spread(sums: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """Return sums `(T, d)` of all tools from those of the ones that have examples; zeros take up no memory."""
-    spread = torch.zeros(len(seen), sums.shape[1], dtype=sums.dtype)
+    """Return sums `(T, d)` of all tools from those of the ones that have examples."""
+    spread = _untouched(len(seen), sums.shape[1])
     spread[seen] = sums
     return spread
+
+
+def _untouched(count: int, size: int) -> torch.Tensor:
+    """Return zeros `(count, size) float64` that take up no memory until they are written to.
+
+    numpy asks the operating system for zeros; torch would write them.
+    """
+    return torch.from_numpy(np.zeros((count, size)))

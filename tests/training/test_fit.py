@@ -12,12 +12,13 @@ from toolken.errors import ExampleError, ToolSpecError
 from toolken.training import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
 from toolken.training.closed_form import Settings
 from toolken.training.features import WORDS, Decisions, decisions
+from toolken.training.reading import Reading
 from toolken.training.refinement import Correction
 
 BuildLM = Callable[..., FrozenLM]
 
-#: The module; its name in the package is the function's.
-MODULE = sys.modules[fit.__module__]
+#: Where the bounds are.
+MODULE = sys.modules[Reading.__module__]
 
 pytestmark = pytest.mark.usefixtures("tiny_background")
 

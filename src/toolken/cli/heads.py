@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolken.cli.application import EngineOption, LmOption, app, engine_of, err, out
+from toolken.errors import ToolkenError
+
+if TYPE_CHECKING:
+    from toolken.training.tool_spec import ToolSpec
 
 
 @app.command()
@@ -62,10 +66,23 @@ def fit(
     ],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write the head to.")],
     examples: Annotated[
-        Path | None, typer.Option(help="JSON lines of examples; without it, descriptions alone are used.")
+        list[str] | None,
+        typer.Option(
+            help="JSON lines of examples; without it, descriptions alone are used. May be repeated. On ray also "
+            "Parquet, folders and addresses."
+        ),
     ] = None,
     lm: LmOption = None,
-    engine: EngineOption = "transformers",
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            help="What runs the LM: transformers, llama.cpp (GGUF files, the embedded LM), or ray: transformers on the "
+            "workers of a cluster, RAY_ADDRESS's or one on this machine.",
+        ),
+    ] = "transformers",
+    workers: Annotated[int, typer.Option(min=1, help="ray: processes that read examples.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="ray: processors of each of them.")] = 1,
 ) -> None:
     """Fit a head for tools, from examples and descriptions, and save it."""
     from toolken.agents.display import progress_bar
@@ -75,13 +92,56 @@ def fit(
     from toolken.training.tool_sources import read_tool_specs
 
     specs = read_tool_specs(tools)
-    read = read_examples(examples) if examples else []
+    if engine == "ray":
+        if not examples:
+            raise ToolkenError("The engine 'ray' reads examples: name some with --examples, or leave the engine away.")
+        _fit_on_ray(specs, examples, out_folder, lm, workers, threads)
+        return
+    read = [example for path in examples or () for example in read_examples(path)]
     check_examples(read, [spec.name for spec in specs])
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm, engine=engine_of(engine))
         head = fit_head(loaded, specs, read, progress=progress)
         head.save_pretrained(out_folder)
     err.print(f"Fitted {len(specs)} tools on {len(read)} examples; the head is in {out_folder}.")
+
+
+def _fit_on_ray(
+    specs: "list[ToolSpec]", paths: list[str], out_folder: Path, lm: str | None, workers: int, threads: int
+) -> None:
+    import time
+
+    from toolken.agents.display import progress_bar
+    from toolken.training.distributed import read_on_ray
+    from toolken.training.fit import fit as fit_head
+    from toolken.training.lm import FrozenLM
+    from toolken.training.prompt import PromptFormat
+
+    with progress_bar(err) as progress:
+        loaded, prompt = FrozenLM.from_pretrained(lm), PromptFormat()
+        names = [spec.name for spec in specs]
+        begun = time.perf_counter()
+        reading = read_on_ray(
+            loaded,
+            prompt,
+            paths,
+            names,
+            workers=workers,
+            threads=threads,
+            started=lambda total: progress("Reading examples on the cluster", total),
+        )
+        spent = time.perf_counter() - begun
+        head = fit_head(loaded, specs, reading, prompt=prompt, progress=progress)
+        head.save_pretrained(out_folder)
+    err.print(f"Fitted {len(specs)} tools on {reading.examples} examples; the head is in {out_folder}.")
+    hours, share = reading.seconds / 3600, reading.examples / 1e6
+    err.print(
+        f"The pass took {spent:.1f} s with {workers} workers, {reading.seconds / spent:.2f} processors busy: "
+        f"{hours / share:.1f} processor-hours a million such examples, {hours / reading.tokens * 1e9:.0f} a billion "
+        f"tokens ({reading.tokens / reading.examples:.0f} an example).",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()

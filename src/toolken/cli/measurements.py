@@ -74,6 +74,31 @@ def agent(lm: LmOption = None, engine: EngineOption = "transformers") -> None:
 
 
 @bench.command()
+def scale(
+    data: Annotated[Path, typer.Option(help="Folder with the data of VirtualHome.")],
+    tools: Annotated[int, typer.Option(min=1000, help="Tools of the head.")] = 100_000,
+    read: Annotated[int, typer.Option(min=8, help="Descriptions that the LM reads, to measure its speed.")] = 128,
+    lm: LmOption = None,
+) -> None:
+    """Very many tools: reading, computing, saving, deciding, subsets, memory; as ratios in one run."""
+    from rich.table import Table
+
+    from toolken.agents.benchmarks.scale import measure
+    from toolken.agents.display import progress_bar
+    from toolken.training.benchmarks.virtualhome import action_names
+    from toolken.training.lm import FrozenLM
+
+    names = action_names(data)
+    table = Table(title=f"{tools} tools")
+    for heading in ("what", "value", "unit", "ratio", "to"):
+        table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left")
+    with progress_bar(err) as progress:
+        for line in measure(FrozenLM.from_pretrained(lm), names, tools=tools, read=read, progress=progress):
+            table.add_row(line.what, f"{line.value:.4g}", line.unit, f"{line.ratio:.4g}", line.beside)
+    out.print(table)
+
+
+@bench.command()
 def engines(
     data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL.")],
     examples: Annotated[int, typer.Option(min=1, help="Training examples of each tool.")] = 5,
