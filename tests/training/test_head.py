@@ -204,7 +204,9 @@ def test_a_folder_always_loads_though_its_writers_are_killed(
             head.save_pretrained(place)
     command = [sys.executable, "-c", textwrap.dedent(WRITERS), str(folder), str(old), str(new)]
     found = set()
-    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert parent.stdin is not None
     assert parent.stdout is not None
     try:
@@ -221,7 +223,7 @@ def test_a_folder_always_loads_though_its_writers_are_killed(
                 pass  # it may have had the time to say how long its saves took
             found.add(tuple(ToolkenHead.from_pretrained(folder).names))
     finally:
-        parent.kill()
+        os.killpg(parent.pid, signal.SIGKILL)
         parent.communicate()
     assert found <= {tuple(tiny_head.names), tuple(longer.names)}
     for half in folder.glob(".*"):
