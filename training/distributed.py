@@ -142,7 +142,8 @@ class _Worker:
         begun = time.process_time()
         reading = Reading.of_group(self.lm, form, examples, names, number=number, seed=seed)
         reading.seconds = time.process_time() - begun
-        reading.tokens = sum(len(self.lm.encode(form.render(one).text).ids) for one in examples)
+        texts = [rendered.text for one in examples for rendered in form.renderings(one)]
+        reading.tokens = sum(len(self.lm.encode(text).ids) for text in texts)
         return reading
 
 

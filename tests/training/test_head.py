@@ -204,9 +204,7 @@ def test_a_folder_always_loads_though_its_writers_are_killed(
             head.save_pretrained(place)
     command = [sys.executable, "-c", textwrap.dedent(WRITERS), str(folder), str(old), str(new)]
     found = set()
-    parent = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert parent.stdin is not None
     assert parent.stdout is not None
     try:
