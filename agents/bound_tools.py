@@ -32,6 +32,8 @@ class BoundTools(list[dict[str, Any]]):
     ----------
     specs
         The tools.
+    names, by_name
+        Their names in the same order, and the tools by name.
     classes
         The pydantic class of a tool's arguments by the tool's name, where it has one.
     demonstrations
@@ -44,8 +46,10 @@ class BoundTools(list[dict[str, Any]]):
         classes: dict[str, ArgumentsClass],
         demonstrations: Sequence[Demonstration] = (),
     ) -> None:
-        super().__init__({"type": "function", "function": spec.model_dump()} for spec in specs)
+        super().__init__({"type": "function", "function": _as_dict(spec)} for spec in specs)
         self.specs = list(specs)
+        self.names = [spec.name for spec in specs]
+        self.by_name = {spec.name: spec for spec in specs}
         self.classes = classes
         self.demonstrations = list(demonstrations)
 
@@ -94,14 +98,9 @@ class BoundTools(list[dict[str, Any]]):
             classes, shown = tools.classes, [*shown, *tools.demonstrations]
         return cls(_with_grounded(read, grounded) if grounded else read, classes, shown)
 
-    @property
-    def names(self) -> list[str]:
-        """The tools' names."""
-        return [spec.name for spec in self.specs]
-
     def problem(self, name: str, arguments: dict[str, Any]) -> str | None:
         """Return why arguments do not pass the tool's schema or its pydantic class, or None if they do."""
-        spec = next(one for one in self.specs if one.name == name)
+        spec = self.by_name[name]
         wrong = schema_problem(spec.parameters, arguments) or _class_problem(self.classes.get(name), arguments)
         return f"The arguments do not pass the check of {name!r} ({wrong})." if wrong else None
 
@@ -135,6 +134,11 @@ def _read(tool: "ToolLike | ToolSpec") -> tuple[ToolSpec, ArgumentsClass | None]
         while len(_remembered) > REMEMBERED:
             _remembered.popitem(last=False)
     return spec, found
+
+
+def _as_dict(spec: ToolSpec) -> dict[str, Any]:
+    # The schema is shared with the spec: of very many tools, copies would take more memory than their toolkens.
+    return {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
 
 
 def chosen(choice: Any, names: Sequence[str]) -> tuple[tuple[str, ...], bool]:

@@ -203,7 +203,7 @@ class _Turn:
         self, hidden: torch.Tensor, question: str, *, results: int, text: GrowingText | None = None
     ) -> Iterator[Event]:
         """Yield the call that is decided at a state `(d,)`, if any, after the held-back rest of the text before it."""
-        left = list(self._options.tools)
+        left = self._options.tools
         while True:
             started = self._race(hidden, left, results=results, must=self._must_call)
             if started is None:
@@ -216,7 +216,7 @@ class _Turn:
             if may_repeat and self._repeats(written[-1]):
                 if not self._must_call:
                     return
-                left.remove(started.name)
+                left = tuple(name for name in left if name != started.name)
                 continue
             if text is not None and (held := text.finish()):
                 yield TextPiece(held)

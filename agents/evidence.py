@@ -1,7 +1,7 @@
 """`Evidence`: how much a request looks like the description of a tool that has no example yet."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,8 @@ from toolken.training.head import ToolkenHead
 # of 1 to 199 tools, and questions that need no tool.
 LITTLE, MUCH = 1.0, 2.5
 AGAINST, FOR = 2.0, 3.0
+#: Where there are more tools without examples than the first, only so many are looked at, those with the best scores.
+MANY, LOOKED_AT = 1024, 64
 
 
 @dataclass(frozen=True)
@@ -28,45 +30,59 @@ class Evidence:
     ----------
     geometry
         The background's metric.
-    directions
-        Unit directions of the descriptions from the middle of all requests, whitened, `(T, d) float64`.
+    forms
+        Where the descriptions lie, `(T, d) float32`, the head's own.
+    lengths
+        How far that is from the middle of all requests, in whitened coordinates, `(T,) float64`.
     spreads
-        Standard deviation of the cosine between a request and each direction, `(T,)`.
+        Standard deviation of the cosine between a request and each description's direction, `(T,) float64`.
     unseen
-        Indices of the tools that have no example, by name.
+        Which tools have no example, `(T,) bool`.
     rows
         The head's rows that this was computed beside.
     """
 
     geometry: PriorGeometry
-    directions: torch.Tensor
+    forms: torch.Tensor
+    lengths: torch.Tensor
     spreads: torch.Tensor
-    unseen: dict[str, int]
+    unseen: torch.Tensor
     rows: torch.Tensor
 
     @classmethod
     def of(cls, head: ToolkenHead) -> "Evidence":
-        """Compute the evidence's geometry from a head."""
-        geometry = head.geometry
-        unseen = {name: at for at, name in enumerate(head.names) if float(head.statistics.counts[at]) == 0}
-        directions = torch.nn.functional.normalize(geometry.whiten(head.forms["query"] - geometry.mean), dim=1)
-        half = torch.linalg.solve_triangular(geometry.factor, head.covariance, upper=False)
-        white = torch.linalg.solve_triangular(geometry.factor, half.T, upper=False)
-        # The squared length of a whitened state is close to the trace, so the cosine's variance is their quotient.
-        spreads = (((directions @ white) * directions).sum(1) / white.trace()).sqrt()
-        return cls(geometry, directions, spreads, unseen, head.rows)
+        """Take the evidence's geometry from a head that knows its tools' query forms."""
+        lengths, spreads = head.offsets
+        return cls(head.geometry, head.forms["query"], lengths, spreads, head.statistics.counts == 0, head.rows)
 
-    def log_odds(self, hidden: torch.Tensor, names: Sequence[str]) -> float:
+    def log_odds(self, hidden: torch.Tensor, rows: torch.Tensor | None, scores: Callable[[], torch.Tensor]) -> float:
         """Return what to add to the gate's log odds at a state `(d,)` where some tools may be called.
 
         The likeliest of many tools is far out by chance: what is to be expected of the largest of so many normal
         variables, sqrt(2 log n), is taken off. Where tools with examples may be called too, nothing speaks against it.
+
+        Parameters
+        ----------
+        rows
+            The tools that may be called, as indices of the head's rows `(n,) int64`; None for all.
+        scores
+            Gives their scores in the race, `(n,)`. Of very many tools only those that score best are looked at.
         """
-        mine = [self.unseen[name] for name in names if name in self.unseen]
-        if not mine:
+        unseen = self.unseen if rows is None else self.unseen[rows]
+        count, whole = int(unseen.sum()), len(unseen)
+        if not count:
             return 0.0
+        if count > MANY:
+            mine = torch.topk(scores().masked_fill(~unseen, -torch.inf), LOOKED_AT).indices
+        else:
+            mine = unseen.nonzero()[:, 0]
+        if rows is not None:
+            mine = rows[mine]
         state = self.geometry.whiten(hidden[None].double() - self.geometry.mean)[0]
-        cosines = self.directions[mine] @ torch.nn.functional.normalize(state, dim=0)
-        largest = float((cosines / self.spreads[mine]).max()) - math.sqrt(2 * math.log(len(mine)))
+        direction = torch.nn.functional.normalize(state, dim=0)[:, None]
+        # Back through the metric once, rather than forward with each description.
+        back = torch.linalg.solve_triangular(self.geometry.factor.T, direction, upper=True)[:, 0]
+        cosines = (self.forms[mine] - self.geometry.mean) @ back / self.lengths[mine]
+        largest = float((cosines / self.spreads[mine]).max()) - math.sqrt(2 * math.log(count))
         added = FOR * max(largest - MUCH, 0.0) - AGAINST * max(LITTLE - largest, 0.0)
-        return added if len(mine) == len(names) else max(added, 0.0)
+        return added if count == whole else max(added, 0.0)

@@ -4,8 +4,8 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 
@@ -49,10 +49,11 @@ class Toolset:
     head: ToolkenHead | None
     prompt: PromptFormat
     evidence: Evidence | None = None
+    _last: dict[str, tuple[Any, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def spec(self, name: str) -> ToolSpec:
         """Return a tool by its name."""
-        return next(spec for spec in self.tools.specs if spec.name == name)
+        return self.tools.by_name[name]
 
     def call_probability(self, hidden: torch.Tensor, names: Sequence[str], *, results: int) -> float:
         """Return P(one of some tools is called) at a state `(d,)`, behind so many results; 0 without a head."""
@@ -60,7 +61,8 @@ class Toolset:
             return 0.0
         odds = self.head.gate.log_odds(hidden[None].double(), results=results)[0]
         if self.evidence is not None and not results and not self.prompt.everywhere:
-            odds = odds + self.evidence.log_odds(hidden, names)
+            rows = self._rows_of(names)
+            odds = odds + self.evidence.log_odds(hidden, rows, lambda: self._scores(hidden, rows))
         return float(torch.sigmoid(odds))
 
     def shares(self, hidden: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
@@ -71,11 +73,33 @@ class Toolset:
         ToolSpecError
             If the head has no such tool.
         """
+        return torch.softmax(self._scores(hidden, self._rows_of(names)), dim=-1)
+
+    def _scores(self, hidden: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+        """Return the scores of some rows at a state `(d,)`; the last answer is remembered, it is asked for twice."""
         assert self.head is not None
-        known = {name: at for at, name in enumerate(self.head.names)}
-        unknown_tools([name for name in names if name not in known][:1], self.head.names)
-        scores = self.head.selection(hidden[None])[0]
-        return torch.softmax(scores[[known[name] for name in names]], dim=-1)
+        asked, remembered = (hidden, rows, self.head.rows), self._last.get("scores")
+        if remembered is None or any(one is not other for one, other in zip(asked, remembered, strict=False)):
+            remembered = self._last["scores"] = (*asked, self.head.scores(hidden[None], rows)[0])
+        found: torch.Tensor = remembered[3]
+        return found
+
+    def _rows_of(self, names: Sequence[str]) -> torch.Tensor | None:
+        """Return the rows of some tools in the head, None where they are all of its tools in its order.
+
+        The last answer is remembered: a turn asks for the same tools after each of its words.
+        """
+        assert self.head is not None
+        specs, remembered = self.head.specs, self._last.get("rows")
+        if remembered is None or remembered[0] is not names or remembered[1] is not specs:
+            index = self.head.index
+            unknown_tools([name for name in names if name not in index][:1], self.head.names)
+            rows = [index[name] for name in names]
+            whole = len(rows) == len(specs) and rows == list(range(len(rows)))
+            remembered = (names, specs, None if whole else torch.tensor(rows, dtype=torch.long))
+            self._last["rows"] = remembered
+        found: torch.Tensor | None = remembered[2]
+        return found
 
     def demonstrations(self, tool: str, hidden: torch.Tensor) -> list[Demonstration]:
         """Return the demonstrations of a tool's arguments that are most like a call decided at a state `(d,)`."""
@@ -136,7 +160,9 @@ class Toolkens:
                 self._heads.popitem(last=False)
             return self._heads[digest]
 
-    def _evidence_of(self, head: ToolkenHead) -> Evidence:
+    def _evidence_of(self, head: ToolkenHead) -> Evidence | None:
+        if "query" not in head.forms:
+            return None  # of another prior's forms it is not known how requests spread round them
         with self._lock:
             known = self._evidence.get(id(head))
             if known is None or known.rows is not head.rows:  # the head may have been given examples or tools since

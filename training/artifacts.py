@@ -1,21 +1,24 @@
-"""Reading and writing heads: safetensors for numbers, JSON for the rest, a checksum between them."""
+"""Reading and writing heads: safetensors for numbers, JSON for the rest, checksums over both."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import load, save
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from toolken.errors import HeadError
-from toolken.training.atomic_file import replace_file
+from toolken.training.atomic_file import partial_file, put_in_place, remove_abandoned, replace_file
 from toolken.training.closed_form import Settings
 from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Demonstration
 from toolken.training.gate import Boundary, Gate
 from toolken.training.prompt import PromptFormat
+from toolken.training.provenance import Provenance
 from toolken.training.refinement import Correction
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Teacher
@@ -25,94 +28,82 @@ if TYPE_CHECKING:
     from toolken.training.head import ToolkenHead
 
 HEAD_FILE = "head.json"
-FORMAT = 2
+#: What the files with the tensors are called.
+TENSOR_FILES = "head-*.safetensors"
+FORMAT = 3
+#: How often a head is read anew that is replaced by another process while it is read.
+READINGS = 5
 
 
-class _Sidecar(BaseModel):
-    """What stands in head.json."""
+class Sidecar(BaseModel):
+    """What stands in head.json.
+
+    Attributes
+    ----------
+    version
+        SHA-256 of everything else in the file, in hex. With the checksum of the tensors in it, it names the head: two
+        folders with one version hold the same head.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     format: int
+    version: str = ""
     lm_name: str
     lm_fingerprint: str
     prompt: PromptFormat
-    tools: list[ToolSpec]
+    provenance: Provenance
     threshold: float
     settings: Settings
     temperature: float
     sources: list[str]
     encoder: str | None
     corrected: list[str] | None
-    demonstrations: list[Demonstration]
     tensors: str
     sha256: str
+    tools: list[ToolSpec] = Field(min_length=1)
+    demonstrations: list[Demonstration]
 
 
-def write_head(head: "ToolkenHead", folder: Path) -> None:
+def write_head(head: "ToolkenHead", folder: Path) -> str:
     """Write a head so that a kill at any moment leaves the old head or the new one, never a mixture.
 
     The tensors go to a file named after their checksum; head.json, which names it, is replaced last and in one step.
+
+    Returns
+    -------
+    str
+        The head's version.
 
     Raises
     ------
     HeadError
         If the folder cannot be written.
     """
-    tensors = {f"statistics.{key}": value for key, value in head.statistics.tensors().items()}
-    tensors |= {
-        "demonstrations": head.demonstrations.states,
-        "mean": head.mean,
-        "covariance": head.covariance,
-        "gate.rows": torch.stack([head.gate.opening.row, head.gate.following.row]),
-        "gate.biases": torch.tensor([head.gate.opening.bias, head.gate.following.bias], dtype=torch.float64),
-        "gate.lengths": torch.tensor(head.gate.lengths, dtype=torch.float64),
-    }
-    tensors |= {f"forms.{source}": form for source, form in head.forms.items()}
-    if head.correction is not None:
-        tensors |= {"correction.rows": head.correction.rows, "correction.biases": head.correction.biases}
-    if head.teacher is not None:
-        tensors |= {f"teacher.{key}": getattr(head.teacher, key) for key in ("origin", "matrix")}
-    content = save({key: value.contiguous() for key, value in tensors.items()})
-    checksum = hashlib.sha256(content).hexdigest()
-    name = f"head-{checksum[:16]}.safetensors"
-    sidecar = _Sidecar(
-        format=FORMAT,
-        lm_name=head.lm_name,
-        lm_fingerprint=head.lm_fingerprint,
-        prompt=head.prompt,
-        tools=head.specs,
-        threshold=head.threshold,
-        settings=head.settings,
-        temperature=head.temperature,
-        sources=list(head.forms),
-        encoder=head.teacher.encoder if head.teacher else None,
-        corrected=list(head.correction.names) if head.correction else None,
-        demonstrations=head.demonstrations.shown,
-        tensors=name,
-        sha256=checksum,
-    )
+    tensors = {key: value.contiguous() for key, value in _tensors(head).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / name, content)
+        with partial_file(folder, "head") as partial:
+            save_file(tensors, partial)
+            checksum = _checksum(partial)
+            name = f"head-{checksum[:16]}.safetensors"
+            put_in_place(partial, folder / name)
+        sidecar = _sidecar(head, name, checksum)
         replace_file(folder / HEAD_FILE, sidecar.model_dump_json(indent=1).encode())
     except OSError as error:
         raise HeadError(f"The head cannot be written to {str(folder)!r}: {error}.") from error
-    for old in folder.glob("head-*.safetensors"):
-        if old.name != name:
-            old.unlink(missing_ok=True)
+    _tidy(folder, name)
+    return sidecar.version
 
 
-def read_head(folder: Path) -> "ToolkenHead":
-    """Read a head.
+def read_sidecar(folder: Path) -> Sidecar:
+    """Read what there is to know of a head without its numbers.
 
     Raises
     ------
     HeadError
-        If there is none in the folder, or a file of it is missing, altered or of another version.
+        If there is none in the folder, or its file is truncated, altered or of another version.
     """
-    from toolken.training.head import ToolkenHead
-
     path = folder / HEAD_FILE
     try:
         raw: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -125,21 +116,121 @@ def read_head(folder: Path) -> "ToolkenHead":
             f"{str(path)!r} has format {raw.get('format')!r}, and this version reads {FORMAT}: fit it anew."
         )
     try:
-        sidecar = _Sidecar.model_validate(raw)
+        sidecar = Sidecar.model_validate(raw)
     except ValidationError as error:
         raise HeadError(f"{str(path)!r} is not a head: {error.errors()[0]['msg']}.") from error
-    file = folder / Path(sidecar.tensors).name
+    if sidecar.version != _version(sidecar):
+        raise HeadError(f"{str(path)!r} was altered since the head was saved: restore it, or fit the head anew.")
+    return sidecar
+
+
+def read_head(folder: Path) -> "ToolkenHead":
+    """Read a head. Its larger tensors stay in their file and come into memory as far as they are used.
+
+    Raises
+    ------
+    HeadError
+        If there is none in the folder, or a file of it is missing, truncated, altered or of another version.
+    """
+    for reading in range(READINGS):
+        sidecar = read_sidecar(folder)
+        file = folder / Path(sidecar.tensors).name
+        try:
+            if _checksum(file) != sidecar.sha256:
+                raise HeadError(f"The file {str(file)!r} is truncated or altered: restore it, or fit the head anew.")
+            tensors = load_file(file)
+        except (OSError, SafetensorError) as error:
+            # Another process may have put a new head in the place of this one between the two readings.
+            if reading + 1 == READINGS or read_sidecar(folder).version == sidecar.version:
+                raise HeadError(
+                    f"The file {str(file)!r} of the head is missing: restore it, or fit the head anew."
+                ) from error
+            continue
+        if len(sidecar.tools) != len(tensors["statistics.counts"]):
+            path = folder / HEAD_FILE
+            raise HeadError(f"{str(path)!r} does not list the tools of {file.name}: restore it, or fit the head anew.")
+        return _head(sidecar, tensors)
+    raise AssertionError("unreachable")
+
+
+def copy_head(source: Path, folder: Path) -> Sidecar:
+    """Copy a head's files as they are, after checking them, so that a kill leaves what was there or the copy.
+
+    Raises
+    ------
+    HeadError
+        If there is no head, a file of it is truncated or altered, or the folder cannot be written.
+    """
+    sidecar = read_sidecar(source)
+    file = source / Path(sidecar.tensors).name
     try:
-        content = file.read_bytes()
+        folder.mkdir(parents=True, exist_ok=True)
+        with partial_file(folder, "head") as partial:
+            digest = hashlib.sha256()
+            with file.open("rb") as original, partial.open("wb") as copied:
+                while block := original.read(2**20):
+                    digest.update(block)
+                    copied.write(block)
+            if digest.hexdigest() != sidecar.sha256:
+                raise HeadError(f"The file {str(file)!r} is truncated or altered: restore it, or fit the head anew.")
+            put_in_place(partial, folder / file.name)
+        replace_file(folder / HEAD_FILE, sidecar.model_dump_json(indent=1).encode())
     except OSError as error:
-        raise HeadError(f"The file {str(file)!r} of the head is missing: restore it, or fit the head anew.") from error
-    if hashlib.sha256(content).hexdigest() != sidecar.sha256:
-        raise HeadError(f"The file {str(file)!r} is truncated or altered: restore it, or fit the head anew.")
-    tensors = load(content)
+        raise HeadError(f"The head cannot be copied from {str(source)!r} to {str(folder)!r}: {error}.") from error
+    _tidy(folder, file.name)
+    return sidecar
+
+
+def _tensors(head: "ToolkenHead") -> dict[str, torch.Tensor]:
+    tensors = {f"statistics.{key}": value for key, value in head.statistics.tensors().items()}
+    tensors |= {
+        "rows": head.rows,
+        "biases": head.biases,
+        "demonstrations": head.demonstrations.states,
+        "mean": head.mean,
+        "covariance": head.covariance,
+        "gate.rows": torch.stack([head.gate.opening.row, head.gate.following.row]),
+        "gate.biases": torch.tensor([head.gate.opening.bias, head.gate.following.bias], dtype=torch.float64),
+        "gate.lengths": torch.tensor(head.gate.lengths, dtype=torch.float64),
+    }
+    tensors |= {f"forms.{source}": form for source, form in head.forms.items()}
+    if "query" in head.forms:
+        tensors |= dict(zip(("offsets.lengths", "offsets.spreads"), head.offsets, strict=True))
+    if head.correction is not None:
+        tensors |= {"correction.rows": head.correction.rows, "correction.biases": head.correction.biases}
+    if head.teacher is not None:
+        tensors |= {f"teacher.{key}": getattr(head.teacher, key) for key in ("origin", "matrix")}
+    return tensors
+
+
+def _sidecar(head: "ToolkenHead", name: str, checksum: str) -> Sidecar:
+    sidecar = Sidecar(
+        format=FORMAT,
+        lm_name=head.lm_name,
+        lm_fingerprint=head.lm_fingerprint,
+        prompt=head.prompt,
+        provenance=head.provenance,
+        threshold=head.threshold,
+        settings=head.settings,
+        temperature=head.temperature,
+        sources=list(head.forms),
+        encoder=head.teacher.encoder if head.teacher else None,
+        corrected=list(head.correction.names) if head.correction else None,
+        tensors=name,
+        sha256=checksum,
+        tools=head.specs,
+        demonstrations=head.demonstrations.shown,
+    )
+    sidecar.version = _version(sidecar)
+    return sidecar
+
+
+def _head(sidecar: Sidecar, tensors: Mapping[str, torch.Tensor]) -> "ToolkenHead":
+    from toolken.training.head import ToolkenHead
+
     names = [spec.name for spec in sidecar.tools]
-    if not names or len(names) != len(tensors["statistics.counts"]):
-        raise HeadError(f"{str(path)!r} does not list the tools of {file.name}: restore it, or fit the head anew.")
-    return ToolkenHead(
+    _share_schemas(sidecar.tools)
+    head = ToolkenHead(
         lm_name=sidecar.lm_name,
         lm_fingerprint=sidecar.lm_fingerprint,
         prompt=sidecar.prompt,
@@ -161,10 +252,41 @@ def read_head(folder: Path) -> "ToolkenHead":
         teacher=None
         if sidecar.encoder is None
         else Teacher(sidecar.encoder, tensors["mean"], tensors["teacher.origin"], tensors["teacher.matrix"]),
+        provenance=sidecar.provenance,
     )
+    known = "offsets.lengths" in tensors
+    offsets = (tensors["offsets.lengths"], tensors["offsets.spreads"]) if known else None
+    head.keep(tensors["rows"], tensors["biases"], offsets)
+    return head
 
 
-def _gate(tensors: dict[str, torch.Tensor]) -> Gate:
+def _gate(tensors: Mapping[str, torch.Tensor]) -> Gate:
     opening, following = map(Boundary, tensors["gate.rows"], tensors["gate.biases"].tolist())
-    lengths = tensors.get("gate.lengths")  # older heads are without
-    return Gate(opening, following, () if lengths is None else tuple(lengths.tolist()))
+    return Gate(opening, following, tuple(tensors["gate.lengths"].tolist()))
+
+
+def _share_schemas(specs: list[ToolSpec]) -> None:
+    """Let tools with the same arguments share one schema: of very many, copies would be larger than their toolkens."""
+    schemas: dict[str, dict[str, Any]] = {}
+    for at, spec in enumerate(specs):
+        schema = schemas.setdefault(json.dumps(spec.parameters), spec.parameters)
+        if schema is not spec.parameters:
+            specs[at] = spec.model_copy(update={"parameters": schema})
+
+
+def _version(sidecar: Sidecar) -> str:
+    """Return the SHA-256 of everything in head.json but the version itself."""
+    return hashlib.sha256(sidecar.model_dump_json(exclude={"version"}).encode()).hexdigest()
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tidy(folder: Path, kept: str) -> None:
+    """Remove tensors that no head names any more, and the halves of files of killed writers."""
+    for old in folder.glob(TENSOR_FILES):
+        if old.name != kept:
+            old.unlink(missing_ok=True)
+    remove_abandoned(folder, "head")

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from toolken.errors import HeadError
-from toolken.training.statistics import ToolStatistics
+from toolken.training.statistics import ToolStatistics, blocks, seen_blocks
 
 #: Weight of a source's direction in the prior; 1 for those that are not named. Chosen on KAMEL's supervised dev split.
 SOURCE_WEIGHTS = {"teacher": 2.0}
@@ -89,11 +90,11 @@ class PriorGeometry:
 
     def whiten(self, states: torch.Tensor) -> torch.Tensor:
         """Return states `(n, d)` in coordinates in which the background is spherical."""
-        white: torch.Tensor = torch.linalg.solve_triangular(self.factor, states.T, upper=False)
+        white: torch.Tensor = torch.linalg.solve_triangular(self.factor, states.to(self.factor.dtype).T, upper=False)
         return white.T
 
     def directions(self, forms: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the direction of each description from the middle of all, whitened, `(T, d) float64`.
+        """Return the direction of each description from the middle of all, whitened, `(T, d)` in the forms' own dtype.
 
         Only the direction is kept: how far a form lies from the middle depends on its wording, and in the whitened
         space the cosine tells tools apart better than the distance (design: method, section 4). The background
@@ -108,12 +109,42 @@ class PriorGeometry:
         """
         total = torch.zeros_like(next(iter(forms.values())))
         for source, form in forms.items():
-            known = ~form.isnan().any(1)
-            centre = (form[known].sum(0) + self.mean) / (int(known.sum()) + 1)
-            unit = torch.nn.functional.normalize(self.whiten(form[known] - centre), dim=1)
-            # Less their common part, which tells no tool from another; a single one keeps its direction.
-            total[known] += SOURCE_WEIGHTS.get(source, 1.0) * (unit - unit.mean(0) if len(unit) > 1 else unit)
-        return torch.nn.functional.normalize(total, dim=1)
+            known = torch.cat([~form[block].isnan().any(1) for block in blocks(len(form))])
+            number, weight = int(known.sum()), SOURCE_WEIGHTS.get(source, 1.0)
+            centre, middle = self.mean.clone(), torch.zeros_like(self.mean)
+            for block in blocks(len(form)):
+                centre += form[block][known[block]].double().sum(0)
+            centre /= number + 1
+            for block in blocks(len(form)):
+                unit = torch.nn.functional.normalize(self.whiten(form[block][known[block]].double() - centre), dim=1)
+                middle += unit.sum(0)
+                total[block][known[block]] += (weight * unit).to(total.dtype)
+            if number > 1:  # less their common part, which tells no tool from another; a single one keeps its direction
+                for block in blocks(len(form)):
+                    total[block][known[block]] -= (weight * middle / number).to(total.dtype)
+        for block in blocks(len(total)):
+            total[block] = torch.nn.functional.normalize(total[block].double(), dim=1).to(total.dtype)
+        return total
+
+    def offsets(self, form: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return how far descriptions `(T, d)` lie from the middle of all requests, and how requests spread that way.
+
+        Returns
+        -------
+        lengths, spreads
+            The distance in whitened coordinates, and the standard deviation of the cosine between a request and the
+            description's direction, `(T,) float64` each.
+        """
+        half = torch.linalg.solve_triangular(self.factor, self.covariance, upper=False)
+        white = torch.linalg.solve_triangular(self.factor, half.T, upper=False)
+        lengths, spreads = (torch.empty(len(form), dtype=torch.float64) for _ in range(2))
+        for block in blocks(len(form)):
+            offsets = self.whiten(form[block] - self.mean)
+            lengths[block] = offsets.norm(dim=1)
+            directions = torch.nn.functional.normalize(offsets, dim=1)
+            # A whitened state's squared length is close to the trace, so the cosine's variance is their quotient.
+            spreads[block] = (((directions @ white) * directions).sum(1) / white.trace()).sqrt()
+        return lengths, spreads
 
     def prior_means(
         self, forms: Mapping[str, torch.Tensor], statistics: ToolStatistics, settings: Settings
@@ -131,46 +162,76 @@ class PriorGeometry:
             As in `directions`.
         """
         directions = self.directions(forms)
-        seen = statistics.counts > 0
-        middle, alignment = self.mean, settings.alignment
-        centred = directions - directions.mean(0) if len(directions) > 1 else directions
-        if bool(seen.any()):
-            means = statistics.sums[seen] / statistics.counts[seen, None]
-            # The prior's middle is such that the tools with examples lie where their examples are.
-            offsets = self.whiten(means - means.mean(0))
-            along = directions[seen] - directions[seen].mean(0)
-            spread = float(along.square().sum())
-            weight = settings.alignment_weight
-            alignment = float((offsets * along).sum() + weight * alignment) / (spread + weight)
-            middle = means.mean(0) - alignment * (centred[seen].mean(0) @ self.factor.T)
-        prior = middle + alignment * (centred @ self.factor.T)
-        if not settings.sharing or int(seen.sum()) < SHARED_FROM:
-            return prior, torch.zeros(len(prior), dtype=prior.dtype)
-        shared, leverage = _shared(directions, prior, statistics, settings)
-        return prior + shared, leverage
+        prior = self.prior(directions, statistics, settings)
+        return prior.means(directions), prior.leverage
 
-    def pooled(self, statistics: ToolStatistics, prior: torch.Tensor, settings: Settings) -> torch.Tensor:
+    def prior(self, directions: torch.Tensor, statistics: ToolStatistics, settings: Settings) -> "Prior":
+        """Return the prior means as a function of the directions `(T, d)`; see `prior_means`."""
+        seen = statistics.counts > 0
+        number = int(seen.sum())
+        middle, alignment = self.mean, settings.alignment
+        count = len(directions)
+        average = _average(directions, torch.ones(count, dtype=torch.bool))
+        common = average if count > 1 else torch.zeros_like(average)
+        if number:
+            seen_average = _average(directions, seen)
+            means_average = torch.zeros_like(self.mean)
+            for _, means, _ in seen_blocks(statistics):
+                means_average += means.sum(0) / number
+            # The prior's middle is such that the tools with examples lie where their examples are.
+            spread, crossing = 0.0, 0.0
+            for index, means, _ in seen_blocks(statistics):
+                along = directions[index].double() - seen_average
+                spread += float(along.square().sum())
+                crossing += float((self.whiten(means - means_average) * along).sum())
+            weight = settings.alignment_weight
+            alignment = (crossing + weight * alignment) / (spread + weight)
+            middle = means_average - alignment * ((seen_average - common) @ self.factor.T)
+        matrix = alignment * self.factor.T
+        prior = Prior(middle - common @ matrix, matrix, torch.zeros(count, dtype=self.mean.dtype))
+        if not settings.sharing or number < SHARED_FROM:
+            return prior
+        return _shared(directions, prior, statistics, settings)
+
+    def pooled(
+        self, statistics: ToolStatistics, prior: "Prior", directions: torch.Tensor, settings: Settings
+    ) -> torch.Tensor:
         """Return the covariance of the states round their tool's mean, `(d, d)`, shrunk.
 
         Three estimates are pooled: the scatter of the examples, the background's covariance, and how far the tools'
         means `xbar_j` lie from their prior means. In the normal-inverse-Wishart model the third adds
         `kappa n_j / (kappa + n_j) (xbar_j - mu_j0)(xbar_j - mu_j0)'` to the scatter (Gelman et al., Bayesian Data
         Analysis, section 3.6); where each tool has a single example it is all that is known of the spread.
-
-        Parameters
-        ----------
-        prior
-            Prior means mu_j0, `(T, d)`.
         """
         scatter, freedom = statistics.within_scatter()
-        seen = statistics.counts > 0
-        counts = statistics.counts[seen, None]
-        residuals = statistics.sums[seen] / counts - prior[seen]
-        weighted = residuals * (settings.kappa * counts / (settings.kappa + counts)).sqrt()
-        scatter = scatter + settings.residual_weight * (weighted.T @ weighted)
-        freedom += settings.residual_weight * float(seen.sum())
+        for index, means, counts in seen_blocks(statistics):
+            residuals = means - prior.means(directions[index])
+            weighted = residuals * (settings.kappa * counts / (settings.kappa + counts)).sqrt()
+            scatter = scatter + settings.residual_weight * (weighted.T @ weighted)
+            freedom += settings.residual_weight * len(index)
         weight = settings.background_weight
         return shrunk((scatter + weight * self.covariance) / (freedom + weight), settings.shrinkage)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The prior means of all tools, an affine function of their directions: `mu_j0 = offset + g_j matrix`.
+
+    Attributes
+    ----------
+    offset, matrix
+        `(d,)` and `(d, d) float64`.
+    leverage
+        How far a tool's prior mean follows its own examples, `(T,) float64`, between 0 and 1.
+    """
+
+    offset: torch.Tensor
+    matrix: torch.Tensor
+    leverage: torch.Tensor
+
+    def means(self, directions: torch.Tensor) -> torch.Tensor:
+        """Return the prior means for some directions `(n, d)`, `(n, d) float64`."""
+        return self.offset + directions.to(self.matrix.dtype) @ self.matrix
 
 
 @dataclass(frozen=True)
@@ -179,26 +240,79 @@ class ClosedForm:
 
     Attributes
     ----------
-    prior, means
-        Prior and posterior means, `(T, d) float64`.
-    leverage
-        How far a tool's prior mean follows its own examples, `(T,) float64`, between 0 and 1.
+    directions
+        Of the descriptions, `(T, d)`.
+    prior_map
+        From these to the prior means.
+    statistics, settings
+        What it was computed from.
     covariance
         Of the states round their tool's mean, `(d, d) float64`.
-    rows, biases
-        `(T, d)` and `(T,) float64`.
     """
 
-    prior: torch.Tensor
-    means: torch.Tensor
-    leverage: torch.Tensor
+    directions: torch.Tensor
+    prior_map: Prior
+    statistics: ToolStatistics
+    settings: Settings
     covariance: torch.Tensor
-    rows: torch.Tensor
-    biases: torch.Tensor
+
+    @property
+    def leverage(self) -> torch.Tensor:
+        """How far a tool's prior mean follows its own examples, `(T,) float64`, between 0 and 1."""
+        return self.prior_map.leverage
+
+    @cached_property
+    def prior(self) -> torch.Tensor:
+        """Prior means, `(T, d) float64`."""
+        return self.prior_map.means(self.directions)
+
+    @cached_property
+    def means(self) -> torch.Tensor:
+        """Posterior means, `(T, d) float64`."""
+        return posterior_means(self.statistics, self.prior, self.settings.kappa)
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """`(T, d) float64`."""
+        return self._discriminant[0]
+
+    @property
+    def biases(self) -> torch.Tensor:
+        """`(T,) float64`."""
+        return self._discriminant[1]
+
+    @cached_property
+    def _discriminant(self) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, biases = discriminant(self.means, self.covariance)
+        return rows, biases + allowed(self.statistics.counts, rows.shape[1], self.settings)
+
+    def into_rows(self, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return rows `(T, d)` and biases `(T,) float32`, divided by a temperature, in little more memory than that.
+
+        Directions in float32 are overwritten by the rows, so that this is the last that is asked of the closed form.
+        """
+        count, kappa = len(self.directions), self.settings.kappa
+        in_place = self.directions.dtype == torch.float32
+        rows = self.directions if in_place else torch.empty(self.directions.shape, dtype=torch.float32)
+        biases = torch.empty(count, dtype=torch.float32)
+        factor = cholesky(self.covariance)
+        for block in blocks(count):
+            counts = self.statistics.counts[block]
+            prior = self.prior_map.means(self.directions[block])
+            means = (self.statistics.sums[block] + kappa * prior) / (counts + kappa)[:, None]
+            part = torch.cholesky_solve(means.T, factor).T
+            bias = -0.5 * (part * means).sum(1) + allowed(counts, part.shape[1], self.settings)
+            rows[block] = (part / temperature).float()
+            biases[block] = (bias / temperature).float()
+        return rows, biases
 
 
 def closed_form(
-    geometry: PriorGeometry, forms: Mapping[str, torch.Tensor], statistics: ToolStatistics, settings: Settings
+    geometry: PriorGeometry,
+    forms: Mapping[str, torch.Tensor],
+    statistics: ToolStatistics,
+    settings: Settings,
+    directions: torch.Tensor | None = None,
 ) -> ClosedForm:
     """Compute the tools' rows and biases (design: method, facts 3 and 4).
 
@@ -206,17 +320,20 @@ def closed_form(
     farther from the estimate by that in each dimension: `d v_j / 2` less of a score, whatever the state. `allowance`
     of it is given back by the bias, or tools known by their descriptions alone would never win against trained ones.
 
+    Time and memory grow in proportion to the number of tools, beside a few matrices `(d, d)`.
+
     Parameters
     ----------
     forms
         Where each source of the prior puts the tools, `(T, d)` each.
+    directions
+        What `geometry.directions(forms)` gives, where that is known.
     """
-    prior, leverage = geometry.prior_means(forms, statistics, settings)
-    means = posterior_means(statistics, prior, settings.kappa)
-    covariance = geometry.pooled(statistics, prior, settings)
-    rows, biases = discriminant(means, covariance)
-    biases = biases + allowed(statistics.counts, rows.shape[1], settings)
-    return ClosedForm(prior, means, leverage, covariance, rows, biases)
+    if directions is None:
+        directions = geometry.directions(forms)
+    prior = geometry.prior(directions, statistics, settings)
+    covariance = geometry.pooled(statistics, prior, directions, settings)
+    return ClosedForm(directions, prior, statistics, settings, covariance)
 
 
 def allowed(counts: torch.Tensor, hidden_size: int, settings: Settings) -> torch.Tensor:
@@ -224,10 +341,8 @@ def allowed(counts: torch.Tensor, hidden_size: int, settings: Settings) -> torch
     return settings.allowance * hidden_size / 2 / (settings.kappa + counts)
 
 
-def _shared(
-    directions: torch.Tensor, prior: torch.Tensor, statistics: ToolStatistics, settings: Settings
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what the tools with examples teach about all tools' means, `(T, d)`, and the leverages, `(T,)`.
+def _shared(directions: torch.Tensor, prior: Prior, statistics: ToolStatistics, settings: Settings) -> Prior:
+    """Return the prior with what the tools with examples teach about all tools' means, and their leverages.
 
     A tool's mean is modelled as its prior mean, plus a linear function B of its description's direction, plus what is
     the tool's own: `mu_j = mu_j0 + B g_j + t_j`, with `t_j ~ N(0, S / kappa)` and the prior variance of `B g_j`
@@ -237,21 +352,34 @@ def _shared(
     regression; Bishop 2006, section 3.3.)
     """
     seen = statistics.counts > 0
-    counts = statistics.counts[seen, None]
-    residuals = statistics.sums[seen] / counts - prior[seen]
-    centred = directions - directions[seen].mean(0)
-    known = centred[seen]
-    level = float(known.square().sum(1).mean())
+    average = _average(directions, seen)
+    size = len(average)
+    gram, crossing = (torch.zeros(size, size, dtype=average.dtype) for _ in range(2))
+    level = 0.0
+    for index, means, counts in seen_blocks(statistics):
+        known = directions[index].double() - average
+        weighted = known / (1 / settings.kappa + 1 / counts)
+        gram += known.T @ weighted
+        crossing += weighted.T @ (means - prior.means(directions[index]))
+        level += float(known.square().sum()) / int(seen.sum())
     if level <= 1e-12:
-        return torch.zeros_like(prior), torch.zeros(len(prior), dtype=prior.dtype)
-    weights = 1 / (1 / settings.kappa + 1 / counts)
-    penalty = settings.kappa * level / settings.sharing
-    gram = known.T @ (weights * known) + penalty * torch.eye(known.shape[1], dtype=known.dtype)
-    factor = cholesky(gram)
-    coefficients = torch.cholesky_solve(known.T @ (weights * residuals), factor)
-    leverage = torch.zeros(len(prior), dtype=prior.dtype)
-    leverage[seen] = (known * torch.cholesky_solve(known.T, factor).T).sum(1) * weights[:, 0]
-    return centred @ coefficients, leverage
+        return prior
+    factor = cholesky(gram + settings.kappa * level / settings.sharing * torch.eye(size, dtype=gram.dtype))
+    coefficients = torch.cholesky_solve(crossing, factor)
+    leverage = torch.zeros_like(prior.leverage)
+    for index, _, counts in seen_blocks(statistics):
+        known = directions[index].double() - average
+        own = (known * torch.cholesky_solve(known.T, factor).T).sum(1)
+        leverage[index] = own / (1 / settings.kappa + 1 / counts[:, 0])
+    return Prior(prior.offset - average @ coefficients, prior.matrix + coefficients, leverage)
+
+
+def _average(directions: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the directions `(T, d)` at which a mask `(T,)` holds, `(d,) float64`."""
+    total = torch.zeros(directions.shape[1], dtype=torch.float64)
+    for block in blocks(len(directions)):
+        total += directions[block][which[block]].double().sum(0)
+    return total / max(int(which.sum()), 1)
 
 
 def shrunk(covariance: torch.Tensor, shrinkage: float) -> torch.Tensor:

@@ -57,9 +57,35 @@ class Demonstrations:
         order = white.square().sum(0).argsort()[:SHOWN].tolist()
         return [self.shown[mine[i]] for i in reversed(order)]
 
+    def include(self, other: "Demonstrations") -> None:
+        """Add further demonstrations, as far as `add` would keep them."""
+        known: tuple[int, Counter[tuple[str, bool]]] = self.__dict__.get("_kept", (-1, Counter()))
+        kept = known[1] if known[0] == len(self.shown) else Counter((one.tool, bool(one.results)) for one in self.shown)
+        new = []
+        for at, one in enumerate(other.shown):
+            key = (one.tool, bool(one.results))
+            if kept[key] < KEPT:
+                kept[key] += 1
+                new.append(at)
+        if new:
+            self.shown += [other.shown[at] for at in new]
+            self.states = torch.cat([self.states, other.states[new]]) if len(self.states) else other.states[new]
+        self.__dict__["_kept"] = len(self.shown), kept  # counted once, not for every part
+
+    def few(self) -> "Demonstrations":
+        """Return the first few of each tool, as many as `add` keeps."""
+        kept: Counter[tuple[str, bool]] = Counter()
+        keep = []
+        for one in self.shown:
+            key = (one.tool, bool(one.results))
+            kept[key] += 1
+            keep.append(kept[key] <= KEPT)
+        return self._where(keep)
+
     def without(self, tools: Sequence[str]) -> "Demonstrations":
         """Return the demonstrations of all other tools."""
-        return self._where([one.tool not in set(tools) for one in self.shown])
+        gone = set(tools)
+        return self._where([one.tool not in gone for one in self.shown])
 
     def without_examples(self, examples: Sequence[Example]) -> "Demonstrations":
         """Return the demonstrations that are not calls of some examples."""

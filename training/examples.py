@@ -118,7 +118,7 @@ def read_examples(path: str | Path) -> list[Example]:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    examples.append(_parse(line, f"{path}, line {number}"))
+                    examples.append(parse_example(line, f"{path}, line {number}"))
     except (OSError, UnicodeDecodeError) as error:
         raise ExampleError(f"The examples file {str(path)!r} cannot be read: {error}.") from error
     if not examples:
@@ -126,8 +126,13 @@ def read_examples(path: str | Path) -> list[Example]:
     return examples
 
 
-def check_examples(examples: Sequence[Example], names: Sequence[str]) -> None:
+def check_examples(examples: Sequence[Example], names: Iterable[str], *, before: int = 0) -> None:
     """Make sure that examples call known tools only, before anything long begins.
+
+    Parameters
+    ----------
+    before
+        Number of examples that stand before these.
 
     Raises
     ------
@@ -135,7 +140,7 @@ def check_examples(examples: Sequence[Example], names: Sequence[str]) -> None:
         Naming the first example that does not, and the tool it calls.
     """
     known = set(names)
-    for number, example in enumerate(examples, start=1):
+    for number, example in enumerate(examples, start=before + 1):
         unknown = next((call.tool for call in example.calls if call.tool not in known), None)
         if unknown is not None:
             raise ExampleError(
@@ -155,7 +160,14 @@ def from_records(records: Iterable[Any]) -> Iterator[Example]:
     return (Example.model_validate(record) for record in records)
 
 
-def _parse(line: str, where: str) -> Example:
+def parse_example(line: str, where: str) -> Example:
+    """Read an example from a line of JSON, in either of the forms of `read_examples`.
+
+    Raises
+    ------
+    ExampleError
+        If it is broken; the message says where it stands.
+    """
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:

@@ -1,7 +1,7 @@
 """The feature pass: one run of the LM over the examples, hidden states kept only where something is decided."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -62,6 +62,10 @@ class Decisions:
     def calls(self) -> "Decisions":
         """Return the positions at which a tool was called."""
         return self.where(self.labels != WORDS)
+
+    def shifted(self, offset: int) -> "Decisions":
+        """Return the same decisions of examples whose indices are larger by an offset."""
+        return replace(self, examples=self.examples + offset)
 
     def where(self, mask: torch.Tensor) -> "Decisions":
         """Return the positions at which a mask `(n,) bool` holds."""

@@ -8,25 +8,21 @@ import torch
 from toolken.errors import ExampleError, HeadError, ToolSpecError
 from toolken.training.background import background
 from toolken.training.closed_form import TAUGHT, PriorGeometry, Settings, closed_form
-from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Example, check_examples
 from toolken.training.feature_cache import FeatureCache
-from toolken.training.features import WORDS, Decisions, decisions, query_states
+from toolken.training.features import Decisions, decisions, query_states
 from toolken.training.gate import fit_gate
 from toolken.training.head import ToolkenHead
 from toolken.training.leave_one_out import choose_settings
 from toolken.training.lm import FrozenLM
-from toolken.training.priors import TEACHER, PriorSource, prior_forms
+from toolken.training.priors import TEACHER, WORDINGS, PriorSource, prior_forms
 from toolken.training.prompt import PromptFormat
+from toolken.training.reading import Reading, read
 from toolken.training.refinement import Anchor, Correction, choose_refinement, held_out_refinement
 from toolken.training.refinement import refine as run_refinement
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Encoder, Teacher
 from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs
-
-#: Calls and words that are kept for the gate, the choice of settings and the refinement: a bound on memory, whatever
-#: the number of examples. In running text there are tens of words to a call.
-CALL_POINTS, WORD_POINTS = 4000, 16000
 
 #: Examples a tool from which it is tried whether a refinement helps; with fewer it never did on KAMEL's dev split.
 ENOUGH_TO_REFINE = 10
@@ -38,7 +34,7 @@ Progress = Callable[[str, int], Callable[[int], None]]
 def fit(
     lm: FrozenLM,
     tools: Iterable[ToolLike | ToolSpec],
-    examples: Sequence[Example] = (),
+    examples: Sequence[Example] | Reading = (),
     *,
     prompt: PromptFormat | None = None,
     prior: PriorSource = "query",
@@ -62,7 +58,8 @@ def fit(
     tools
         The tools, in any form `ToolSpec.of` reads.
     examples
-        Questions with their calls; examples without a call teach the gate when not to call.
+        Questions with their calls; examples without a call teach the gate when not to call. Or what another pass of
+        the same LM over them left, in the same wording.
     prompt
         The wording around them; the default one if absent.
     prior
@@ -99,7 +96,11 @@ def fit(
     specs = tool_specs(tools)
     _check_descriptions(specs)
     names = [spec.name for spec in specs]
-    check_examples(examples, names)
+    if isinstance(examples, Reading):
+        if examples.statistics.names != names:
+            raise HeadError("The examples were read for other tools: name the same tools in the same order.")
+    else:
+        check_examples(examples, names)
     check_examples(validation, names)
     if unlabelled and encoder is None:
         raise HeadError("Unlabelled requests are of use to an encoder only: give one (`encoder=SentenceEncoder()`).")
@@ -119,34 +120,30 @@ def fit(
         geometry = PriorGeometry.of(shared.mean, shared.covariance, start)
         teacher = Teacher.of(encoder.name, geometry, shared.requests.hidden, vectors)
     sources = [prior, TEACHER] if teacher else [prior]
-    statistics = ToolStatistics.empty(names, lm.hidden_size)
-    sample = _Sample(seed)
-    demonstrations = Demonstrations()
-    advance = step("Reading examples")(len(examples))
-    too_long: list[int] = []
-    skipped = lambda number, _: too_long.append(number)  # noqa: E731
-    for part in decisions(lm, prompt, examples, names, cache=cache, advance=advance, skipped=skipped):
-        calls = part.calls()
-        statistics.add(calls.hidden, calls.labels)
-        sample.add(part)
-        demonstrations.add(examples, part)
-    _report(lm, examples, too_long, statistics)
-    points, word_weight = sample.points(lm.hidden_size)
+    if isinstance(examples, Reading):
+        reading = examples
+    else:
+        advance = step("Reading examples")(len(examples))
+        reading = read(lm, prompt, examples, names, seed=seed, cache=cache, advance=advance)
+    _report(lm, reading)
+    points, word_weight = reading.points()
     gate, threshold = fit_gate(points, gate_background, running_text=prompt.everywhere, word_weight=word_weight)
+    described = step("Reading descriptions")(WORDINGS * len(specs))
     head = ToolkenHead(
         lm_name=lm.name,
         lm_fingerprint=lm.fingerprint,
         prompt=prompt,
         specs=specs,
-        forms=prior_forms(lm, specs, prompt, sources, teacher, encoder, cache=cache),
-        statistics=statistics,
+        forms=prior_forms(lm, specs, prompt, sources, teacher, encoder, cache=cache, advance=described),
+        statistics=reading.statistics,
         mean=shared.mean,
         covariance=shared.covariance,
         gate=gate,
         threshold=threshold,
-        demonstrations=demonstrations,
+        demonstrations=reading.demonstrations,
         settings=start,
         teacher=teacher,
+        provenance=reading.provenance,
     )
     calls = points.calls()
     if len(calls.labels):
@@ -177,6 +174,8 @@ def choose(
     choice = choose_settings(geometry, head.forms, statistics, calls, head.settings, held_out, fixed=fixed)
     head.settings, head.temperature = choice.settings, max(choice.temperature, 1.0)
     head.forget()
+    measured = {"selection.accuracy": choice.accuracy, "selection.log_loss": choice.log_loss}
+    head.provenance = head.provenance.model_copy(update={"metrics": measured})
     if refine is False or (refine is None and not len(held_out.labels)):
         return
     scale = 1 / head.temperature
@@ -213,53 +212,23 @@ def choose(
             scale=scale,
         )
         head.correction = Correction(tuple(head.names), rows - scale * whole.rows, biases - scale * whole.biases)
-        head.forget()
+        head.forget()  # what was measured was the closed form
 
 
-class _Sample:
-    """A uniform sample of bounded size of the decisions that stream past, calls and words apart."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = torch.Generator().manual_seed(seed)
-        self._kept: dict[bool, tuple[Decisions, torch.Tensor]] = {}
-        self._words = 0
-
-    def add(self, part: Decisions) -> None:
-        called = part.labels != WORDS
-        self._words += int((~called).sum())
-        for kind, most in ((True, CALL_POINTS), (False, WORD_POINTS)):
-            chosen = part.where(called if kind else ~called)
-            # Keeping the smallest of independent random keys is a uniform sample whatever the order and the grouping.
-            keys = torch.rand(len(chosen.labels), generator=self._random)
-            if kind in self._kept:
-                before, old_keys = self._kept[kind]
-                chosen, keys = Decisions.join([before, chosen]), torch.cat([old_keys, keys])
-            if len(keys) > most:
-                smallest = torch.topk(keys, most, largest=False).indices.sort().values
-                mask = torch.zeros(len(keys), dtype=torch.bool)
-                mask[smallest] = True
-                chosen, keys = chosen.where(mask), keys[mask]
-            self._kept[kind] = (chosen, keys)
-
-    def points(self, hidden_size: int) -> tuple[Decisions, float]:
-        """Return the sample, and how many words each of its words stands for."""
-        points = Decisions.join([Decisions.none(hidden_size), *(kept for kept, _ in self._kept.values())])
-        return points, self._words / max(int((points.labels == WORDS).sum()), 1) or 1.0
-
-
-def _report(lm: FrozenLM, examples: Sequence[Example], too_long: list[int], statistics: ToolStatistics) -> None:
+def _report(lm: FrozenLM, reading: Reading) -> None:
     """Say which examples were left out, and which tools lost all of theirs by it."""
-    if not too_long:
+    if not reading.too_long:
         return
-    what = f"{len(too_long)} of {len(examples)} examples are longer than the {lm.max_length} tokens {lm.name} takes"
-    if len(too_long) == len(examples):
+    number = len(reading.too_long)
+    what = f"{number} of {reading.examples} examples are longer than the {lm.max_length} tokens {lm.name} takes"
+    if number == reading.examples:
         raise ExampleError(f"{what}: shorten them.")
-    index = {name: i for i, name in enumerate(statistics.names)}
-    lost = dict.fromkeys(call.tool for number in too_long for call in examples[number].calls)
-    bare = [name for name in lost if not statistics.counts[index[name]]]
+    index = {name: i for i, name in enumerate(reading.statistics.names)}
+    bare = [name for name in reading.lost if not reading.statistics.counts[index[name]]]
     names = ", ".join(map(repr, bare))
     known = f"; known by their descriptions alone are therefore {names}" if bare else ""
-    warnings.warn(f"{what} and are left out, the first being example {too_long[0] + 1}{known}.", stacklevel=3)
+    first = reading.too_long[0] + 1
+    warnings.warn(f"{what} and are left out, the first being example {first}{known}.", stacklevel=3)
 
 
 def _check_descriptions(specs: Sequence[ToolSpec]) -> None:

@@ -19,6 +19,7 @@ from toolken.training.gate import THRESHOLD, Gate
 from toolken.training.lm import FrozenLM
 from toolken.training.priors import prior_forms
 from toolken.training.prompt import PromptFormat
+from toolken.training.provenance import Provenance
 from toolken.training.refinement import Correction
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Teacher
@@ -26,6 +27,8 @@ from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_t
 
 #: Temperature of a head that no example says anything about. Chosen on KAMEL's supervised dev split.
 TEMPERATURE = 2.0
+#: Share of the tools up to which their rows are gathered for a product of their own; of more, all rows are multiplied.
+GATHERED = 0.05
 
 
 @dataclass
@@ -44,7 +47,7 @@ class ToolkenHead:
     specs
         The T tools.
     forms
-        Where each source of the prior puts the tools, `(T, d) float64` each.
+        Where each source of the prior puts the tools, `(T, d) float32` each.
     statistics
         Sums over the examples.
     mean, covariance
@@ -63,6 +66,8 @@ class ToolkenHead:
         What the refinement on the examples changed, where it was found to help.
     teacher
         The map that carries a sentence encoder's vectors into the hidden space, where a teacher was used.
+    provenance
+        The examples it was made from, by number and hash, and what was measured.
     """
 
     lm_name: str
@@ -80,11 +85,21 @@ class ToolkenHead:
     temperature: float = TEMPERATURE
     correction: Correction | None = None
     teacher: Teacher | None = None
+    provenance: Provenance = field(default_factory=Provenance)
 
     @property
     def names(self) -> list[str]:
         """The tools' names, in the order of the rows."""
         return [spec.name for spec in self.specs]
+
+    @property
+    def index(self) -> dict[str, int]:
+        """The row of each tool by its name."""
+        known: tuple[list[ToolSpec], dict[str, int]] | None = self.__dict__.get("_index")
+        if known is None or known[0] is not self.specs:
+            known = self.specs, {spec.name: at for at, spec in enumerate(self.specs)}
+            self.__dict__["_index"] = known
+        return known[1]
 
     @cached_property
     def geometry(self) -> PriorGeometry:
@@ -94,12 +109,12 @@ class ToolkenHead:
     @cached_property
     def _rows_and_biases(self) -> tuple[torch.Tensor, torch.Tensor]:
         form = closed_form(self.geometry, self.forms, self.statistics, self.settings)
-        rows, biases = form.rows / self.temperature, form.biases / self.temperature
+        rows, biases = form.into_rows(self.temperature)
         if self.correction is not None:
-            index = torch.tensor([self.names.index(name) for name in self.correction.names])
-            rows.index_add_(0, index, self.correction.rows)
-            biases.index_add_(0, index, self.correction.biases)
-        return rows.float(), biases.float()
+            index = torch.tensor([self.index[name] for name in self.correction.names])
+            rows.index_add_(0, index, self.correction.rows.float())
+            biases.index_add_(0, index, self.correction.biases.float())
+        return rows, biases
 
     @property
     def rows(self) -> torch.Tensor:
@@ -110,6 +125,14 @@ class ToolkenHead:
     def biases(self) -> torch.Tensor:
         """b, `(T,) float32`."""
         return self._rows_and_biases[1]
+
+    @property
+    def offsets(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lengths and spreads `(T,) float64` of the query forms; see `PriorGeometry.offsets`."""
+        if "_offsets" not in self.__dict__:
+            self.__dict__["_offsets"] = self.geometry.offsets(self.forms["query"])
+        found: tuple[torch.Tensor, torch.Tensor] = self.__dict__["_offsets"]
+        return found
 
     def check(self, lm: FrozenLM, prompt: PromptFormat | None = None) -> None:
         """Make sure that the head was fitted with this LM (and prompt format).
@@ -129,12 +152,46 @@ class ToolkenHead:
                 "This head was fitted for another prompt format: use the head's own (`head.prompt`), or fit it anew."
             )
 
-    def selection(self, hidden: torch.Tensor, allowed: Sequence[str] | None = None) -> torch.Tensor:
-        """Return log P(tool | call, h), `(n, T) float32`, for states `(n, d)`; tools not allowed get minus infinity."""
-        scores = hidden.float() @ self.rows.T + self.biases
+    def mask(self, names: Sequence[str]) -> torch.Tensor:
+        """Return a mask `(T,) bool` of some of the tools, for requests that may call no others.
+
+        Raises
+        ------
+        ToolSpecError
+            If a name is not in the head.
+        """
+        index = self.index
+        unknown_tools([name for name in names if name not in index][:1], self.names)
+        mask = torch.zeros(len(self.specs), dtype=torch.bool)
+        mask[[index[name] for name in names]] = True
+        return mask
+
+    def scores(self, hidden: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Return `W h + b`, `(n, T) float32`, for states `(n, d)`, or only that of some rows, `(n, len(rows))`.
+
+        Parameters
+        ----------
+        rows
+            Indices of the tools that are wanted, `(m,) int64`.
+        """
+        states = hidden.float()
+        if rows is None:
+            return torch.addmm(self.biases, states, self.rows.T)
+        if len(rows) > len(self.specs) * GATHERED:
+            return torch.addmm(self.biases, states, self.rows.T)[:, rows]
+        return torch.addmm(self.biases[rows], states, self.rows[rows].T)
+
+    def selection(self, hidden: torch.Tensor, allowed: Sequence[str] | torch.Tensor | None = None) -> torch.Tensor:
+        """Return log P(tool | call, h), `(n, T) float32`, for states `(n, d)`; tools not allowed get minus infinity.
+
+        Parameters
+        ----------
+        allowed
+            Names of the tools that may be called, or a mask `(T,) bool` of them. The rows are not copied for it.
+        """
+        scores = self.scores(hidden)
         if allowed is not None:
-            unknown_tools(allowed, self.names)
-            mask = torch.tensor([name in set(allowed) for name in self.names])
+            mask = allowed if isinstance(allowed, torch.Tensor) else self.mask(allowed)
             scores = scores.masked_fill(~mask, -torch.inf)
         return torch.log_softmax(scores, dim=-1)
 
@@ -142,7 +199,7 @@ class ToolkenHead:
         self,
         hidden: torch.Tensor,
         logsumexp: torch.Tensor,
-        allowed: Sequence[str] | None = None,
+        allowed: Sequence[str] | torch.Tensor | None = None,
         *,
         results: int = 0,
     ) -> torch.Tensor:
@@ -169,8 +226,8 @@ class ToolkenHead:
         new = tool_specs(tools)
         head = copy.copy(self)
         head.forget()
-        replaced = [spec.name for spec in new if spec.name in self.names]
-        if replaced and len(replaced) == len(self.names):
+        replaced = [spec.name for spec in new if spec.name in self.index]
+        if replaced and len(replaced) == len(self.specs):
             fresh = ToolStatistics.empty([], self.statistics.hidden_size)
             head.specs, head.demonstrations, head.correction = [], Demonstrations(), None
             head.forms = {source: form[:0] for source, form in self.forms.items()}
@@ -196,7 +253,7 @@ class ToolkenHead:
         """
         self.check(lm)
         new = tool_specs(tools)
-        taken = [spec.name for spec in new if spec.name in self.names]
+        taken = [spec.name for spec in new if spec.name in self.index]
         if taken:
             raise ToolSpecError(f"The head has a tool {taken[0]!r} already: remove that one first, or rename the new.")
         forms = prior_forms(lm, new, self.prompt, list(self.forms), self.teacher)
@@ -214,7 +271,8 @@ class ToolkenHead:
             If a name is not in the head, or no tool would be left.
         """
         unknown_tools(names, self.names)
-        keep = [i for i, spec in enumerate(self.specs) if spec.name not in set(names)]
+        gone = set(names)
+        keep = [i for i, spec in enumerate(self.specs) if spec.name not in gone]
         if not keep:
             raise ToolSpecError("A head needs at least one tool: remove fewer, or start a new head.")
         self.specs = [self.specs[i] for i in keep]
@@ -241,10 +299,11 @@ class ToolkenHead:
         read = self._read(examples, lm, cache)
         calls = read.calls()
         # Copies of a head share what they have in common.
-        statistics, demonstrations = copy.deepcopy((self.statistics, self.demonstrations))
+        statistics, demonstrations = self.statistics.copy(), copy.deepcopy(self.demonstrations)
         statistics.add(calls.hidden, calls.labels)
         demonstrations.add(examples, read)
         self.statistics, self.demonstrations = statistics, demonstrations
+        self.provenance = self.provenance.joined(examples)
         self.forget()
 
     def remove_examples(self, examples: Sequence[Example], lm: FrozenLM, *, cache: FeatureCache | None = None) -> None:
@@ -262,10 +321,11 @@ class ToolkenHead:
             If a tool has had fewer examples than are to be removed.
         """
         calls = self._read(examples, lm, cache).calls()
-        statistics = copy.deepcopy(self.statistics)
+        statistics = self.statistics.copy()
         statistics.remove(calls.hidden, calls.labels)
         self.statistics = statistics
         self.demonstrations = self.demonstrations.without_examples(examples)
+        self.provenance = self.provenance.without(examples)
         self.forget()
 
     def _read(self, examples: Sequence[Example], lm: FrozenLM, cache: FeatureCache | None) -> Decisions:
@@ -274,11 +334,19 @@ class ToolkenHead:
         parts = decisions(lm, self.prompt, examples, self.names, words=False, cache=cache)
         return Decisions.join([Decisions.none(lm.hidden_size), *parts])
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the head to a folder; a kill at any moment leaves the old head or the new one."""
+    def save_pretrained(self, folder: str | Path) -> str:
+        """Write the head to a folder and return its version; a kill at any moment leaves the old head or the new one.
+
+        The version is a hash of all there is in the folder: two folders with one version hold the same head.
+
+        Raises
+        ------
+        HeadError
+            If the folder cannot be written.
+        """
         from toolken.training.artifacts import write_head
 
-        write_head(self, Path(folder))
+        return write_head(self, Path(folder))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, lm: FrozenLM | None = None) -> "ToolkenHead":
@@ -316,5 +384,13 @@ class ToolkenHead:
         )
 
     def forget(self) -> None:
-        # Rows follow from the statistics; whatever changes those makes the cached ones stale.
-        self.__dict__.pop("_rows_and_biases", None)
+        # Rows follow from the statistics; whatever changes those makes the cached ones stale, and so what was measured.
+        for computed in ("_rows_and_biases", "_offsets"):
+            self.__dict__.pop(computed, None)
+        self.provenance = self.provenance.unmeasured()
+
+    def keep(self, rows: torch.Tensor, biases: torch.Tensor, offsets: tuple[torch.Tensor, torch.Tensor] | None) -> None:
+        """Take rows `(T, d)`, biases `(T,) float32` and offsets that were computed from this head before."""
+        self.__dict__["_rows_and_biases"] = (rows, biases)
+        if offsets is not None:
+            self.__dict__["_offsets"] = offsets

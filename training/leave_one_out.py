@@ -17,8 +17,9 @@ GRID: dict[str, tuple[float, ...]] = {
     "shrinkage": (0.01, 0.02, 0.05, 0.1, 0.2),
     "background_weight": (30.0, 100.0, 300.0),
 }
-#: Examples that are scored to choose by; more tell little more and take longer.
-SCORED = 2000
+#: Examples that are scored to choose by, and the scores that are held at a time: where there are very many tools, fewer
+#: examples are scored. More examples tell little more and take longer.
+SCORED, SCORES = 2000, 20_000_000
 
 
 @dataclass(frozen=True)
@@ -142,14 +143,16 @@ def choose_settings(
     if not len(held_out.labels):
         fixed = fixed or not bool(several.any())
         points = calls.where(several) if bool(several.any()) else calls
-        if len(points.labels) > SCORED:
-            every = torch.arange(SCORED) * len(points.labels) // SCORED
+        scored = min(SCORED, max(SCORES // len(statistics.names), 1))
+        if len(points.labels) > scored:
+            every = torch.arange(scored) * len(points.labels) // scored
             points = points.where(torch.zeros(len(points.labels), dtype=torch.bool).index_fill(0, every, True))
+    directions = geometry.directions(forms)
     tried: dict[Settings, Choice] = {}
 
     def measured(settings: Settings) -> Choice:
         if settings not in tried:
-            form = closed_form(geometry, forms, statistics, settings)
+            form = closed_form(geometry, forms, statistics, settings, directions)
             if len(held_out.labels):
                 scores = points.hidden.double() @ form.rows.T + form.biases
             else:

@@ -32,6 +32,8 @@ PriorSource = Literal[
 #: The source that needs an encoder; see `prior_forms`.
 TEACHER = "teacher"
 
+#: Wordings of a tool's description that are read, and tools whose wordings are in memory at a time.
+WORDINGS, TOOLS_AT_A_TIME = 4, 2048
 #: Verbs with which descriptions begin and questions do not.
 _LEADING_VERB = re.compile(
     r"^(?:gets?|returns?|finds?|fetch(?:es)?|retrieves?|looks? up|computes?|calculates?|determines?|provides?"
@@ -73,11 +75,14 @@ def query_forms(
 
     Source: design/method, fact 4; the average over wordings is this project's.
     """
-    wordings = [requests_of(spec) for spec in specs]
-    flat = [request for requests in wordings for request in requests]
-    states = query_states(lm, prompt, flat, cache=cache, advance=advance).hidden.to(torch.float64)
-    parts = torch.split(states, [len(requests) for requests in wordings])
-    return torch.stack([part.mean(0) for part in parts])
+    forms = torch.empty(len(specs), lm.hidden_size, dtype=torch.float64)
+    for begin in range(0, len(specs), TOOLS_AT_A_TIME):
+        wordings = [requests_of(spec) for spec in specs[begin : begin + TOOLS_AT_A_TIME]]
+        flat = [request for requests in wordings for request in requests]
+        states = query_states(lm, prompt, flat, cache=cache, advance=advance).hidden.to(torch.float64)
+        parts = torch.split(states, [len(requests) for requests in wordings])
+        forms[begin : begin + len(parts)] = torch.stack([part.mean(0) for part in parts])
+    return forms
 
 
 def build_priors(
@@ -141,7 +146,7 @@ def prior_forms(
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Return where each of several sources puts the tools, `(T, d) float64` each.
+    """Return where each of several sources puts the tools, `(T, d) float32` each.
 
     Besides those of `build_priors` there is `teacher`. Where its encoder cannot be loaded the others decide alone, and
     a warning says so; its forms are not numbers then.
@@ -149,12 +154,13 @@ def prior_forms(
     forms: dict[str, torch.Tensor] = {}
     for source in sources:
         if source != TEACHER:
-            forms[source] = build_priors(lm, specs, prompt, source=source, cache=cache, advance=advance)  # type: ignore[arg-type]
+            built = build_priors(lm, specs, prompt, source=source, cache=cache, advance=advance)  # type: ignore[arg-type]
+            forms[source] = built.float()
         elif teacher is not None:
             try:
                 encoder = encoder or SentenceEncoder(teacher.encoder)
-                forms[source] = teacher.forms(encoder.encode([spec.words for spec in specs]))
+                forms[source] = teacher.forms(encoder.encode([spec.words for spec in specs])).float()
             except HeadError as error:
                 warnings.warn(f"{error} Until then the teacher says nothing of the new tools.", stacklevel=3)
-                forms[source] = torch.full((len(specs), lm.hidden_size), torch.nan, dtype=torch.float64)
+                forms[source] = torch.full((len(specs), lm.hidden_size), torch.nan)
     return forms

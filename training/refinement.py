@@ -57,7 +57,8 @@ class Correction:
 
     def without(self, names: Sequence[str]) -> "Correction | None":
         """Return the correction of the other tools, or None where none is left."""
-        keep = [i for i, name in enumerate(self.names) if name not in set(names)]
+        gone = set(names)
+        keep = [i for i, name in enumerate(self.names) if name not in gone]
         return Correction(tuple(self.names[i] for i in keep), self.rows[keep], self.biases[keep]) if keep else None
 
 

@@ -1,12 +1,21 @@
 """`ToolStatistics`: the additive sums from which a head is computed in closed form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from toolken.errors import HeadError
 from toolken.training.tool_spec import unknown_tools
+
+#: Tools that are computed with at a time: what is held of them in between is a constant, however many there are.
+BLOCK = 2048
+
+
+def blocks(count: int) -> list[slice]:
+    """Return slices that cover a number of tools."""
+    return [slice(begin, min(begin + BLOCK, count)) for begin in range(0, count, BLOCK)]
 
 
 @dataclass
@@ -42,7 +51,7 @@ class ToolStatistics:
         return cls(
             list(names),
             torch.zeros(len(names), dtype=torch.float64),
-            torch.zeros(len(names), hidden_size, dtype=torch.float64),
+            _untouched(len(names), hidden_size),
             torch.zeros(hidden_size, hidden_size, dtype=torch.float64),
         )
 
@@ -93,10 +102,27 @@ class ToolStatistics:
         for part in (self, other):
             rows = torch.tensor([index[name] for name in part.names], dtype=torch.long)
             merged.counts.index_add_(0, rows, part.counts)
-            merged.sums.index_add_(0, rows, part.sums)
+            for at, _, _ in seen_blocks(part):  # sums that are zero are not written, so that they take up no memory
+                merged.sums.index_add_(0, rows[at], part.sums[at])
             merged.moment += part.moment
             merged.retired += part.retired
         return merged
+
+    def include(self, other: "ToolStatistics") -> None:
+        """Add the statistics of further examples of the same tools in the same order, in place.
+
+        Raises
+        ------
+        HeadError
+            If they are of other tools.
+        """
+        if other.names != self.names:
+            raise HeadError("Statistics of other tools cannot be included: merge them.")
+        self.counts += other.counts
+        for at, _, _ in seen_blocks(other):
+            self.sums[at] += other.sums[at]
+        self.moment += other.moment
+        self.retired += other.retired
 
     def with_tools(self, names: Sequence[str]) -> "ToolStatistics":
         """Return statistics with further tools that have no example yet."""
@@ -114,29 +140,37 @@ class ToolStatistics:
             If a name is not among the tools.
         """
         unknown_tools(names, self.names)
-        keep = torch.tensor([name not in set(names) for name in self.names])
-        gone = ~keep & (self.counts > 0)
+        dropped = set(names)
+        keep = torch.tensor([name not in dropped for name in self.names])
+        gone, seen = ~keep & (self.counts > 0), self.counts > 0
         mean_part = (self.sums[gone] / self.counts[gone, None]).T @ self.sums[gone]
         return ToolStatistics(
-            [name for name, kept in zip(self.names, keep.tolist(), strict=True) if kept],
+            [name for name in self.names if name not in dropped],
             self.counts[keep],
-            self.sums[keep],
+            _spread(self.sums[keep & seen], seen[keep]),
             self.moment - mean_part,
             self.retired + float((self.counts[gone] - 1).sum()),
         )
 
     def within_scatter(self) -> tuple[torch.Tensor, float]:
         """Return the scatter of the states round their tool's mean, `(d, d)`, and its degrees of freedom."""
+        scatter = self.moment.clone()
+        for index, means, _ in seen_blocks(self):
+            scatter -= means.T @ self.sums[index]
+        return (scatter + scatter.T) / 2, float((self.counts - 1).clamp(min=0).sum()) + self.retired
+
+    def copy(self) -> "ToolStatistics":
+        """Return statistics of the same examples that can be changed apart."""
         seen = self.counts > 0
-        means = self.sums[seen] / self.counts[seen, None]
-        scatter = self.moment - means.T @ self.sums[seen]
-        return (scatter + scatter.T) / 2, float((self.counts[seen] - 1).sum()) + self.retired
+        return ToolStatistics(
+            list(self.names), self.counts.clone(), _spread(self.sums[seen], seen), self.moment.clone(), self.retired
+        )
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return everything but the names as tensors, for saving."""
+        """Return everything but the names as tensors, for saving; tools without an example take up no sum."""
         return {
             "counts": self.counts,
-            "sums": self.sums,
+            "sums": self.sums[self.counts > 0],
             "moment": self.moment,
             "retired": torch.tensor([self.retired], dtype=torch.float64),
         }
@@ -144,7 +178,10 @@ class ToolStatistics:
     @classmethod
     def from_tensors(cls, names: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> "ToolStatistics":
         """Undo `tensors`."""
-        return cls(list(names), tensors["counts"], tensors["sums"], tensors["moment"], float(tensors["retired"].item()))
+        sums, counts = tensors["sums"], tensors["counts"]
+        if len(sums) < len(counts):
+            sums = _spread(sums, counts > 0)
+        return cls(list(names), counts, sums, tensors["moment"], float(tensors["retired"].item()))
 
     def _accumulate(self, hidden: torch.Tensor, labels: torch.Tensor, sign: float) -> None:
         states = hidden.to(torch.float64)
@@ -153,3 +190,27 @@ class ToolStatistics:
         self.counts.index_add_(0, labels, torch.full((len(labels),), sign, dtype=torch.float64))
         self.sums.index_add_(0, labels, sign * states)
         self.moment += sign * (states.T @ states)
+
+
+def seen_blocks(statistics: ToolStatistics) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Yield, for the tools that have examples, indices `(n,)`, mean states `(n, d)` and counts `(n, 1)`, in blocks."""
+    seen = (statistics.counts > 0).nonzero()[:, 0]
+    for block in blocks(len(seen)):
+        index = seen[block]
+        counts = statistics.counts[index, None]
+        yield index, statistics.sums[index] / counts, counts
+
+
+def _spread(sums: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Return sums `(T, d)` of all tools from those of the ones that have examples."""
+    spread = _untouched(len(seen), sums.shape[1])
+    spread[seen] = sums
+    return spread
+
+
+def _untouched(count: int, size: int) -> torch.Tensor:
+    """Return zeros `(count, size) float64` that take up no memory until they are written to.
+
+    numpy asks the operating system for zeros; torch would write them.
+    """
+    return torch.from_numpy(np.zeros((count, size)))

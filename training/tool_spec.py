@@ -113,8 +113,9 @@ def unknown_tools(names: Iterable[str], known: Sequence[str]) -> None:
     """
     import difflib
 
+    there = set(known)
     for name in names:
-        if name not in known:
+        if name not in there:
             close = difflib.get_close_matches(name, known, n=3) or list(known[:5])
             raise ToolSpecError(f"There is no tool called {name!r}: did you mean {', '.join(map(repr, close))}?")
 

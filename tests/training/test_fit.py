@@ -12,12 +12,13 @@ from toolken.errors import ExampleError, ToolSpecError
 from toolken.training import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
 from toolken.training.closed_form import Settings
 from toolken.training.features import WORDS, Decisions, decisions
+from toolken.training.reading import Reading
 from toolken.training.refinement import Correction
 
 BuildLM = Callable[..., FrozenLM]
 
-#: The module; its name in the package is the function's.
-MODULE = sys.modules[fit.__module__]
+#: The module of the function, whose name in the package is the function's, and the one with the bounds.
+FIT, MODULE = sys.modules[fit.__module__], sys.modules[Reading.__module__]
 
 pytestmark = pytest.mark.usefixtures("tiny_background")
 
@@ -100,14 +101,14 @@ def test_the_gate_is_fitted_on_a_bounded_sample(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], gate_points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[Decisions, float]] = []
-    own = MODULE.fit_gate
+    own = FIT.fit_gate
 
     def watched(points: Decisions, *rest: object, word_weight: float, **options: object) -> object:
         seen.append((points, word_weight))
         return own(points, *rest, word_weight=word_weight, **options)
 
-    monkeypatch.setattr(MODULE, "fit_gate", watched)
-    monkeypatch.setattr("toolken.training.features.GROUP", 4)
+    monkeypatch.setattr(FIT, "fit_gate", watched)
+    monkeypatch.setattr(MODULE, "GROUP", 4)
     head = fit(tiny_lm, specs, examples * 3)
     ((points, word_weight),) = seen
     assert int((points.labels != WORDS).sum()) == gate_points
@@ -121,7 +122,7 @@ def test_the_grouping_of_the_examples_does_not_matter(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = fit(tiny_lm, specs, examples)
-    monkeypatch.setattr("toolken.training.features.GROUP", 2)
+    monkeypatch.setattr(MODULE, "GROUP", 2)
     other = fit(tiny_lm, specs, examples)
     torch.testing.assert_close(one.rows, other.rows, rtol=1e-3, atol=1e-3)
     for name in one.names:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from toolken.errors import ExampleError, FingerprintError, HeadError, ToolSpecError
-from toolken.training import Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
+from toolken.training import Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, artifacts, fit
 from toolken.training.closed_form import Settings
 
 BuildLM = Callable[..., FrozenLM]
@@ -62,6 +62,8 @@ def test_everything_but_numbers_can_be_read_by_a_person(saved: Path) -> None:
     sidecar = json.loads((saved / "head.json").read_text())
     assert [tool["name"] for tool in sidecar["tools"]] == ["add", "weather", "capital"]
     assert sidecar["lm_name"] == "tiny-llama-0"
+    assert sidecar["provenance"]["examples"] == 15
+    assert set(sidecar["provenance"]["metrics"]) == {"selection.accuracy", "selection.log_loss"}
 
 
 def test_saving_twice_keeps_only_the_last(saved: Path, tiny_lm: FrozenLM) -> None:
@@ -124,6 +126,7 @@ def test_a_damaged_file_is_refused_by_name(saved: Path, name: str, damage: str) 
     [
         {"format": 999},
         {"threshold": "high"},
+        {"threshold": 0.25},
         {"unknown": 1},
         {"tensors": "other.safetensors"},
         {"sha256": "0"},
@@ -151,7 +154,9 @@ def test_a_sidecar_cannot_point_outside_its_folder(saved: Path, tmp_path: Path) 
     moved = tmp_path / "elsewhere.safetensors"
     tensors_of(saved).rename(moved)
     path = saved / "head.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"tensors": str(moved)}))
+    sidecar = artifacts.read_sidecar(saved).model_copy(update={"tensors": str(moved)})
+    sidecar.version = artifacts._version(sidecar)
+    path.write_text(sidecar.model_dump_json())
     with pytest.raises(HeadError, match="missing"):
         ToolkenHead.from_pretrained(saved)
 
@@ -167,39 +172,78 @@ def test_a_place_that_cannot_be_written_is_refused(tiny_head: ToolkenHead, tmp_p
         tiny_head.save_pretrained(tmp_path / "file" / "head")
 
 
+#: Loads two heads once, then for each line it reads starts a process that saves them in turn for ever, the one with the
+#: line's number first. That process says who it is, and how many seconds its first two saves took.
+WRITERS = """
+    import os, sys, time
+    from toolken.training import ToolkenHead
+
+    heads = [ToolkenHead.from_pretrained(folder) for folder in sys.argv[2:]]
+    for line in sys.stdin:
+        writer = os.fork()
+        if writer == 0:
+            print(os.getpid(), flush=True)
+            begun = time.perf_counter()
+            for number in range(10**9):
+                heads[(int(line) + number) % 2].save_pretrained(sys.argv[1])
+                if number == 1:
+                    print(time.perf_counter() - begun, flush=True)
+        os.waitpid(writer, 0)
+        print("ended", flush=True)
+"""
+
+
 @pytest.mark.timeout(120)
-def test_a_folder_always_loads_though_its_writer_is_killed(
+def test_a_folder_always_loads_though_its_writers_are_killed(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, tmp_path: Path
 ) -> None:
-    old, folder = tmp_path / "old", tmp_path / "head"
-    new = tmp_path / "new"
-    for one in (old, folder):
-        tiny_head.save_pretrained(one)
+    old, new, folder = tmp_path / "old", tmp_path / "new", tmp_path / "head"
     longer = tiny_head.with_tools([NEW], tiny_lm)
-    longer.save_pretrained(new)
-    program = """
-        import sys
-        from toolken.training import ToolkenHead
-
-        heads = [ToolkenHead.from_pretrained(folder) for folder in sys.argv[2:]]
-        print("ready", flush=True)
-        while True:
-            for head in heads:
-                head.save_pretrained(sys.argv[1])
-    """
-    for round_number in range(4):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(program), str(folder), str(old), str(new)], stdout=subprocess.PIPE
-        )
-        with writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == b"ready\n"
-            time.sleep(0.05 + 0.013 * round_number)
-            os.kill(writer.pid, signal.SIGKILL)
-        names = tuple(ToolkenHead.from_pretrained(folder).names)
-        assert names in {tuple(tiny_head.names), tuple(longer.names)}
+    for head, places in ((tiny_head, (old, folder)), (longer, (new,))):
+        for place in places:
+            head.save_pretrained(place)
+    command = [sys.executable, "-c", textwrap.dedent(WRITERS), str(folder), str(old), str(new)]
+    found = set()
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    try:
+        two_saves = 0.0
+        for number in range(40):
+            parent.stdin.write(f"{number}\n")
+            parent.stdin.flush()
+            writer = int(parent.stdout.readline())
+            if number == 0:
+                two_saves = float(parent.stdout.readline())
+            time.sleep(two_saves * number / 40)
+            os.kill(writer, signal.SIGKILL)
+            while parent.stdout.readline() != "ended\n":
+                pass  # it may have had the time to say how long its saves took
+            found.add(tuple(ToolkenHead.from_pretrained(folder).names))
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        parent.communicate()
+    assert found <= {tuple(tiny_head.names), tuple(longer.names)}
+    for half in folder.glob(".*"):
+        os.utime(half, (0, 0))
     tiny_head.save_pretrained(folder)
+    assert len(list(folder.iterdir())) == 2
     assert_same(ToolkenHead.from_pretrained(folder), tiny_head)
+
+
+def test_a_head_that_is_replaced_while_it_is_read_is_read_anew(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = tiny_head.with_tools([NEW], tiny_lm)
+    checksum = artifacts._checksum
+
+    def replaced(path: Path) -> str:
+        monkeypatch.undo()
+        longer.save_pretrained(saved)
+        return checksum(path)
+
+    monkeypatch.setattr(artifacts, "_checksum", replaced)
+    assert_same(ToolkenHead.from_pretrained(saved), longer)
 
 
 def test_a_save_interrupted_at_any_step_leaves_the_old_head_or_the_new(

@@ -12,7 +12,7 @@ from toolken.training.examples import Example
 from toolken.training.plans import plan_example
 from toolken.training.tool_spec import ToolSpec, name_words
 
-TEST = "test50.jsonl"
+TEST, ACTIONS = "test50.jsonl", "language_planner_actions.json"
 TOOLKEN = re.compile(r"\[\w+\]|<\w+>")
 #: The last task of a published text; the finished tasks in front of it are demonstrations.
 LAST_TASK = re.compile(r"(?P<preamble>(?:.*Task \d+:\n)?)(?P<question>.*?Plan:)\n(?P<plan>.*)", re.DOTALL)
@@ -51,6 +51,21 @@ def read_virtualhome(folder: str | Path, *, test_file: Path | None = None) -> Da
         if data.has(TEST) and (tasks := _tasks(data, tools)):
             tests["test"] = Evaluation(specs, tasks)
     return data.dataset(specs, data.training(plan, tools, tests), tests, preamble=preamble)
+
+
+def action_names(folder: str | Path) -> list[str]:
+    """Return the names of the household actions that a language planner chose among, tens of thousands of them.
+
+    Raises
+    ------
+    DataFormatError
+        If the file is missing or no list of names.
+    """
+    data = DataFolder("virtualhome", folder)
+    names = data.json(ACTIONS)
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise DataFormatError(f"{str(data.place(ACTIONS))!r} is no list of names: give the published file.")
+    return names
 
 
 def _shared_preamble(data: DataFolder, files: Iterable[str | Path]) -> str:

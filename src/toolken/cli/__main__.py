@@ -1,0 +1,5 @@
+"""`python -m toolken.cli`."""
+
+from toolken.cli import main
+
+main()

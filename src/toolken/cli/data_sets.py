@@ -1,0 +1,143 @@
+"""`toolken bench NAME`: the methods compared on published data sets."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolken.cli.application import LmOption, bench, command_line, err, out, plain
+from toolken.errors import ToolkenError
+
+
+def _selection(name: str) -> Callable[..., None]:
+    """Return the command that compares the methods on a data set."""
+
+    def command(
+        data: Annotated[Path, typer.Option(help="Folder with the data.")],
+        json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to.")] = None,
+        plot: Annotated[Path | None, typer.Option(help="File to draw the figures to, as PNG and as SVG.")] = None,
+        test: Annotated[Path | None, typer.Option(help="Test file in place of the data's own.")] = None,
+        methods: Annotated[list[str] | None, typer.Option("--method", help="Method; may be repeated.")] = None,
+        examples: Annotated[
+            list[str] | None, typer.Option(help="Training examples a tool, or `all`; may be repeated.")
+        ] = None,
+        seeds: Annotated[
+            int | None, typer.Option(min=1, help="Random choices of the examples; default: 5, end to end 1.")
+        ] = None,
+        lm: LmOption = None,
+        mode: Annotated[
+            str, typer.Option(help="selection, or end-to-end: from the question to the final answer.")
+        ] = "selection",
+        limit: Annotated[int, typer.Option(min=1, help="End to end: questions of each test, the first ones.")] = 200,
+        traces: Annotated[Path | None, typer.Option(help="End to end: folder of the trace files.")] = None,
+    ) -> None:
+        if mode == "end-to-end":
+            if test is not None:
+                raise ToolkenError("--test is for the selection mode: put the file into the --data folder instead.")
+            counts = tuple(_count(text) for text in examples) if examples else None
+            _end_to_end(name, data, lm, methods, limit, seeds or 1, counts, traces, json_file, plot)
+            return
+        if mode != "selection":
+            raise ToolkenError(f"There is no mode {mode!r}: say selection or end-to-end.")
+        from toolken.agents.display import progress_bar
+        from toolken.errors import HeadError
+        from toolken.training.benchmarks.datasets import read_dataset
+        from toolken.training.benchmarks.plots import draw_rows
+        from toolken.training.benchmarks.rows import write_rows
+        from toolken.training.benchmarks.selection import SEEDS, run
+        from toolken.training.benchmarks.tables import rich_tables
+        from toolken.training.lm import FrozenLM
+        from toolken.training.teacher import SentenceEncoder
+
+        typed = command_line()
+        dataset = read_dataset(name, data, test_file=test)
+        for line in dataset.report():
+            err.print(line, highlight=False)
+        try:
+            encoder = SentenceEncoder()
+        except HeadError as error:
+            encoder = None
+            err.print(f"Without the teacher and the retriever: {plain(str(error))}")
+        with progress_bar(err) as progress:
+            loaded = FrozenLM.from_pretrained(lm)
+            found = run(
+                loaded,
+                dataset,
+                methods=methods,
+                examples_per_tool=[_count(text) for text in examples] if examples else None,
+                seeds=seeds or SEEDS,
+                encoder=encoder,
+                progress=progress,
+            )
+            rows = []
+            for row in found:
+                rows.append(row.model_copy(update={"command": typed}))
+                if json_file and row.seed is None:
+                    write_rows(json_file, rows)
+        for table in rich_tables(rows):
+            out.print(table)
+        if plot:
+            draw_rows(rows, plot)
+
+    command.__doc__ = f"Compare the methods on {name}: the tool chosen at given positions, and where any is called."
+    return command
+
+
+def _end_to_end(
+    name: str,
+    data: Path,
+    lm: str | None,
+    methods: list[str] | None,
+    limit: int | None,
+    seeds: int,
+    examples: tuple[int | None, ...] | None,
+    traces: Path | None,
+    json_file: Path | None,
+    plot: Path | None,
+) -> None:
+    """Run a benchmark end to end and print its tables."""
+    from toolken.agents.benchmarks.end_to_end import Options, run
+    from toolken.agents.benchmarks.figures import rows, tables
+    from toolken.agents.display import progress_bar
+    from toolken.errors import HeadError
+    from toolken.training.benchmarks.rows import write_rows
+    from toolken.training.lm import FrozenLM
+    from toolken.training.lm.embedded import cache_folder
+    from toolken.training.teacher import SentenceEncoder
+
+    typed = command_line()
+    try:
+        encoder = SentenceEncoder()
+    except HeadError as error:
+        encoder = None
+        err.print(f"Without the retriever: {plain(str(error))}")
+    folder = traces or cache_folder() / "traces"
+    with progress_bar(err) as progress:
+        loaded = FrozenLM.from_pretrained(lm)
+        options = Options(tuple(methods) if methods else None, limit, seeds, examples, encoder, progress)
+        found = []
+        for outcomes in run(loaded, name, data, options, traces=folder, say=lambda line: err.print(plain(line))):
+            found = [row.model_copy(update={"command": typed}) for row in rows(outcomes)]
+            if json_file:
+                write_rows(json_file, found)
+    for table in tables(found):
+        out.print(table)
+    err.print(f"The traces are in {folder}: `toolken trace FILE --question N` shows one.", highlight=False)
+    if plot:
+        from toolken.agents.benchmarks.plots import draw_end_to_end
+
+        draw_end_to_end(found, plot)
+
+
+def _count(text: str) -> int | None:
+    """Read a number of examples."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise ToolkenError(f"{text!r} is no number of examples: give a whole number, or `all`.")
+    return int(text)
+
+
+for _name in ("kamel", "stq", "metatool", "gsm8k-xl", "funcqa", "virtualhome"):
+    bench.command(_name)(_selection(_name))

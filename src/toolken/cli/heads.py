@@ -1,0 +1,191 @@
+"""Commands that make heads and use them."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolken.cli.application import EngineOption, LmOption, app, engine_of, err, out
+from toolken.errors import ToolkenError
+
+if TYPE_CHECKING:
+    from toolken.training.tool_spec import ToolSpec
+
+
+@app.command()
+def setup(lm: LmOption = None) -> None:
+    """Convert the embedded LM and read the background requests, so that everything later starts fast."""
+    from toolken.agents.display import progress_bar
+    from toolken.training.background import background
+    from toolken.training.lm import FrozenLM
+    from toolken.training.prompt import PromptFormat
+
+    with progress_bar(err) as progress:
+        loaded = FrozenLM.from_pretrained(lm)
+        background(loaded, PromptFormat(), started=lambda total: progress("Reading background requests", total))
+    err.print(f"Ready: {loaded.name}")
+
+
+@app.command()
+def demo(lm: LmOption = None, engine: EngineOption = "transformers") -> None:
+    """Fit a head on the project's own data, then answer questions with real tools."""
+    from toolken.agents.demo import ENOUGH, run_demo
+
+    if run_demo(lm, out, engine=engine_of(engine)) < ENOUGH:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    head: Annotated[
+        Path | None, typer.Option(help="Folder of a fitted head; default: the demo's, fitted at first use.")
+    ] = None,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(help="calculator, knowledge, household, or module:attribute of your tools; default: the demo's."),
+    ] = None,
+    lm: LmOption = None,
+    engine: EngineOption = "transformers",
+) -> None:
+    """Answer one question, calling tools where their toolkens win."""
+    from toolken.agents.demo import demo_agent, show_answer
+    from toolken.agents.display import progress_bar
+
+    with progress_bar(err) as progress:
+        agent = demo_agent(lm, head, tools, progress, engine=engine_of(engine))
+    show_answer(agent, question, out)
+
+
+@app.command()
+def fit(
+    tools: Annotated[
+        list[str],
+        typer.Option(help="calculator, knowledge, household, module:attribute, or a JSON file; may be repeated."),
+    ],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write the head to.")],
+    examples: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="JSON lines of examples; without it, descriptions alone are used. May be repeated. On ray also "
+            "Parquet, folders and addresses."
+        ),
+    ] = None,
+    lm: LmOption = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            help="What runs the LM: transformers, llama.cpp (GGUF files, the embedded LM), or ray: transformers on the "
+            "workers of a cluster, RAY_ADDRESS's or one on this machine.",
+        ),
+    ] = "transformers",
+    workers: Annotated[int, typer.Option(min=1, help="ray: processes that read examples.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="ray: processors of each of them.")] = 1,
+) -> None:
+    """Fit a head for tools, from examples and descriptions, and save it."""
+    from toolken.agents.display import progress_bar
+    from toolken.training.examples import check_examples, read_examples
+    from toolken.training.fit import fit as fit_head
+    from toolken.training.lm import FrozenLM
+    from toolken.training.tool_sources import read_tool_specs
+
+    specs = read_tool_specs(tools)
+    if engine == "ray":
+        if not examples:
+            raise ToolkenError("The engine 'ray' reads examples: name some with --examples, or leave the engine away.")
+        _fit_on_ray(specs, examples, out_folder, lm, workers, threads)
+        return
+    read = [example for path in examples or () for example in read_examples(path)]
+    check_examples(read, [spec.name for spec in specs])
+    with progress_bar(err) as progress:
+        loaded = FrozenLM.from_pretrained(lm, engine=engine_of(engine))
+        head = fit_head(loaded, specs, read, progress=progress)
+        head.save_pretrained(out_folder)
+    err.print(f"Fitted {len(specs)} tools on {len(read)} examples; the head is in {out_folder}.")
+
+
+def _fit_on_ray(
+    specs: "list[ToolSpec]", paths: list[str], out_folder: Path, lm: str | None, workers: int, threads: int
+) -> None:
+    import time
+
+    from toolken.agents.display import progress_bar
+    from toolken.training.distributed import read_on_ray
+    from toolken.training.fit import fit as fit_head
+    from toolken.training.lm import FrozenLM
+    from toolken.training.prompt import PromptFormat
+
+    with progress_bar(err) as progress:
+        loaded, prompt = FrozenLM.from_pretrained(lm), PromptFormat()
+        names = [spec.name for spec in specs]
+        begun = time.perf_counter()
+        reading = read_on_ray(
+            loaded,
+            prompt,
+            paths,
+            names,
+            workers=workers,
+            threads=threads,
+            started=lambda total: progress("Reading examples on the cluster", total),
+        )
+        spent = time.perf_counter() - begun
+        head = fit_head(loaded, specs, reading, prompt=prompt, progress=progress)
+        head.save_pretrained(out_folder)
+    err.print(f"Fitted {len(specs)} tools on {reading.examples} examples; the head is in {out_folder}.")
+    hours, share = reading.seconds / 3600, reading.examples / 1e6
+    err.print(
+        f"The pass took {spent:.1f} s with {workers} workers, {reading.seconds / spent:.2f} processors busy: "
+        f"{hours / share:.1f} processor-hours a million such examples, {hours / reading.tokens * 1e9:.0f} a billion "
+        f"tokens ({reading.tokens / reading.examples:.0f} an example).",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def tools(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="calculator, knowledge, household, module:attribute or a JSON file; default: all shipped."),
+    ] = None,
+    schemas: Annotated[bool, typer.Option("--schemas", help="Show the argument schemas as well.")] = False,
+) -> None:
+    """List tools with their descriptions and arguments."""
+    from rich.table import Table
+
+    from toolken.training.tool_sources import read_tool_specs, shipped_families
+
+    for source in sources or list(shipped_families()):
+        table = Table(title=source, show_lines=schemas)
+        for heading in ("tool", "description", "arguments"):
+            table.add_column(heading)
+        for spec in read_tool_specs([source]):
+            arguments = json.dumps(spec.parameters, indent=1) if schemas else ", ".join(spec.arguments)
+            table.add_row(spec.name, spec.description, arguments)
+        out.print(table)
+
+
+@app.command()
+def trace(
+    file: Annotated[Path, typer.Argument(help="A trace file of `toolken bench ... --mode end-to-end`.")],
+    question: Annotated[int | None, typer.Option(help="Number of a question; default: list all.")] = None,
+) -> None:
+    """Show how questions of a benchmark were answered: words, calls with arguments and results, scores."""
+    from toolken.agents.benchmarks.show_trace import list_traces, show_trace
+    from toolken.agents.benchmarks.traces import read_traces
+    from toolken.errors import DataFormatError
+
+    found = read_traces(file)
+    if question is None:
+        list_traces(found, out)
+        return
+    chosen = [one for one in found if one.number == question]
+    if not chosen:
+        numbers = [one.number for one in found]
+        raise DataFormatError(
+            f"{str(file)!r} has no question {question}: give a number from {min(numbers)} to {max(numbers)}."
+        )
+    for one in chosen:
+        show_trace(one, out)

@@ -1,0 +1,193 @@
+"""`toolken bench`: speed, memory and parts of the project by themselves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolken.cli.application import EngineOption, LmOption, bench, command_line, engine_of, err, out
+from toolken.errors import ToolkenError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@bench.command()
+def knowledge(
+    facts: Annotated[int, typer.Option(min=1000, help="Facts to load.")] = 1_000_000,
+    lookups: Annotated[int, typer.Option(min=10, help="Lookups to time.")] = 2_000,
+) -> None:
+    """Speed and memory of the knowledge base on SQLite: loading, lookups with and without the index."""
+    from toolken.tools.knowledge.benchmark import measure
+
+    measure(facts=facts, lookups=lookups)
+
+
+@bench.command()
+def speed(
+    data: Annotated[Path, typer.Option(help="Folder with the data.")],
+    name: Annotated[str, typer.Option("--set", help="kamel or gsm8k-xl.")] = "kamel",
+    examples: Annotated[int, typer.Option(min=1, help="Training examples.")] = 1170,
+    lm: LmOption = None,
+) -> None:
+    """Time and memory of a fit beside the bare forward pass and a published trainer, as ratios in one run."""
+    import random
+
+    from rich.table import Table
+
+    from toolken.training.benchmarks.comparisons import comparisons
+    from toolken.training.benchmarks.datasets import read_dataset
+    from toolken.training.benchmarks.fit_speed import measure
+    from toolken.training.lm import FrozenLM
+
+    *_, comparison = (one for one in comparisons(read_dataset(name, data)) if one.split in ("supervised", "dev"))
+    chosen = random.Random(0).sample(comparison.train, min(examples, len(comparison.train)))
+    table = Table(title=f"Cost of a fit, {name}")
+    for heading in ("what", "value", "unit", "times the fit"):
+        table.add_column(heading)
+    with err.status(f"Fitting {len(chosen)} examples several times, for some minutes"):
+        for line in measure(FrozenLM.from_pretrained(lm), name, comparison, chosen):
+            table.add_row(line.what, f"{line.value:.3f}", line.unit, f"{line.ratio:.4f}")
+            err.print(f"[dim]{line.what}: {line.value:.3f} {line.unit}[/]")
+    out.print(table)
+
+
+@bench.command()
+def start(
+    runs: Annotated[int, typer.Option(min=1, help="Fresh processes to start.")] = 5,
+    lm: LmOption = None,
+) -> None:
+    """Time from the start of a process until the LM is ready."""
+    from toolken.training.benchmarks.start import measure, start_table
+
+    out.print(start_table(measure(lm, runs=runs)))
+
+
+@bench.command()
+def agent(lm: LmOption = None, engine: EngineOption = "transformers") -> None:
+    """Speed of the decoder: beside transformers' generate, with prefix reuse, in batches, with many tools."""
+    from toolken.agents.benchmarks.speed import measure
+    from toolken.training.lm import FrozenLM
+
+    measure(FrozenLM.from_pretrained(lm, engine=engine_of(engine)), out)
+
+
+@bench.command()
+def scale(
+    data: Annotated[Path, typer.Option(help="Folder with the data of VirtualHome.")],
+    tools: Annotated[int, typer.Option(min=1000, help="Tools of the head.")] = 100_000,
+    read: Annotated[int, typer.Option(min=8, help="Descriptions that the LM reads, to measure its speed.")] = 128,
+    lm: LmOption = None,
+) -> None:
+    """Very many tools: reading, computing, saving, deciding, subsets, memory; as ratios in one run."""
+    from rich.table import Table
+
+    from toolken.agents.benchmarks.scale import measure
+    from toolken.agents.display import progress_bar
+    from toolken.training.benchmarks.virtualhome import action_names
+    from toolken.training.lm import FrozenLM
+
+    names = action_names(data)
+    table = Table(title=f"{tools} tools")
+    for heading in ("what", "value", "unit", "ratio", "to"):
+        table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left")
+    with progress_bar(err) as progress:
+        for line in measure(FrozenLM.from_pretrained(lm), names, tools=tools, read=read, progress=progress):
+            table.add_row(line.what, f"{line.value:.4g}", line.unit, f"{line.ratio:.4g}", line.beside)
+    out.print(table)
+
+
+@bench.command()
+def engines(
+    data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL.")],
+    examples: Annotated[int, typer.Option(min=1, help="Training examples of each tool.")] = 5,
+    lm: LmOption = None,
+) -> None:
+    """The same LM on transformers and on llama.cpp: hidden states, and the tools that the same head chooses."""
+    from toolken.agents.display import progress_bar
+    from toolken.training.benchmarks.datasets import read_dataset
+    from toolken.training.benchmarks.engines import agreement
+    from toolken.training.lm import FrozenLM
+
+    with progress_bar(err) as progress:
+        other = FrozenLM.from_pretrained(lm, engine="llama.cpp")
+        found = agreement(
+            FrozenLM.from_pretrained(lm),
+            other,
+            read_dataset("kamel", data),
+            examples_per_tool=examples,
+            progress=progress,
+        )
+        lines = [(one.what, one.value, one.low, one.high, one.n) for one in found]
+    out.print(_shares("transformers and llama.cpp", lines))
+
+
+@bench.command()
+def calls(
+    data: Annotated[Path, typer.Option(help="Folder with the data.")],
+    name: Annotated[str, typer.Option("--set", help="kamel, funcqa or metatool.")] = "kamel",
+    no_tool: Annotated[
+        Path | None, typer.Option(help="metatool: JSON lines with a question each that needs no tool.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="test, or dev to choose settings on.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Questions, the first ones.")] = None,
+    lm: LmOption = None,
+    engine: EngineOption = "transformers",
+) -> None:
+    """Calls by themselves: exact subjects (kamel), valid arguments (funcqa), call or no call (metatool)."""
+    from toolken.agents.benchmarks import calls
+    from toolken.agents.display import progress_bar
+    from toolken.training.lm import FrozenLM
+
+    if name not in ("kamel", "funcqa", "metatool"):
+        raise ToolkenError(f"{name!r} has no calls to measure by themselves: say kamel, funcqa or metatool.")
+    if name == "metatool" and no_tool is None:
+        raise ToolkenError("With metatool goes --no-tool: a file with questions that need no tool.")
+    with progress_bar(err) as progress:
+        loaded = FrozenLM.from_pretrained(lm, engine=engine_of(engine))
+        if name == "kamel":
+            found = calls.copied_subjects(loaded, data, split=split, limit=limit, progress=progress)
+        elif name == "funcqa":
+            found = calls.valid_arithmetic(loaded, data, progress=progress)
+        else:
+            assert no_tool is not None
+            found = calls.call_or_no_call(loaded, data, no_tool, split=split, limit=limit, progress=progress)
+        lines = [(one.what, one.value, one.low, one.high, one.n) for one in found]
+    out.print(_shares(f"{name}, {split}: calls", lines))
+
+
+def _shares(title: str, lines: Sequence[tuple[str, float, float, float, int]]) -> "Table":
+    """Return a table of shares with their 95 % bootstrap intervals."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    for heading in ("what", "share", "95 % interval", "questions"):
+        table.add_column(heading)
+    for what, value, low, high, count in lines:
+        table.add_row(what, f"{value:.4f}", f"{low:.4f} to {high:.4f}", str(count))
+    return table
+
+
+@bench.command()
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Files that the other commands wrote with --json.")],
+    out_file: Annotated[Path | None, typer.Option("--out", help="Markdown file to write; default: print it.")] = None,
+) -> None:
+    """Turn rows into a page of Markdown tables, with the command lines that measured them."""
+    from toolken.agents.benchmarks.report import page as end_to_end_page
+    from toolken.training.atomic_file import replace_file
+    from toolken.training.benchmarks.report import page
+    from toolken.training.benchmarks.rows import read_rows
+
+    found = read_rows(files)
+    pages = [
+        write([row for row in found if row.mode == mode], command_line())
+        for mode, write in (("selection", page), ("end-to-end", end_to_end_page))
+        if any(row.mode == mode for row in found)
+    ]
+    text = "\n".join(pages)
+    if out_file is None:
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+    else:
+        replace_file(out_file, text.encode())

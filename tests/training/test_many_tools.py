@@ -1,0 +1,103 @@
+"""Very many tools: everything that is done with a head takes time in proportion to them, or these tests never end."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from toolken.agents.bound_tools import BoundTools
+from toolken.agents.evidence import Evidence
+from toolken.agents.toolset import Toolset
+from toolken.errors import ToolSpecError
+from toolken.training import FrozenLM, ToolkenHead, ToolSpec
+from toolken.training import statistics as statistics_module
+from toolken.training.closed_form import PriorGeometry, Settings, closed_form
+from toolken.training.merging import merge
+from toolken.training.refinement import Correction
+from toolken.training.statistics import ToolStatistics
+
+MANY = 60_000
+
+
+@pytest.fixture(scope="module")
+def many(fitted_head: ToolkenHead) -> ToolkenHead:
+    """A head of very many tools, with the background and the gate of a fitted one; every seventh has an example."""
+    random = torch.Generator().manual_seed(0)
+    size = fitted_head.statistics.hidden_size
+    specs = [ToolSpec(name=f"tool_{i}", description=f"Do thing number {i}.") for i in range(MANY)]
+    statistics = ToolStatistics.empty([spec.name for spec in specs], size)
+    labels = torch.arange(0, MANY, 7)
+    statistics.add(torch.randn(len(labels), size, generator=random), labels)
+    head = ToolkenHead(
+        lm_name=fitted_head.lm_name,
+        lm_fingerprint=fitted_head.lm_fingerprint,
+        prompt=fitted_head.prompt,
+        specs=specs,
+        forms={"query": torch.randn(MANY, size, generator=random)},
+        statistics=statistics,
+        mean=fitted_head.mean,
+        covariance=fitted_head.covariance,
+        gate=fitted_head.gate,
+    )
+    head.correction = Correction(tuple(head.names), torch.zeros(MANY, size).double(), torch.zeros(MANY).double())
+    return head
+
+
+def test_very_many_tools_are_saved_loaded_added_to_taken_from_and_merged(
+    many: ToolkenHead, tiny_lm: FrozenLM, tmp_path: Path
+) -> None:
+    many.save_pretrained(tmp_path / "head")
+    loaded = ToolkenHead.from_pretrained(tmp_path / "head")
+    assert torch.equal(loaded.rows, many.rows)
+    torch.testing.assert_close(loaded.statistics.sums, many.statistics.sums)
+    new = [ToolSpec(name=f"new_{i}", description=f"Find the new thing {i}.") for i in range(20)]
+    grown = loaded.with_tools(new, tiny_lm)
+    grown.remove_tools(grown.names[:-20:2])
+    assert len(grown.names) == MANY // 2 + 20
+    merged = merge([many, grown])
+    assert len(merged.names) == MANY + 20
+    assert merged.rows.shape == (MANY + 20, tiny_lm.hidden_size)
+
+
+def test_a_request_may_be_bound_to_any_subset_without_a_head_of_its_own(many: ToolkenHead) -> None:
+    toolset = Toolset(BoundTools.of(many.specs), many, many.prompt, Evidence.of(many))
+    hidden = torch.randn(many.rows.shape[1], generator=torch.Generator().manual_seed(1))
+    whole = toolset.shares(hidden, toolset.tools.names)
+    torch.testing.assert_close(whole.sum(), torch.tensor(1.0))
+    for names in (toolset.tools.names[::2], toolset.tools.names[5:1000:100]):
+        shares = toolset.shares(hidden, names)
+        mask = many.mask(names)
+        assert int(mask.sum()) == len(names)
+        torch.testing.assert_close(shares, many.selection(hidden[None], mask).exp()[0, mask])
+        torch.testing.assert_close(shares, many.selection(hidden[None], names).exp()[0, mask])
+        assert toolset.call_probability(hidden, names, results=0) > 0
+    with pytest.raises(ToolSpecError, match="'tool_x'"):
+        toolset.shares(hidden, ["tool_1", "tool_x"])
+
+
+def test_blocks_change_nothing(many: ToolkenHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = list(range(300))
+    forms = {"query": many.forms["query"][few].double(), "teacher": many.forms["query"][300:600].double()}
+    forms["teacher"][::5] = torch.nan
+    statistics = ToolStatistics.empty(many.names[:300], many.rows.shape[1])
+    labels = torch.arange(0, 300, 2)
+    statistics.add(torch.randn(len(labels), many.rows.shape[1], generator=torch.Generator().manual_seed(2)), labels)
+    geometry = PriorGeometry.of(many.mean, many.covariance, Settings())
+    whole = closed_form(geometry, forms, statistics, Settings())
+    monkeypatch.setattr(statistics_module, "BLOCK", 7)
+    parts = closed_form(geometry, forms, statistics, Settings())
+    for name in ("prior", "means", "leverage", "covariance", "rows", "biases"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
+    rows, biases = parts.into_rows(2.0)
+    torch.testing.assert_close(rows, (whole.rows / 2).float())
+    torch.testing.assert_close(biases, (whole.biases / 2).float())
+
+
+def test_tools_without_examples_take_up_no_sums(tiny_lm: FrozenLM) -> None:
+    statistics = ToolStatistics.empty([f"tool_{i}" for i in range(1000)], tiny_lm.hidden_size)
+    statistics.add(torch.ones(2, tiny_lm.hidden_size), torch.tensor([3, 999]))
+    tensors = statistics.tensors()
+    assert tensors["sums"].shape == (2, tiny_lm.hidden_size)
+    restored = ToolStatistics.from_tensors(statistics.names, tensors)
+    assert torch.equal(restored.sums, statistics.sums)
+    assert torch.equal(restored.copy().sums, statistics.sums)

@@ -1,0 +1,160 @@
+"""`Reading`: what a pass of the LM over examples leaves for a fit; readings of parts add up to that of the whole."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+
+from toolken.training.demonstrations import Demonstrations
+from toolken.training.examples import Example
+from toolken.training.feature_cache import FeatureCache
+from toolken.training.features import GROUP, WORDS, Decisions, decisions
+from toolken.training.lm import FrozenLM
+from toolken.training.prompt import PromptFormat
+from toolken.training.provenance import Provenance
+from toolken.training.statistics import ToolStatistics
+
+#: Calls and words that are kept for the gate, the choice of settings and the refinement: a bound on memory, whatever
+#: the number of examples. In running text there are tens of words to a call.
+CALL_POINTS, WORD_POINTS = 4000, 16000
+
+
+@dataclass
+class Reading:
+    """Everything a fit needs to know of some examples.
+
+    Its parts are sums, or samples of bounded size whose choice does not depend on what was read together: each group of
+    `GROUP` examples draws its own random keys, and the smallest keys of all stay. So readings of parts can be made
+    anywhere, and joined in the order of the groups they are that of the whole.
+
+    Attributes
+    ----------
+    statistics
+        Of the calls.
+    demonstrations
+        Of the calls' arguments.
+    provenance
+        Number and hash of the examples.
+    sample
+        Calls (True) and words (False) of a uniform sample, each with its random keys.
+    words
+        Number of all words that were decided.
+    too_long
+        Indices of the examples that do not fit the LM's context.
+    lost
+        Tools that those call.
+    examples
+        Number of examples, too long ones included.
+    tokens, seconds
+        What it cost, where workers of a cluster have read: tokens of the texts, and seconds of a processor.
+    """
+
+    statistics: ToolStatistics
+    demonstrations: Demonstrations = field(default_factory=Demonstrations)
+    provenance: Provenance = field(default_factory=Provenance)
+    sample: dict[bool, tuple[Decisions, torch.Tensor]] = field(default_factory=dict)
+    words: int = 0
+    too_long: list[int] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    examples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def nothing(cls, names: Sequence[str], hidden_size: int) -> "Reading":
+        """Return the reading of no examples."""
+        return cls(ToolStatistics.empty(names, hidden_size))
+
+    @classmethod
+    def of_group(
+        cls,
+        lm: FrozenLM,
+        prompt: PromptFormat,
+        examples: Sequence[Example],
+        names: Sequence[str],
+        *,
+        number: int,
+        seed: int,
+        cache: FeatureCache | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> "Reading":
+        """Run the LM over at most `GROUP` examples, the ones of a number, and return what a fit needs of them."""
+        reading = cls.nothing(names, lm.hidden_size)
+        random = torch.Generator().manual_seed(seed * 1_000_003 + number)
+        too_long: list[int] = []
+        skipped = lambda at, _: too_long.append(at)  # noqa: E731
+        for part in decisions(lm, prompt, examples, names, cache=cache, advance=advance, skipped=skipped):
+            calls = part.calls()
+            reading.statistics.add(calls.hidden, calls.labels)
+            reading.demonstrations.add(examples, part)
+            called = part.labels != WORDS
+            reading.words += int((~called).sum())
+            for kind in (True, False):
+                chosen = part.where(called if kind else ~called)
+                # Examples are told apart by their index among all: folds must not part those of one example.
+                chosen = chosen.shifted(number * GROUP)
+                reading._keep(kind, chosen, torch.rand(len(chosen.labels), generator=random))
+        left_out = set(too_long)
+        reading.too_long = [number * GROUP + at for at in too_long]
+        reading.lost = list(dict.fromkeys(call.tool for at in too_long for call in examples[at].calls))
+        reading.provenance = Provenance.of(one for at, one in enumerate(examples) if at not in left_out)
+        reading.examples = len(examples)
+        return reading
+
+    def join(self, other: "Reading") -> None:
+        """Add the reading of the examples that come next."""
+        self.statistics.include(other.statistics)
+        self.demonstrations.include(other.demonstrations)
+        self.provenance = self.provenance.merge(other.provenance)
+        for kind, (chosen, keys) in other.sample.items():
+            self._keep(kind, chosen, keys)
+        self.words += other.words
+        self.too_long += other.too_long
+        self.lost = list(dict.fromkeys([*self.lost, *other.lost]))
+        self.examples += other.examples
+        self.tokens += other.tokens
+        self.seconds += other.seconds
+
+    def points(self) -> tuple[Decisions, float]:
+        """Return the sample, and how many words each of its words stands for."""
+        kept = [self.sample[kind][0] for kind in (True, False) if kind in self.sample]
+        points = Decisions.join([Decisions.none(self.statistics.hidden_size), *kept])
+        return points, self.words / max(int((points.labels == WORDS).sum()), 1) or 1.0
+
+    def _keep(self, kind: bool, chosen: Decisions, keys: torch.Tensor) -> None:
+        most = CALL_POINTS if kind else WORD_POINTS
+        if kind in self.sample:
+            before, old_keys = self.sample[kind]
+            chosen, keys = Decisions.join([before, chosen]), torch.cat([old_keys, keys])
+        if len(keys) > most:
+            # Keeping the smallest of independent random keys is a uniform sample whatever the order and the grouping.
+            smallest = torch.topk(keys, most, largest=False).indices.sort().values
+            mask = torch.zeros(len(keys), dtype=torch.bool)
+            mask[smallest] = True
+            chosen, keys = chosen.where(mask), keys[mask]
+        self.sample[kind] = chosen, keys
+
+
+def groups(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Yield the examples in groups of `GROUP`, the last one smaller."""
+    remaining = iter(examples)
+    while group := list(islice(remaining, GROUP)):
+        yield group
+
+
+def read(
+    lm: FrozenLM,
+    prompt: PromptFormat,
+    examples: Iterable[Example],
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+    cache: FeatureCache | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Reading:
+    """Run the LM once over examples, in this process."""
+    whole = Reading.nothing(names, lm.hidden_size)
+    for number, group in enumerate(groups(examples)):
+        whole.join(Reading.of_group(lm, prompt, group, names, number=number, seed=seed, cache=cache, advance=advance))
+    return whole
