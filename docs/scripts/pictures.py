@@ -48,7 +48,7 @@ def draw_race() -> None:
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     for axes, question in zip(figure.subplots(1, 2, sharex=True), questions, strict=True):
         hidden, logits = lm.start().feed(lm.encode(toolset.prompt.query(question)).ids)
-        call = toolset.call_probability(hidden, names, after_result=False)
+        call = toolset.call_probability(hidden, names, results=0)
         best = torch.topk((1 - call) * torch.softmax(logits, dim=0), 4)
         chances = dict(zip(names, (call * toolset.shares(hidden, names)).tolist(), strict=True))
         words = {f"“{lm.decode([at]).strip()}”": p for p, at in zip(*map(torch.Tensor.tolist, best), strict=True)}
