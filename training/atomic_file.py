@@ -37,7 +37,8 @@ def put_in_place(partial: Path, path: Path) -> None:
 
 def remove_abandoned(folder: Path, name: str) -> None:
     """Remove the halves of files that killed processes left beside a place; `name` is the files' beginning."""
-    for partial in folder.glob(f".{name}*-{'[0-9a-f]' * 32}"):
+    # Tensors are written by safetensors, which puts a temporary file of its own beside the one it was asked for.
+    for partial in (*folder.glob(f".{name}*-{'[0-9a-f]' * 32}"), *folder.glob(".tmp??????")):
         with suppress(OSError):
             if time.time() - partial.stat().st_mtime > ABANDONED:
                 partial.unlink()

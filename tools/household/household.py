@@ -221,9 +221,7 @@ class Household:
         Examples
         --------
         >>> home = Household()
-        >>> home.step("walk", "television").text
-        'You walk to the television, in the living room. It is off.'
-        >>> _ = home.step("unplug", "television")
+        >>> done = home.step("walk", "television"), home.step("unplug", "television")
         >>> home.enabling("switch_on", "television")
         [('plug_in', 'television')]
         """
