@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from toolken.agents.benchmarks import baselines
 from toolken.agents.benchmarks.baselines import Dialogue, written
 from toolken.agents.benchmarks.demonstrated import described, solved
 from toolken.agents.benchmarks.end_to_end import Options
-from toolken.agents.benchmarks.numbers_named import last_number, number, with_named_numbers
+from toolken.agents.benchmarks.numbers_named import NumberNotes, flat, last_number, number
 from toolken.agents.benchmarks.toolkens import PUBLISHED, decoded, published_head, retrieved, with_threshold
 from toolken.agents.benchmarks.traces import Attempt, Piece
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial
@@ -26,6 +26,7 @@ from toolken.training.feature_cache import FeatureCache
 from toolken.training.fit import fit
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
+from toolken.training.prompt import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
 NO_TOOLS = ("zero-shot", "chain-of-thought")
@@ -40,6 +41,8 @@ SHOWN = (2, 4, 8)
 ANSWER_TOKENS, REASONING_TOKENS, THOUGHT_TOKENS = 16, 160, 96
 MAX_CALLS = 8
 STAGES = ("call", "tools", "arguments", "execution", "answer, strict", "answer")
+#: An operation is decided on behind the first number of the question.
+PROMPT = PromptFormat(lead="number")
 #: Operations whose operands may stand in any order.
 COMMUTATIVE = ("add", "multiply", "lcm", "gcd")
 
@@ -108,16 +111,22 @@ class Sums:
         return [ToolSpec.of(tool) for tool in self.tools]
 
     @cached_property
+    def notes(self) -> NumberNotes:
+        """Notes of the numbers that questions name, as the training questions need them."""
+        return NumberNotes.learned([*self.solutions, *self.chains])
+
+    @cached_property
     def examples(self) -> list[Example]:
         """The solutions as questions with calls alone, and the generated chains."""
-        found = [one for one in map(calls_alone, self.solutions) if one is not None]
-        return [*found, *self.chains]
+        alone = [calls_alone(one, self.notes) for one in self.solutions]
+        noted = [one.model_copy(update={"question": self.notes(one.question)}) for one in self.chains]
+        return [*(one for one in alone if one is not None), *noted]
 
     @cached_property
     def head(self) -> ToolkenHead:
         """The head that all methods in the decoder begin with."""
         cache = FeatureCache(self.lm)
-        return fit(self.lm, self.tools, self.examples, cache=cache, progress=self.options.progress)
+        return fit(self.lm, self.tools, self.examples, prompt=PROMPT, cache=cache, progress=self.options.progress)
 
     def trials(self) -> list[Trial]:
         """Return a trial for each split and method."""
@@ -144,7 +153,12 @@ class Sums:
                     partial(self._toolkens, method, seed),
                     tuple({"threshold": one} for one in THRESHOLDS),
                     dev,
-                    {"max_calls": MAX_CALLS, "examples": len(self.examples)},
+                    {
+                        "max_calls": MAX_CALLS,
+                        "examples": len(self.examples),
+                        "prompt": PROMPT.fingerprint,
+                        "notes": sorted(map(str, self.notes.counts.items())),
+                    },
                     None,
                     seed,
                     prompt_tokens=800,
@@ -167,11 +181,11 @@ class Sums:
         if method in PUBLISHED:
             head = published_head(self.lm, head, method, self.benchmark, self.examples, seed=seed)
         head = with_threshold(head, float(settings["threshold"]))
-        return decoded(self.lm, head, self.tools, max_calls=MAX_CALLS, asked=with_named_numbers)
+        return decoded(self.lm, head, self.tools, max_calls=MAX_CALLS, asked=self.notes)
 
     def _retriever(self, settings: Settings) -> Answerer:
         assert self.options.encoder is not None
-        return retrieved(self.lm, self.head, self.tools, self.options.encoder, asked=with_named_numbers)
+        return retrieved(self.lm, self.head, self.tools, self.options.encoder, asked=self.notes)
 
     def _prompted(self, method: str, test: Test, dev: Test | None) -> Trial:
         dialogues = {shown: self._dialogue(method, shown) for shown in SHOWN}
@@ -224,13 +238,13 @@ class Sums:
                 return baselines.chat_template(self.lm, schemas, max_tokens=REASONING_TOKENS)
 
 
-def calls_alone(example: Example) -> Example | None:
+def calls_alone(example: Example, notes: Callable[[str], str]) -> Example | None:
     """Return a solution as its question with a note of named numbers, and its calls alone.
 
     None where an operand stands neither in the question with its note nor in an earlier result: such a call cannot be
     copied together, and would teach to make numbers up.
     """
-    question = with_named_numbers(example.question)
+    question = notes(example.question)
     known = {number(one.strip('"')) for one in numbers_in(question)}
     calls: list[Call] = []
     for call in example.calls:
@@ -316,14 +330,10 @@ def is_exact(found: float, answer: str) -> bool:
 
 
 def _same(call: Piece, operands: Sequence[float]) -> bool:
-    mine = [number(value) for value in _flat(call.arguments.values())]
+    mine = [number(value) for value in flat(call.arguments.values())]
     if call.tool in COMMUTATIVE:
         return sorted(v for v in mine if v is not None) == sorted(operands) and None not in mine
     return mine == list(operands)
-
-
-def _flat(values: Any) -> list[Any]:
-    return [one for value in values for one in (value if isinstance(value, list) else [value])]
 
 
 def _literal(value: float) -> int | float:

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from toolken.agents.benchmarks.arithmetic import METHODS, Sums, calls_alone, sum_question
+from toolken.agents.benchmarks.arithmetic import METHODS, Sums, sum_question
 from toolken.agents.benchmarks.end_to_end import Options
-from toolken.agents.benchmarks.numbers_named import with_named_numbers
 from toolken.agents.benchmarks.trials import Question, Trial
 from toolken.tools.calculator import examples as generated
 from toolken.training.benchmarks.data_files import DataFolder
@@ -38,14 +37,14 @@ def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
                 for at, (_, record) in enumerate(files.records(file))
             ]
     solutions = [one for one in dataset.train.get("supervised", []) if one.question and one.calls]
-    made = [_noted(one) for one in from_records(generated(GENERATED + GENERATED_DEV, seed=1))]
+    made = list(from_records(generated(GENERATED + GENERATED_DEV, seed=1)))
     held_out = [one for one in made[GENERATED:] if len(one.calls) > 1]
     dev_examples = [one for one in dataset.tests["dev"].examples if one.question] if "dev" in dataset.tests else []
     dev = {
         "one-hop": [
             sum_question(at, one.question, one.calls[-1].result, "two decimals", one)
             for at, one in enumerate(dev_examples)
-            if one.calls and calls_alone(one) is not None
+            if one.calls
         ],
         "multi-hop": [sum_question(at, one.question, one.calls[-1].result, "0.1 %") for at, one in enumerate(held_out)],
     }
@@ -60,10 +59,6 @@ def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
         dev=dev,
         chains=made[:GENERATED],
     ).trials()
-
-
-def _noted(example: Example) -> Example:
-    return example.model_copy(update={"question": with_named_numbers(example.question)})
 
 
 def _example(record: dict[str, object]) -> Example | None:

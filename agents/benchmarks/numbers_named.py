@@ -1,7 +1,14 @@
-"""Numbers that a question names without writing them: words, percentages and units, spelt out in a note behind it."""
+"""`NumberNotes`: numbers that a question names without writing them, spelt out in a note behind it."""
 
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from math import isclose
+from typing import Any
+
+from toolken.agents.copying import numbers_in
+from toolken.training.examples import Example
 
 _PERCENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*(?:%|percent\b)")
 _FRACTION = re.compile(r"(?<![\w./])(\d+)/(\d+)(?![\w/])")
@@ -27,33 +34,90 @@ UNITS = {
 }
 #: Numbers in a note, at most: with more of them the right one is harder to find.
 MAX_NOTED = 8
+#: Share of the training questions naming a number in which it has to be an operand for it to be noted.
+NEEDED = 0.25
 
 
-def with_named_numbers(question: str) -> str:
-    """Return a question with a note of the numbers that it names in words, and of what percentages mean as factors.
+@dataclass(frozen=True)
+class NumberNotes:
+    """Writes behind a question what numbers it names in words, and what percentages mean as factors.
 
-    Examples
-    --------
-    >>> with_named_numbers("Prices of $40 rise by 5%. What are twice as many worth?")
-    'Prices of $40 rise by 5%. What are twice as many worth? (5% = 0.05, 1 + 5% = 1.05, 1 - 5% = 0.95, twice = 2)'
+    A small model likes to copy what stands last. So a number is noted only where training questions with the same word
+    needed it as an operand: "half" means a division, "one" in "the larger one" means nothing. Whether a question
+    writes fewer than two numbers is told apart, since "square" means a power of two where there is one number alone.
+    What no training question had is noted.
+
+    Attributes
+    ----------
+    counts
+        Of what names a number, and whether the question writes fewer than two: training questions that needed it, and
+        all that had it.
     """
-    notes: list[str] = []
+
+    counts: Mapping[tuple[str, bool], tuple[int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def learned(cls, examples: Iterable[Example]) -> "NumberNotes":
+        """Count in solved questions which named numbers are operands that stand nowhere else."""
+        counts: dict[tuple[str, bool], tuple[int, int]] = {}
+        for example in examples:
+            written = _written(example.question)
+            known = written | {number(call.result) for call in example.calls}
+            operands = {number(one) for call in example.calls for one in flat(call.args.values())}
+            for source, _, value in _named(example.question):
+                needed, seen = counts.get((source, len(written) < 2), (0, 0))
+                is_needed = any(one is not None and isclose(one, value) for one in operands - known)
+                counts[source, len(written) < 2] = needed + is_needed, seen + 1
+        return cls(counts)
+
+    def __call__(self, question: str) -> str:
+        """Return a question with its note.
+
+        Examples
+        --------
+        >>> NumberNotes()("Prices of $40 rise by 5%. What are twice as many worth?")
+        'Prices of $40 rise by 5%. What are twice as many worth? (5% = 0.05, 1 + 5% = 1.05, 1 - 5% = 0.95, twice = 2)'
+        """
+        few = len(_written(question)) < 2
+        notes: dict[str, None] = {}
+        units: set[float] = set()
+        for source, text, value in _named(question):
+            if source in UNITS and value in units:
+                continue
+            if self._share(source, few) >= NEEDED:
+                notes[text] = None
+                units |= {value} if source in UNITS or source in WORDS else set()
+        return f"{question.strip()} ({', '.join([*notes][:MAX_NOTED])})" if notes else question.strip()
+
+    def _share(self, source: str, few: bool) -> float:
+        needed, seen = self.counts.get((source, few), (0, 0))
+        return (needed + 0.5) / (seen + 1)
+
+
+def _named(question: str) -> list[tuple[str, str, float]]:
+    """Return what names a number in a question: the kind or word, the note, and the number."""
+    found: list[tuple[str, str, Decimal]] = []
     for percent in dict.fromkeys(_PERCENT.findall(question)):
         part = Decimal(percent) / 100
-        notes += [f"{percent}% = {_plain(part)}", f"1 + {percent}% = {_plain(1 + part)}"]
+        found += [("%", f"{percent}%", part), ("1 + %", f"1 + {percent}%", 1 + part)]
         if part < 1:
-            notes.append(f"1 - {percent}% = {_plain(1 - part)}")
+            found.append(("1 - %", f"1 - {percent}%", 1 - part))
     for upper, lower in dict.fromkeys(_FRACTION.findall(question)):
         if int(lower):
-            notes.append(f"{upper}/{lower} = {_plain(Decimal(upper) / Decimal(lower))}")
-    said: dict[str, int] = {}
-    for word in re.findall(r"[a-z]+", question.lower()):
-        if word in WORDS:
-            said.setdefault(word, WORDS[word])
-        elif word in UNITS and UNITS[word] not in said.values():
-            said.setdefault(word, UNITS[word])
-    notes += [f"{word} = {number}" for word, number in said.items()]
-    return f"{question.strip()} ({', '.join(notes[:MAX_NOTED])})" if notes else question.strip()
+            found.append(("/", f"{upper}/{lower}", Decimal(upper) / Decimal(lower)))
+    for word in dict.fromkeys(re.findall(r"[a-z]+", question.lower())):
+        if word in WORDS or word in UNITS:
+            found.append((word, word, Decimal(WORDS.get(word) or UNITS[word])))
+    return [(source, f"{text} = {_plain(value)}", float(value)) for source, text, value in found]
+
+
+def _written(question: str) -> set[float | None]:
+    return {number(one.strip('"')) for one in numbers_in(question)}
+
+
+def flat(values: Iterable[Any]) -> list[Any]:
+    """Return the values of arguments, those of lists one by one."""
+    return [one for value in values for one in (value if isinstance(value, list) else [value])]
 
 
 def number(text: object) -> float | None:
