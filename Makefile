@@ -11,6 +11,9 @@ TORCH := torch==2.13.0
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# One worker a core, four at most, since each has LMs of its own; the tests of a file share what they have fitted.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 # torch goes first and by its exact version: a range would pull gigabytes of GPU libraries.
 # The embedded LM and the simulator are installed without their dependencies: nothing of theirs is needed but their files.
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile
@@ -33,7 +36,7 @@ lint: $(VENV)/.installed  ## Check style and types.
 	$(BIN)/mypy
 
 test: setup lint  ## Check style and types, then run the whole test suite.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 # Only the library is compiled, without what comes around it: half of the time.
 $(VENV)/.llamacpp: $(VENV)/.installed .ci/llama_cpp.cmake

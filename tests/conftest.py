@@ -14,6 +14,12 @@ from toolken.errors import LMNotFoundError
 from toolken.training import Call, Example, FrozenLM, ToolkenHead, ToolSpec, fit
 from toolken.training.lm.embedded import embedded_gguf
 
+# Workers that run tests side by side share the cores: more threads than cores are slower than one.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:
+    torch.set_num_threads(max(1, torch.get_num_threads() // WORKERS))
+    os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # for the processes that tests start
+
 #: Sentences that the tiny tokenizer is trained on: enough for tokens of several characters.
 SENTENCES = [
     "Question: What is the sum of 12 and 30?\nAnswer: The answer is 42, then 7.",
