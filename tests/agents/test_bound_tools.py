@@ -143,7 +143,9 @@ def test_a_required_call_of_no_tool_is_refused(choice: Any) -> None:
         chosen(choice, [])
 
 
-@pytest.mark.parametrize("thing", [3, "weather", None, {"description": "no name"}, object()], ids=repr)
+@pytest.mark.parametrize(
+    "thing", [3, "weather", None, {"description": "no name"}, object()], ids=lambda one: type(one).__name__
+)
 def test_what_is_no_tool_is_refused(thing: Any) -> None:
     with pytest.raises(ToolSpecError, match="is not a tool"):
         BoundTools.of([thing])
