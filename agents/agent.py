@@ -18,7 +18,7 @@ from toolken.agents.bound_tools import BoundTools
 from toolken.agents.conversation import to_prompt
 from toolken.agents.decoding import DecodingOptions
 from toolken.agents.engine import Engine
-from toolken.agents.events import CallFinished, CallStarted, Event, TextPiece
+from toolken.agents.events import CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.agents.lockstep import Lockstep, at_once, claimed, in_a_thread, in_lockstep, taking_part
 from toolken.agents.stepping import Stepping
 from toolken.agents.tool_runner import ToolRunner
@@ -58,11 +58,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Answer:
-    """An agent's answer: its text, the calls behind it, and the messages of the turn."""
+    """An agent's answer: its text, the calls behind it, the messages of the turn, and P(call) where it was decided."""
 
     text: str
     steps: tuple[Step, ...]
     messages: tuple[BaseMessage, ...]
+    call_probabilities: tuple[float, ...] = ()
 
 
 class ToolkenAgent(Runnable[Any, Answer]):
@@ -199,6 +200,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
         given = [HumanMessage(question)] if isinstance(question, str) else convert_to_messages(question)
         messages: list[BaseMessage] = list(given)
         steps: list[Step] = []
+        decided: list[float] = []
         while True:
             # After the last permitted call the answer has to be finished in words.
             prompt = to_prompt(messages, self.decoder.toolset.prompt)
@@ -216,9 +218,11 @@ class ToolkenAgent(Runnable[Any, Answer]):
                         started = event
                     elif isinstance(event, CallFinished):
                         made.append((started, event))
+                    elif isinstance(event, Finished) and event.call_probability is not None:
+                        decided.append(event.call_probability)
             if not made:
                 messages.append(AIMessage(text.strip()))
-                yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]))
+                yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]), tuple(decided))
                 return
             made = made[: self.max_calls - len(steps)]
             calls = [

@@ -8,6 +8,7 @@ import torch
 from toolken.agents.events import ArgumentsPiece, CallFinished
 from toolken.agents.grammar import argument_matcher
 from toolken.agents.growing_text import GrowingText
+from toolken.agents.number_use import NumberUse
 from toolken.agents.sampling import Sampler, masked
 from toolken.agents.toolset import Toolset
 from toolken.errors import PromptTooLongError
@@ -44,7 +45,13 @@ class ArgumentWriter:
         self.drawn = 0
 
     def write(
-        self, tool: str, prompts: Sequence[str], context: str, sampler: Sampler, budget: int
+        self,
+        tool: str,
+        prompts: Sequence[str],
+        context: str,
+        sampler: Sampler,
+        budget: int,
+        use: NumberUse | None = None,
     ) -> Iterator[ArgumentsPiece | CallFinished]:
         """Yield the arguments as they are written, and the finished call.
 
@@ -59,6 +66,8 @@ class ArgumentWriter:
             What grounded arguments are copied from.
         budget
             Bound on the tokens that are drawn.
+        use
+            What calls before leave of the context's numbers.
 
         Raises
         ------
@@ -68,7 +77,7 @@ class ArgumentWriter:
             If the tool's schema cannot be compiled to a grammar.
         """
         lm = self._texts.lm
-        matcher = argument_matcher(lm, self._toolset.spec(tool), context, budget)
+        matcher = argument_matcher(lm, self._toolset.spec(tool), context, budget, use)
         text = GrowingText(lm, ())
         session: Session | None = None
         fresh: list[int] = []

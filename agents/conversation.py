@@ -43,6 +43,8 @@ class Prompt:
         them.
     calls
         Number of calls that were made for this question, answered or not.
+    before
+        Arguments of the calls that brought the results, in their order.
     """
 
     text: str
@@ -54,6 +56,7 @@ class Prompt:
     failed: frozenset[str] = frozenset()
     answered: frozenset[tuple[str, str]] = frozenset()
     calls: int = 0
+    before: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass
@@ -65,6 +68,7 @@ class _Turn:
     failed: set[str] = field(default_factory=set)
     answered: set[tuple[str, str]] = field(default_factory=set)
     calls: int = 0
+    before: list[dict[str, Any]] = field(default_factory=list)
 
 
 def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
@@ -83,7 +87,7 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         raise ValueError("There is no message to answer: give at least one.")
     system: list[str] = []
     turns: list[_Turn] = []
-    called: dict[str, tuple[str, str]] = {}
+    called: dict[str, tuple[str, dict[str, Any]]] = {}
     for message in messages:
         content = str(message.text).strip()
         if isinstance(message, SystemMessage):
@@ -91,14 +95,15 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         elif isinstance(message, ToolMessage):
             call = called.get(message.tool_call_id)
             if call is not None:
-                _current(turns).answered.add(call)
+                _current(turns).answered.add((call[0], canonical(call[1])))
             if message.status == "error":
                 # An error is not part of an answer; that the tool failed is remembered.
                 _current(turns).failed.add(message.name or (call[0] if call else ""))
             else:
                 _append_result(_current(turns), content, prompt)
+                _current(turns).before += [call[1]] if call else []
         elif isinstance(message, AIMessage):
-            called.update({str(one["id"]): (one["name"], canonical(one["args"])) for one in message.tool_calls})
+            called.update({str(one["id"]): (one["name"], one["args"]) for one in message.tool_calls})
             _current(turns).calls += len(message.tool_calls) + len(message.invalid_tool_calls)
             _append_answer(_current(turns), content, prompt)
         elif turns and isinstance(message, HumanMessage) and not turns[-1].answer and not turns[-1].results:
@@ -122,6 +127,7 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         failed=frozenset(current.failed),
         answered=frozenset(current.answered),
         calls=current.calls,
+        before=tuple(current.before),
     )
 
 

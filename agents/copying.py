@@ -3,9 +3,11 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from toolken.agents.number_use import NumberUse
+from toolken.agents.numerals import numbers_in
 from toolken.agents.schema_check import is_valid
 from toolken.tools.grounding import GROUNDED
 
@@ -18,17 +20,10 @@ MAX_COUNTED = 7
 #: Words of a copied string that has to satisfy more than a length, and how many such runs of words are tried.
 MAX_RUN, MAX_RUNS = 12, 4000
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?%?(?!\w)|(?<![\w.])[-+]?\.\d+")
 _LINE_END = re.compile(r"\s*[\t-\r\x1c-\x1f\x85\u2028\u2029]\s*")
 _WORD = re.compile(r"\w+(?:[-'.@/:]\w+)*|[^\w\s]")
 #: Keywords of a string's schema that a run of words may fail, besides a length.
 _DEMANDING = ("pattern", "format", "const")
-
-
-def numbers_in(text: str) -> list[str]:
-    """Return the numbers of a text in order, as JSON values: `1,200` as `1200`, `5%` as `"5%"`."""
-    found = (match.rstrip(",").replace(",", "").removeprefix("+") for match in _NUMBER.findall(text))
-    return [plain if _is_json_number(plain) else json.dumps(plain) for plain in found]
 
 
 def has_copied(parameters: dict[str, Any]) -> bool:
@@ -51,9 +46,17 @@ class CopyingGrammar:
         The text.
     free
         Gives the grammar of a value that only its schema restricts.
+    use
+        What calls before this one leave of the text's numbers. With it there may be no grammar.
     """
 
-    def __init__(self, parameters: dict[str, Any], context: str, free: Callable[[dict[str, Any]], str]) -> None:
+    def __init__(
+        self,
+        parameters: dict[str, Any],
+        context: str,
+        free: Callable[[dict[str, Any]], str],
+        use: NumberUse | None = None,
+    ) -> None:
         required = set(parameters.get("required", []))
         properties = {name: _schema(one) for name, one in parameters.get("properties", {}).items()}
         # Required arguments first: whether an optional one follows is then the last question.
@@ -68,29 +71,51 @@ class CopyingGrammar:
         parts = re.split(r"[\x00-\x1f\x7f]+", _LINE_END.sub(" ", context))
         self._parts = [part.strip() for part in parts if set(part) - {" ", "\\"}]
         found = Counter(numbers_in(context))
+        if use is not None:
+            found = _left_over(found, use.taken)
         self._numbers = tuple(found.elements()) if found.total() <= MAX_COUNTED else ()
         self._distinct = tuple(found)
+        # Where calls before leave too little, there is to be no grammar rather than one without their rule.
+        self._strict = use is not None and bool(numbers_in(context)) and found.total() <= MAX_COUNTED
+        wanted = use.wanted if use is not None else ()
+        self._wanted = {number for number in self._numbers if _value(number) in wanted}
         self._rules: dict[str, str] = {}
+        self._dead: set[str] = set()
 
-    def text(self) -> str:
-        """Return the grammar."""
+    def text(self) -> str | None:
+        """Return the grammar; None where no arguments fit what calls before leave of the numbers."""
         start = self._rest(0, self._numbers, first=True)
+        if start is None:
+            return None
         return "\n".join([f'start: "{{" {start}', *(f"{name}: {body}" for name, body in self._rules.items())]) + "\n"
 
-    def _rest(self, index: int, left: tuple[str, ...], *, first: bool) -> str:
-        """Return the name of the rule for the arguments from `index` on."""
+    def _rest(self, index: int, left: tuple[str, ...], *, first: bool) -> str | None:
+        """Return the name of the rule for the arguments from `index` on; None where nothing fits."""
         if index == len(self._arguments):
-            return '"}"'
+            return '"}"' if self._has_wanted(left) else None
         name, argument = self._arguments[index]
         rule = f"rest{index}{'f' if first else 'n'}{self._key(left)}"
+        if rule in self._dead:
+            return None
         if rule not in self._rules:
             self._rules[rule] = ""  # the place of the rule among the others
             key = json.dumps(("" if first else ", ") + json.dumps(name, ensure_ascii=False) + ": ")
             choices = [f"{key} {value}" for value in self._values(index, str(index), argument, left)]
-            if name not in self._required:
-                choices.append(self._rest(index + 1, left, first=first))
+            if name not in self._required and (passed := self._rest(index + 1, left, first=first)) is not None:
+                choices.append(passed)
             self._rules[rule] = " | ".join(choices)
-        return rule
+        return self._known(rule)
+
+    def _has_wanted(self, left: tuple[str, ...]) -> bool:
+        """Tell whether a number that is wanted has been written, or none is."""
+        return not self._wanted or _count(left, self._wanted) < _count(self._numbers, self._wanted)
+
+    def _known(self, rule: str) -> str | None:
+        """Return a rule's name; None, and no such rule, where it has no choices."""
+        if not self._rules[rule]:
+            self._dead.add(rule)
+            del self._rules[rule]
+        return None if rule in self._dead else rule
 
     def _values(self, index: int, path: str, argument: dict[str, Any], left: tuple[str, ...]) -> list[str]:
         """Return the ways to write an argument's value and what comes after it.
@@ -99,7 +124,7 @@ class CopyingGrammar:
         """
         after = self._rest(index + 1, left, first=False)
         if not _is_grounded(argument):
-            return [f"{self._free(path, argument)} {after}"]
+            return [f"{self._free(path, argument)} {after}"] if after else []
         branches = [_schema(one) for one in argument.get("anyOf") or argument.get("oneOf") or []]
         if branches and not argument.get(GROUNDED):
             return [v for at, one in enumerate(branches) for v in self._values(index, f"{path}b{at}", one, left)]
@@ -108,19 +133,29 @@ class CopyingGrammar:
             most = max(int(argument.get("maxItems", MAX_ITEMS)), least)
             usable = [n for n in left if self._fits(n, item)] if _is_number(item) else []
             if len(usable) >= least:
-                return [f'"[" {self._items(index, item, left, 0, least, most)}']
+                items = self._items(index, item, left, 0, least, most)
+                return [f'"[" {items}'] if items else []
+            if not after or (self._strict and _is_number(item)):
+                return []
             copied = self._copied(path, item)
             if copied is None:
                 return [f"{self._free(path, argument)} {after}"]
             return [f'"[" {copied} (", " {copied}){{{least - 1},{most - 1}}} "]" {after}']
         usable = [n for n in dict.fromkeys(left) if self._fits(n, argument)] if _is_number(argument) else []
         if usable:
-            return [f"{json.dumps(n)} {self._rest(index + 1, _without(left, n), first=False)}" for n in usable]
+            rests = [(n, self._rest(index + 1, _without(left, n), first=False)) for n in usable]
+            return [f"{json.dumps(n)} {rest}" for n, rest in rests if rest]
+        if not after or (self._strict and _is_number(argument)):
+            return []
         return [f"{self._copied(path, argument) or self._free(path, argument)} {after}"]
 
-    def _items(self, index: int, item: dict[str, Any], left: tuple[str, ...], count: int, least: int, most: int) -> str:
+    def _items(
+        self, index: int, item: dict[str, Any], left: tuple[str, ...], count: int, least: int, most: int
+    ) -> str | None:
         """Return the name of the rule for the rest of an array of copied numbers, of which `count` are written."""
         rule = f"items{index}c{count}{self._key(left)}"
+        if rule in self._dead:
+            return None
         if rule not in self._rules:
             self._rules[rule] = ""
             choices = []
@@ -128,11 +163,11 @@ class CopyingGrammar:
                 for number in dict.fromkeys(left):
                     if self._fits(number, item):
                         rest = self._items(index, item, _without(left, number), count + 1, least, most)
-                        choices.append(f"{json.dumps((', ' if count else '') + number)} {rest}")
-            if count >= least:
-                choices.append(f'"]" {self._rest(index + 1, left, first=False)}')
+                        choices += [f"{json.dumps((', ' if count else '') + number)} {rest}"] if rest else []
+            if count >= least and (after := self._rest(index + 1, left, first=False)):
+                choices.append(f'"]" {after}')
             self._rules[rule] = " | ".join(choices)
-        return rule
+        return self._known(rule)
 
     def _copied(self, path: str, argument: dict[str, Any]) -> str | None:
         """Return the name of the rule for one value copied from the text, or None where the text has none."""
@@ -199,8 +234,23 @@ class CopyingGrammar:
         return "".join(f"x{self._distinct.index(number)}" for number in left)
 
 
-def _is_json_number(text: str) -> bool:
-    return re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", text) is not None
+def _value(number: str) -> float | None:
+    """Return a number of a text, a JSON value, as one that can be compared; None for a percentage."""
+    return None if number.startswith('"') else float(number)
+
+
+def _count(numbers: Sequence[str], which: Collection[str]) -> int:
+    return sum(number in which for number in numbers)
+
+
+def _left_over(found: Counter[str], taken: Sequence[float]) -> Counter[str]:
+    """Return how often each number is left when some have been taken."""
+    left = found.copy()
+    for value in taken:
+        same = next((number for number in left if _value(number) == value and left[number]), None)
+        if same is not None:
+            left[same] -= 1
+    return +left
 
 
 def _schema(schema: Any) -> dict[str, Any]:

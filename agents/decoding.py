@@ -242,7 +242,9 @@ class _Turn:
         prompts = [form.argument_prompt(spec, shown, question, prompt.results)]
         prompts += [form.argument_prompt(spec, [], question, results) for results in (prompt.results, ())]
         writer = ArgumentWriter(self._toolset, self._texts, self._feed)
-        yield from writer.write(tool, prompts, prompt.context, self._sampler, self._options.max_tokens - self._drawn)
+        use = self._toolset.number_use(tool, prompt.results, prompt.before)
+        budget = self._options.max_tokens - self._drawn
+        yield from writer.write(tool, prompts, prompt.context, self._sampler, budget, use)
         self._drawn += writer.drawn
 
     def _read(self, text: str, before: int = 0) -> Reading:

@@ -8,6 +8,7 @@ from typing import Any
 from llguidance import LLMatcher, LLTokenizer
 
 from toolken.agents.copying import CopyingGrammar, has_copied
+from toolken.agents.number_use import NumberUse
 from toolken.errors import ToolSpecError
 from toolken.training.lm import FrozenLM
 from toolken.training.tool_spec import ToolSpec
@@ -34,7 +35,9 @@ def token_trie(lm: FrozenLM) -> LLTokenizer:
     return from_tokenizer(lm.tokenizer, n_vocab=lm.vocab_size)
 
 
-def argument_matcher(lm: FrozenLM, spec: ToolSpec, context: str, budget: int | None = None) -> LLMatcher:
+def argument_matcher(
+    lm: FrozenLM, spec: ToolSpec, context: str, budget: int | None = None, use: NumberUse | None = None
+) -> LLMatcher:
     """Return a matcher that accepts only JSON objects the tool's schema allows.
 
     What the grammar engine does not know in a schema, such as look-ahead in a pattern, is left to a check of the
@@ -46,6 +49,8 @@ def argument_matcher(lm: FrozenLM, spec: ToolSpec, context: str, budget: int | N
         The conversation; grounded strings are runs of its words, grounded numbers are among its numbers.
     budget
         Tokens that the arguments may take; strings without a bound are kept so short that they fit.
+    use
+        Which of the context's numbers are used up and which are wanted; passed over where no arguments fit it.
 
     Raises
     ------
@@ -53,7 +58,7 @@ def argument_matcher(lm: FrozenLM, spec: ToolSpec, context: str, budget: int | N
         If the schema cannot be compiled to a grammar.
     """
     error = ""
-    for grammar in _grammars(spec.parameters, context, longest_string(spec.parameters, budget)):
+    for grammar in _grammars(spec.parameters, context, longest_string(spec.parameters, budget), use):
         matcher = _compiled(lm, grammar)
         error = error or matcher.get_error()
         if not matcher.get_error():
@@ -148,10 +153,15 @@ def relaxed(schema: Any, *, names: bool = False) -> Any:
     }
 
 
-def _grammars(parameters: dict[str, Any], context: str, longest: int = MAX_STRING) -> Iterator[str]:
+def _grammars(
+    parameters: dict[str, Any], context: str, longest: int = MAX_STRING, use: NumberUse | None = None
+) -> Iterator[str]:
     """Yield grammars for a schema, the most exact one first."""
     if has_copied(parameters):
-        yield CopyingGrammar(parameters, context, lambda schema: _free_value(closed(schema, longest))).text()
+        for one in (use, None) if use else (None,):
+            copying = CopyingGrammar(parameters, context, lambda schema: _free_value(closed(schema, longest)), one)
+            if (text := copying.text()) is not None:
+                yield text
     for schema in (parameters, relaxed(parameters)):
         whole = closed({"type": "object", "properties": {}} | schema, longest)
         yield str(LLMatcher.grammar_from_json_schema(json.dumps(whole), overrides=OVERRIDES))

@@ -12,6 +12,7 @@ import torch
 from toolken.agents.bound_tools import BoundTools
 from toolken.agents.evidence import Evidence
 from toolken.agents.grammar import check_schema
+from toolken.agents.number_use import NumberHabits, NumberUse
 from toolken.errors import FingerprintError
 from toolken.training.background import background
 from toolken.training.examples import Demonstration
@@ -106,6 +107,17 @@ class Toolset:
         assert self.head is not None
         given = [one for one in self.tools.demonstrations if one.tool == tool]
         return given or self.head.demonstrations_for(tool, hidden)
+
+    def number_use(self, tool: str, results: Sequence[str], before: Sequence[dict[str, Any]]) -> NumberUse | None:
+        """Return what calls before leave of the numbers to a call of a tool; see `NumberHabits.use`."""
+        if self.head is None or not results:
+            return None
+        shown = self.head.demonstrations.shown
+        remembered = self._last.get("habits")
+        if remembered is None or remembered[0] is not shown or remembered[1] != len(shown):
+            remembered = self._last["habits"] = (shown, len(shown), NumberHabits.of(shown))
+        habits: NumberHabits = remembered[2]
+        return habits.use(tool, results, before)
 
 
 class Toolkens:

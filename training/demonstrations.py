@@ -31,12 +31,15 @@ class Demonstrations:
         states = []
         for hidden, example, number in _calls(part):
             call = examples[example].calls[number]
-            results = tuple(before.result for before in examples[example].calls[:number])
+            earlier = examples[example].calls[:number]
+            results, before = tuple(one.result for one in earlier), tuple(one.args for one in earlier)
             key = (call.tool, bool(results))
             if call.args and examples[example].question and kept[key] < KEPT:
                 kept[key] += 1
                 question = examples[example].question
-                self.shown.append(Demonstration(tool=call.tool, question=question, results=results, args=call.args))
+                self.shown.append(
+                    Demonstration(tool=call.tool, question=question, results=results, args=call.args, before=before)
+                )
                 states.append(hidden)
         if states:
             self.states = torch.cat([self.states, torch.stack(states)]) if len(self.states) else torch.stack(states)

@@ -91,6 +91,8 @@ class Demonstration(BaseModel):
         Results of the calls before this one.
     args
         The call's arguments.
+    before
+        Arguments of the calls before this one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,6 +101,7 @@ class Demonstration(BaseModel):
     question: str
     results: tuple[str, ...] = ()
     args: dict[str, Any]
+    before: tuple[dict[str, Any], ...] = ()
 
 
 def read_examples(path: str | Path) -> list[Example]:

@@ -14,10 +14,18 @@ from toolken.agents.benchmarks.baselines import Dialogue, written
 from toolken.agents.benchmarks.demonstrated import described, solved
 from toolken.agents.benchmarks.end_to_end import Options
 from toolken.agents.benchmarks.numbers_named import NumberNotes, flat, last_number, number
-from toolken.agents.benchmarks.toolkens import PUBLISHED, decoded, published_head, retrieved, with_threshold
+from toolken.agents.benchmarks.toolkens import (
+    PUBLISHED,
+    Answered,
+    Latest,
+    decoded,
+    published_head,
+    retrieved,
+    with_threshold,
+)
 from toolken.agents.benchmarks.traces import Attempt, Piece
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial
-from toolken.agents.copying import numbers_in
+from toolken.agents.numerals import numbers_in
 from toolken.tools.calculator import calculator_tools
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.tools import keyword_arguments
@@ -99,6 +107,8 @@ class Sums:
     tests: dict[str, list[Question]]
     dev: dict[str, list[Question]]
     chains: list[Example] = field(default_factory=list)
+    _published: Latest = field(default_factory=Latest)
+    _answered: Latest = field(default_factory=Latest)
 
     @cached_property
     def tools(self) -> list[BaseTool]:
@@ -179,9 +189,11 @@ class Sums:
     def _toolkens(self, method: str, seed: int, settings: Settings) -> Answerer:
         head = self.head
         if method in PUBLISHED:
-            head = published_head(self.lm, head, method, self.benchmark, self.examples, seed=seed)
+            train = partial(published_head, self.lm, head, method, self.benchmark, self.examples, seed=seed)
+            head = self._published.get((method, seed), train)
         head = with_threshold(head, float(settings["threshold"]))
-        return decoded(self.lm, head, self.tools, max_calls=MAX_CALLS, asked=self.notes)
+        answered = self._answered.get((method, seed), Answered)
+        return decoded(self.lm, head, self.tools, max_calls=MAX_CALLS, asked=self.notes, answered=answered)
 
     def _retriever(self, settings: Settings) -> Answerer:
         assert self.options.encoder is not None

@@ -15,7 +15,15 @@ from toolken.agents.benchmarks import baselines
 from toolken.agents.benchmarks.baselines import Dialogue, written
 from toolken.agents.benchmarks.demonstrated import Solved, described, solved
 from toolken.agents.benchmarks.end_to_end import Options
-from toolken.agents.benchmarks.toolkens import PUBLISHED, decoded, published_head, retrieved, with_threshold
+from toolken.agents.benchmarks.toolkens import (
+    PUBLISHED,
+    Answered,
+    Latest,
+    decoded,
+    published_head,
+    retrieved,
+    with_threshold,
+)
 from toolken.agents.benchmarks.traces import Attempt
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial
 from toolken.tools.knowledge import KnowledgeBase, read_kamel
@@ -102,7 +110,7 @@ class _Data:
             asked = [one for _, one in files.records(f"test_first_{name}.json")][:kept]
             self.tests[int(name)] = [_test_question(at, one, facts) for at, one in enumerate(asked)]
         self._dev_facts = _dev_questions(files, {q.text for questions in self.tests.values() for q in questions})
-        self._heads: dict[tuple[int, str, int | None], ToolkenHead] = {}
+        self._heads, self._published, self._answered = Latest(), Latest(), Latest()
 
     @cached_property
     def tools(self) -> list[BaseTool]:
@@ -136,13 +144,13 @@ class _Data:
 
     def head(self, size: int, kind: str, k: int | None, seed: int) -> ToolkenHead:
         """Fit a head; the last one is kept."""
-        key = (size, f"{kind} {seed}", k)
-        if key not in self._heads:
-            self._heads.clear()
+
+        def make() -> ToolkenHead:
             examples = self.examples(size, kind, k, seed)
             cache, progress = FeatureCache(self.lm), self.options.progress
-            self._heads[key] = fit(self.lm, self.some_tools(size), examples, cache=cache, progress=progress)
-        return self._heads[key]
+            return fit(self.lm, self.some_tools(size), examples, cache=cache, progress=progress)
+
+        return self._heads.get((size, kind, k, seed), make)
 
     def trials(self, method: str, size: int, kind: str, curve: bool) -> list[Trial]:
         """Return the trials of a method on a test: one, or one a number of examples and a seed."""
@@ -186,10 +194,13 @@ class _Data:
 
     def _toolkens(self, method: str, size: int, kind: str, k: int | None, seed: int, settings: Settings) -> Answerer:
         head = self.head(size, kind, k, seed)
+        key = (method, size, kind, k, seed)
         if method in PUBLISHED:
-            head = published_head(self.lm, head, method, "kamel", self.examples(size, kind, k, seed), seed=seed)
+            examples, own = self.examples(size, kind, k, seed), head
+            head = self._published.get(key, lambda: published_head(self.lm, own, method, "kamel", examples, seed=seed))
         head = with_threshold(head, float(settings["threshold"]))
-        return decoded(self.lm, head, self.some_tools(size), max_calls=MAX_CALLS)
+        answered = self._answered.get(key, Answered)
+        return decoded(self.lm, head, self.some_tools(size), max_calls=MAX_CALLS, answered=answered)
 
     def _retriever(self, size: int, settings: Settings) -> Answerer:
         assert self.options.encoder is not None

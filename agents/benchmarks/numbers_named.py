@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from math import isclose
 from typing import Any
 
-from toolken.agents.copying import numbers_in
+from toolken.agents.numerals import numbers_in
 from toolken.training.examples import Example
 
 _PERCENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*(?:%|percent\b)")

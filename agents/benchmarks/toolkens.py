@@ -1,8 +1,9 @@
 """Heads in the decoder: the project's own, the published trainers' rows, and a retriever's choices."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -30,6 +31,8 @@ from toolken.training.teacher import Encoder
 
 #: Names of the published trainers.
 PUBLISHED = tuple(PRESETS)
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -102,6 +105,45 @@ def published_head(
     return PublishedHead(**{**values, "gate": _WordsGate(nothing, nothing, words=words, rows=rows), "learned": rows})
 
 
+class Latest:
+    """The last thing that was made, by what it was made for: heads and their answers take memory."""
+
+    def __init__(self) -> None:
+        self._made: tuple[Any, Any] | None = None
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what was made for a key, or make it."""
+        if self._made is None or self._made[0] != key:
+            self._made = None
+            self._made = key, make()
+        found: T = self._made[1]
+        return found
+
+
+@dataclass
+class Answered:
+    """Answers of a head at one threshold, which another threshold leaves as they are.
+
+    Decoding is greedy, so an answer stays the same as long as every decision falls on the same side of the threshold:
+    the calls at or above it, the ends of the chains below.
+    """
+
+    _known: dict[str, list[tuple[float, float, Answer]]] = field(default_factory=dict)
+
+    def add(self, question: str, answer: Answer, threshold: float) -> None:
+        """Keep an answer that was given at a threshold, with the thresholds `(low, high]` that leave it the same."""
+        turns = sum(isinstance(message, AIMessage) and bool(message.tool_calls) for message in answer.messages)
+        made, ended = answer.call_probabilities[:turns], answer.call_probabilities[turns:]
+        # A call that was likely and yet not made would have been an earlier one again: no threshold changes that.
+        low = max((one for one in ended if one < threshold), default=0.0)
+        self._known.setdefault(question, []).append((low, min(made, default=1.0), answer))
+
+    def find(self, question: str, threshold: float) -> Answer | None:
+        """Return the answer at a threshold, where it is known."""
+        found = (answer for low, high, answer in self._known.get(question, []) if low < threshold <= high)
+        return next(found, None)
+
+
 def with_threshold(head: ToolkenHead, threshold: float) -> ToolkenHead:
     """Return a head that calls from another probability on."""
     return replace(head, threshold=threshold)
@@ -113,15 +155,29 @@ def decoded(
     tools: Sequence[BaseTool],
     *,
     max_calls: int,
-    options: DecodingOptions | None = None,
     asked: Callable[[str], str] = str,
+    answered: Answered | None = None,
 ) -> Answerer:
-    """Return what answers questions with an agent whose tool calls are toolkens; `asked` words a question for it."""
-    agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=options)
+    """Return what answers questions with an agent whose tool calls are toolkens.
+
+    Parameters
+    ----------
+    asked
+        Words a question for the agent.
+    answered
+        Answers of the same head with other thresholds, and of this one from now on.
+    """
+    agent = ToolkenAgent(lm, head, tools, max_calls=max_calls)
+    answered = answered if answered is not None and not head.prompt.everywhere else Answered()
 
     def answer(questions: Sequence[Question]) -> list[Attempt]:
         agent.decoder.texts.clear()
-        return [attempt(one) for one in agent.batch([asked(question.text) for question in questions])]
+        texts = [asked(question.text) for question in questions]
+        new = [text for text in dict.fromkeys(texts) if answered.find(text, head.threshold) is None]
+        for text, one in zip(new, agent.batch(new), strict=True):
+            answered.add(text, one, head.threshold)
+        found = [answered.find(text, head.threshold) for text in texts]
+        return [attempt(one) for one in found if one is not None]
 
     return answer
 

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import validate  # type: ignore[import-untyped]
 
-from toolken.agents.copying import numbers_in
 from toolken.agents.grammar import argument_matcher, longest_string
+from toolken.agents.number_use import NumberUse
+from toolken.agents.numerals import numbers_in
 from toolken.errors import ToolSpecError
 from toolken.training import FrozenLM, ToolSpec
 
@@ -23,9 +24,10 @@ seeds = st.integers(0, 2**32 - 1)
 reuse_lm = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def write(lm: FrozenLM, parameters: dict[str, Any], context: str, seed: int) -> str:
+def write(lm: FrozenLM, parameters: dict[str, Any], context: str, seed: int, use: NumberUse | None = None) -> str:
     """Write arguments with random choices among the tokens that the grammar allows."""
-    matcher = argument_matcher(lm, ToolSpec(name="tool", description="A tool.", parameters=parameters), context)
+    spec = ToolSpec(name="tool", description="A tool.", parameters=parameters)
+    matcher = argument_matcher(lm, spec, context, use=use)
     choose = random.Random(seed)
     written: list[int] = []
     while not matcher.is_stopped():
@@ -257,6 +259,40 @@ def test_each_number_is_used_at_most_as_often_as_it_occurs(tiny_lm: FrozenLM, nu
     arguments = json.loads(write(tiny_lm, parameters, context, seed))
     validate(arguments, parameters)
     assert used(arguments) <= Counter(map(float, numbers))
+
+
+@reuse_lm
+@given(
+    numbers=st.lists(st.integers(0, 30), min_size=4, max_size=7, unique=True),
+    many=st.booleans(),
+    seed=seeds,
+)
+def test_what_calls_before_left_is_taken_and_what_is_wanted_is_among_it(
+    tiny_lm: FrozenLM, numbers: list[int], many: bool, seed: int
+) -> None:
+    context = "Take " + " and ".join(map(str, numbers)) + "."
+    use = NumberUse(taken=(float(numbers[0]),), wanted=frozenset({float(numbers[-1])}))
+    parameters = object_of(all=NUMBERS) if many else object_of(first=NUMBER, second=INTEGER)
+    arguments = json.loads(write(tiny_lm, parameters, context, seed, use))
+    validate(arguments, parameters)
+    found = used(arguments)
+    assert found <= Counter(map(float, numbers[1:]))
+    assert numbers[-1] in found
+
+
+@pytest.mark.parametrize(
+    "use",
+    [NumberUse(taken=(1.0, 2.0)), NumberUse(taken=(1.0,), wanted=frozenset({2.0})), NumberUse(wanted=frozenset({9.0}))],
+)
+def test_a_rule_that_leaves_too_little_is_passed_over(tiny_lm: FrozenLM, use: NumberUse) -> None:
+    for parameters in (object_of(first=NUMBER, second=NUMBER), object_of(all=NUMBERS)):
+        arguments = json.loads(write(tiny_lm, parameters, "1 and 2", 0, use))
+        assert used(arguments) == Counter([1.0, 2.0])
+
+
+def test_a_rule_on_numbers_leaves_texts_alone(tiny_lm: FrozenLM) -> None:
+    use = NumberUse(taken=(7.0,), wanted=frozenset({8.0}))
+    assert json.loads(write(tiny_lm, object_of(subject=GROUNDED), "rivers", 0, use)) == {"subject": "rivers"}
 
 
 @reuse_lm
