@@ -211,7 +211,7 @@ class _Turn:
                 return
             # A call that may turn out to repeat an earlier one is shown only when it is known not to.
             may_repeat = any(name == started.name for name, _ in self._calls)
-            events = self._arguments(started.name, hidden, question)
+            events = self._arguments(started.name, hidden, question, None if text is None else text.text)
             written = list(events) if may_repeat else []
             if may_repeat and self._repeats(written[-1]):
                 if not self._must_call:
@@ -233,18 +233,24 @@ class _Turn:
         assert isinstance(event, CallFinished)
         return event.error is None and (event.name, canonical(event.arguments)) in self._calls
 
-    def _arguments(self, tool: str, hidden: torch.Tensor, question: str) -> Iterator[ArgumentsPiece | CallFinished]:
+    def _arguments(
+        self, tool: str, hidden: torch.Tensor, question: str, written: str | None
+    ) -> Iterator[ArgumentsPiece | CallFinished]:
         head, prompt, spec = self._toolset.head, self._prompt, self._toolset.spec(tool)
         assert head is not None
         shown = self._toolset.demonstrations(tool, hidden)
-        form = head.prompt
+        form, results, context = head.prompt, prompt.results, prompt.context
+        use = self._toolset.number_use(tool, results, prompt.before)
+        if written is not None:
+            # In running text the sentence says what is to be computed, earlier results included.
+            question, results, use = form.recent(prompt.answer + written), (), None
+            context = f"{context}\n{question}"
         # Where the context is too short for all of them, the demonstrations go first, then the earlier results.
-        prompts = [form.argument_prompt(spec, shown, question, prompt.results)]
-        prompts += [form.argument_prompt(spec, [], question, results) for results in (prompt.results, ())]
+        prompts = [form.argument_prompt(spec, shown, question, results)]
+        prompts += [form.argument_prompt(spec, [], question, known) for known in (results, ())]
         writer = ArgumentWriter(self._toolset, self._texts, self._feed)
-        use = self._toolset.number_use(tool, prompt.results, prompt.before)
         budget = self._options.max_tokens - self._drawn
-        yield from writer.write(tool, prompts, prompt.context, self._sampler, budget, use)
+        yield from writer.write(tool, prompts, context, self._sampler, budget, use)
         self._drawn += writer.drawn
 
     def _read(self, text: str, before: int = 0) -> Reading:

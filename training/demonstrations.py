@@ -8,6 +8,7 @@ import torch
 
 from toolken.training.examples import Demonstration, Example
 from toolken.training.features import Decisions
+from toolken.training.prompt import PromptFormat
 
 #: Demonstrations kept for each tool, first calls and later ones apart.
 KEPT = 16
@@ -25,18 +26,22 @@ class Demonstrations:
     shown: list[Demonstration] = field(default_factory=list)
     states: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
-    def add(self, examples: Sequence[Example], part: Decisions) -> None:
-        """Keep the first few of each tool among the calls of a feature pass."""
+    def add(self, examples: Sequence[Example], part: Decisions, *, running_text: bool = False) -> None:
+        """Keep the first few of each tool among the calls of a feature pass.
+
+        In running text the arguments of a call stand in its sentence, which is shown in place of the question.
+        """
         kept = Counter((one.tool, bool(one.results)) for one in self.shown)
         states = []
         for hidden, example, number in _calls(part):
             call = examples[example].calls[number]
-            earlier = examples[example].calls[:number]
+            earlier, question = examples[example].calls[:number], examples[example].question
+            if running_text and call.start is not None:
+                earlier, question = (), PromptFormat.recent((examples[example].answer or "")[: call.start])
             results, before = tuple(one.result for one in earlier), tuple(one.args for one in earlier)
             key = (call.tool, bool(results))
-            if call.args and examples[example].question and kept[key] < KEPT:
+            if call.args and question and kept[key] < KEPT:
                 kept[key] += 1
-                question = examples[example].question
                 self.shown.append(
                     Demonstration(tool=call.tool, question=question, results=results, args=call.args, before=before)
                 )

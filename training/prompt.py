@@ -13,6 +13,7 @@ from toolken.training.examples import Demonstration, Example
 from toolken.training.tool_spec import ToolSpec
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n")
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,11 @@ class PromptFormat(BaseModel):
     def _argument_block(self, question: str, results: Sequence[str]) -> str:
         known = self.argument_results.replace("{results}", ", ".join(results)) if results else ""
         return self.argument_question.replace("{question}", question.strip()) + known + self.arguments
+
+    @staticmethod
+    def recent(text: str) -> str:
+        """Return the sentence in which running text has arrived: what a call in its midst takes its arguments from."""
+        return _SENTENCE_END.split(text.rstrip())[-1].lstrip()
 
     def renderings(self, example: Example) -> list[Rendered]:
         """Write an example out as the texts in which something is decided: what is decided behind a lead stands apart.

@@ -87,7 +87,7 @@ class Reading:
         for part in decisions(lm, prompt, examples, names, cache=cache, advance=advance, skipped=skipped):
             calls = part.calls()
             reading.statistics.add(calls.hidden, calls.labels)
-            reading.demonstrations.add(examples, part)
+            reading.demonstrations.add(examples, part, running_text=prompt.everywhere)
             called = part.labels != WORDS
             reading.words += int((~called).sum())
             for kind in (True, False):

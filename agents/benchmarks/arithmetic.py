@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -49,8 +50,10 @@ SHOWN = (2, 4, 8)
 ANSWER_TOKENS, REASONING_TOKENS, THOUGHT_TOKENS = 16, 160, 96
 MAX_CALLS = 8
 STAGES = ("call", "tools", "arguments", "execution", "answer, strict", "answer")
-#: An operation is decided on behind the first number of the question.
-PROMPT = PromptFormat(lead="number")
+#: Where calls alone answer, an operation is decided on behind the first number of the question.
+CALLS_ALONE = PromptFormat(lead="number")
+#: Demonstrations in front of running text.
+IN_FRONT = 4
 #: Operations whose operands may stand in any order.
 COMMUTATIVE = ("add", "multiply", "lcm", "gcd")
 
@@ -96,6 +99,11 @@ class Sums:
         Questions to choose settings on, by the split that they are for.
     finals
         Final answer of each solution.
+    chains
+        Further examples, of calls alone.
+    reasoned
+        Whether a question is answered in running text, in which tools are called at their results; otherwise calls
+        alone answer it.
     """
 
     benchmark: str
@@ -107,6 +115,7 @@ class Sums:
     tests: dict[str, list[Question]]
     dev: dict[str, list[Question]]
     chains: list[Example] = field(default_factory=list)
+    reasoned: bool = False
     _published: Latest = field(default_factory=Latest)
     _answered: Latest = field(default_factory=Latest)
 
@@ -121,13 +130,24 @@ class Sums:
         return [ToolSpec.of(tool) for tool in self.tools]
 
     @cached_property
-    def notes(self) -> NumberNotes:
-        """Notes of the numbers that questions name, as the training questions need them."""
-        return NumberNotes.learned([*self.solutions, *self.chains])
+    def notes(self) -> Callable[[str], str]:
+        """Notes of the numbers that questions name, as the training questions need them; none in running text."""
+        return str.strip if self.reasoned else NumberNotes.learned([*self.solutions, *self.chains])
+
+    @cached_property
+    def prompt(self) -> PromptFormat:
+        """The wording of questions and answers."""
+        if not self.reasoned:
+            return CALLS_ALONE
+        shown = self._dialogue("chain-of-thought", IN_FRONT)
+        return PromptFormat(preamble=shown.beginning, opening="", everywhere=True, stop=shown.stop)
 
     @cached_property
     def examples(self) -> list[Example]:
-        """The solutions as questions with calls alone, and the generated chains."""
+        """The solutions in running text, or as questions with calls alone, and the generated chains."""
+        if self.reasoned:
+            told = [in_one_line(one, final) for one, final in zip(self.solutions, self.finals, strict=True)]
+            return [one for one in told if one is not None]
         alone = [calls_alone(one, self.notes) for one in self.solutions]
         noted = [one.model_copy(update={"question": self.notes(one.question)}) for one in self.chains]
         return [*(one for one in alone if one is not None), *noted]
@@ -136,7 +156,7 @@ class Sums:
     def head(self) -> ToolkenHead:
         """The head that all methods in the decoder begin with."""
         cache = FeatureCache(self.lm)
-        return fit(self.lm, self.tools, self.examples, prompt=PROMPT, cache=cache, progress=self.options.progress)
+        return fit(self.lm, self.tools, self.examples, prompt=self.prompt, cache=cache, progress=self.options.progress)
 
     def trials(self) -> list[Trial]:
         """Return a trial for each split and method."""
@@ -166,8 +186,8 @@ class Sums:
                     {
                         "max_calls": MAX_CALLS,
                         "examples": len(self.examples),
-                        "prompt": PROMPT.fingerprint,
-                        "notes": sorted(map(str, self.notes.counts.items())),
+                        "prompt": self.prompt.fingerprint,
+                        "notes": sorted(map(str, getattr(self.notes, "counts", {}).items())),
                     },
                     None,
                     seed,
@@ -193,7 +213,15 @@ class Sums:
             head = self._published.get((method, seed), train)
         head = with_threshold(head, float(settings["threshold"]))
         answered = self._answered.get((method, seed), Answered)
-        return decoded(self.lm, head, self.tools, max_calls=MAX_CALLS, asked=self.notes, answered=answered)
+        return decoded(
+            self.lm,
+            head,
+            self.tools,
+            max_calls=MAX_CALLS,
+            max_tokens=REASONING_TOKENS,
+            asked=self.notes,
+            answered=answered,
+        )
 
     def _retriever(self, settings: Settings) -> Answerer:
         assert self.options.encoder is not None
@@ -270,6 +298,27 @@ def calls_alone(example: Example, notes: Callable[[str], str]) -> Example | None
         calls.append(Call(tool=call.tool, args=args, result=call.result))
         known.add(number(call.result))
     return Example(question=question, calls=tuple(calls)) if calls and example.question else None
+
+
+def in_one_line(example: Example, final: str) -> Example | None:
+    """Return a solution in one line that ends in its final answer, with its calls where their results stand.
+
+    None where the operands of a call are not those of its tool.
+    """
+    body = (example.answer or "").partition("####")[0]
+    calls = []
+    for call in example.calls:
+        operands = [number(value) for value in call.args.values()]
+        if call.start is None or call.start + len(call.result) > len(body) or None in operands:
+            return None
+        try:
+            args = keyword_arguments(call.tool, [_literal(one) for one in operands if one is not None])
+        except CalculationError:
+            return None
+        calls.append(call.model_copy(update={"args": args}))
+    # White space is replaced character by character: the places of the results stay.
+    answer = re.sub(r"\s", " ", body).rstrip() + f" The answer is {final}."
+    return Example(question=example.question, answer=answer, calls=tuple(calls)) if calls else None
 
 
 def read_operands(tool: str, text: str) -> dict[str, Any]:

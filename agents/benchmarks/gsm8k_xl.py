@@ -14,7 +14,7 @@ from toolken.training.lm import FrozenLM
 __all__ = ["METHODS", "trials"]
 
 #: Training problems that are read.
-PROBLEMS = 1500
+PROBLEMS = 400
 
 
 def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
@@ -42,6 +42,7 @@ def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
         finals=[_final(one) for one in solutions],
         tests={"test": tests},
         dev={"test": dev},
+        reasoned=True,
     ).trials()
 
 

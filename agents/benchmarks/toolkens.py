@@ -155,6 +155,7 @@ def decoded(
     tools: Sequence[BaseTool],
     *,
     max_calls: int,
+    max_tokens: int = DecodingOptions.max_tokens,
     asked: Callable[[str], str] = str,
     answered: Answered | None = None,
 ) -> Answerer:
@@ -167,7 +168,7 @@ def decoded(
     answered
         Answers of the same head with other thresholds, and of this one from now on.
     """
-    agent = ToolkenAgent(lm, head, tools, max_calls=max_calls)
+    agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=DecodingOptions(max_tokens=max_tokens))
     answered = answered if answered is not None and not head.prompt.everywhere else Answered()
 
     def answer(questions: Sequence[Question]) -> list[Attempt]:
