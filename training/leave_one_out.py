@@ -1,5 +1,6 @@
 """Leave-one-out: the scores that each example would get from a head fitted without it, in closed form."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -72,28 +73,30 @@ def leave_one_out_scores(
         Some of the examples, `(n, d)` and `(n,) int64`.
     """
     x = hidden.double()
-    counts, sums = statistics.counts[labels, None], statistics.sums[labels]
+    counts = statistics.counts[labels, None]
     without = counts - 1 + settings.kappa
-    prior, leverage = form.prior[labels], form.leverage[labels, None]
-    # Without its only example a tool's prior mean is what the other tools predict: leave-one-out in linear regression.
-    own_share = torch.where(counts > 1, leverage / (counts - 1).clamp(min=1), leverage / (1 - leverage))
-    own_prior = prior - own_share * (x - torch.where(counts > 1, sums / counts, prior))
-    own_means = (sums - x + settings.kappa * own_prior) / without
     centre = form.means.mean(0)  # a common shift changes all scores alike, and keeps the numbers small
     factor = cholesky(form.covariance)
 
     def whiten(states: torch.Tensor) -> torch.Tensor:
-        white: torch.Tensor = torch.linalg.solve_triangular(factor, states.T, upper=False)
+        white: torch.Tensor = torch.linalg.solve_triangular(factor, (states - centre).T, upper=False)
         return white.T
 
-    white, means, own = whiten(x - centre), whiten(form.means - centre), whiten(own_means - centre)
-    _, freedom = statistics.within_scatter()
+    # All that follows are sums with weights of states, means and prior means: whitened once, in few columns.
+    tools, at = labels.unique(return_inverse=True)
+    white, means, prior = whiten(x), whiten(form.means), whiten(form.prior[tools])[at]
+    averages = whiten(statistics.sums[tools] / statistics.counts[tools, None])[at]
+    leverage = form.leverage[labels, None]
+    # Without its only example a tool's prior mean is what the other tools predict: leave-one-out in linear regression.
+    own_share = torch.where(counts > 1, leverage / (counts - 1).clamp(min=1), leverage / (1 - leverage))
+    own_prior = prior - own_share * (white - torch.where(counts > 1, averages, prior))
+    own = (counts * averages - white + settings.kappa * own_prior) / without
     residual = settings.residual_weight
-    freedom += residual * float((statistics.counts > 0).sum()) + settings.background_weight
+    freedom = statistics.freedom + residual * float((statistics.counts > 0).sum()) + settings.background_weight
     scale = (1 - settings.shrinkage) / freedom
     # Where x is all there is of its tool it is the mean, and the first part is zero.
     parts = [
-        (scale * (1 - residual) * counts / (counts - 1).clamp(min=1), whiten(x - sums / counts)),
+        (scale * (1 - residual) * counts / (counts - 1).clamp(min=1), white - averages),
         (scale * residual * without / (without + 1), white - own),
     ]
     change = torch.stack([weight.clamp(min=0).sqrt() * direction for weight, direction in parts], dim=1)
@@ -123,8 +126,9 @@ def choose_settings(
 ) -> Choice:
     """Choose the numbers in `GRID` by the log loss of left-out examples at their best temperature.
 
-    One number after the other, twice round; the log loss is proper, so that it does not reward over-confidence, and it
-    tells settings apart that are right equally often. Where each tool has one example, left-out tools meet others that
+    One number after the other, twice round, the second time among the neighbours of what the first time found. The log
+    loss is proper, so that it does not reward over-confidence, and it tells settings apart that are right equally
+    often. Where each tool has one example, left-out tools meet others that
     kept theirs, and nothing can be learnt about kappa: the settings stay as they are.
 
     Parameters
@@ -162,8 +166,9 @@ def choose_settings(
         return tried[settings]
 
     best = measured(start)
-    for _, (name, values) in product(range(0 if fixed else 2), GRID.items()):
-        for value in values:
+    for again, (name, values) in product(range(0 if fixed else 2), GRID.items()):
+        near = sorted(values, key=lambda value, name=name: abs(math.log(value / getattr(best.settings, name))))
+        for value in near[:3] if again else values:
             candidate = measured(best.settings.model_copy(update={name: value}))
             if candidate.log_loss < best.log_loss - 1e-6:
                 best = candidate
