@@ -163,17 +163,17 @@ def leave_half_out_scores(
     """
     x = hidden.double()
     scores = x @ form.rows.T + form.biases
-    tools = len(statistics.names)
+    tools, at = labels.unique(return_inverse=True)
     for half in (side, ~side):
-        sums = torch.zeros(tools, x.shape[1], dtype=x.dtype).index_add_(0, labels[~half], x[~half])
-        seen = torch.bincount(labels[~half], minlength=tools)
+        sums = torch.zeros(len(tools), x.shape[1], dtype=x.dtype).index_add_(0, at[~half], x[~half])
+        seen = torch.bincount(at[~half], minlength=len(tools))
         # What was kept of the examples may be a sample: half of all of them have the mean of the half that was kept.
-        counts = torch.where(seen > 0, statistics.counts / 2, 0)
+        counts = torch.where(seen > 0, statistics.counts[tools] / 2, 0)
         means = sums / seen.clamp(min=1)[:, None]
-        posterior = (counts[:, None] * means + settings.kappa * form.prior) / (counts + settings.kappa)[:, None]
+        posterior = (counts[:, None] * means + settings.kappa * form.prior[tools]) / (counts + settings.kappa)[:, None]
         rows, biases = discriminant(posterior, form.covariance)
-        biases = biases + allowed(statistics.counts, x.shape[1], settings)
-        own = (x[half] * rows[labels[half]]).sum(1) + biases[labels[half]]
+        biases = biases + allowed(statistics.counts[tools], x.shape[1], settings)
+        own = (x[half] * rows[at[half]]).sum(1) + biases[at[half]]
         scores[half] = scores[half].scatter(1, labels[half][:, None], own[:, None])
     return scores
 
