@@ -353,21 +353,31 @@ def _shared(directions: torch.Tensor, prior: Prior, statistics: ToolStatistics, 
     """
     seen = statistics.counts > 0
     average = _average(directions, seen)
+    parts = [(index, means, counts) for index, means, counts in seen_blocks(statistics)]
+    level = sum(float((directions[index].double() - average).square().sum()) for index, _, _ in parts) / int(seen.sum())
+    if level <= 1e-12:
+        return prior
+    penalty = settings.kappa * level / settings.sharing
+    leverage = torch.zeros_like(prior.leverage)
     size = len(average)
+    if int(seen.sum()) < size:
+        # Fewer tools than dimensions: the same regression in its dual form, whose system is as large as the tools.
+        index, means, counts = (torch.cat(part) for part in zip(*parts, strict=True))
+        known, noise = directions[index].double() - average, 1 / settings.kappa + 1 / counts[:, 0]
+        products = known @ known.T
+        factor = cholesky(products + penalty * torch.diag(noise))
+        coefficients = known.T @ torch.cholesky_solve(means - prior.means(directions[index]), factor)
+        leverage[index] = torch.cholesky_solve(products, factor).diagonal()
+        return Prior(prior.offset - average @ coefficients, prior.matrix + coefficients, leverage)
     gram, crossing = (torch.zeros(size, size, dtype=average.dtype) for _ in range(2))
-    level = 0.0
-    for index, means, counts in seen_blocks(statistics):
+    for index, means, counts in parts:
         known = directions[index].double() - average
         weighted = known / (1 / settings.kappa + 1 / counts)
         gram += known.T @ weighted
         crossing += weighted.T @ (means - prior.means(directions[index]))
-        level += float(known.square().sum()) / int(seen.sum())
-    if level <= 1e-12:
-        return prior
-    factor = cholesky(gram + settings.kappa * level / settings.sharing * torch.eye(size, dtype=gram.dtype))
+    factor = cholesky(gram + penalty * torch.eye(size, dtype=gram.dtype))
     coefficients = torch.cholesky_solve(crossing, factor)
-    leverage = torch.zeros_like(prior.leverage)
-    for index, _, counts in seen_blocks(statistics):
+    for index, _, counts in parts:
         known = directions[index].double() - average
         own = (known * torch.cholesky_solve(known.T, factor).T).sum(1)
         leverage[index] = own / (1 / settings.kappa + 1 / counts[:, 0])

@@ -12,7 +12,7 @@ from toolken.errors import HeadError
 #: this; held-out losses have long stopped changing in their sixth decimal there.
 GRADIENT_TOLERANCE = 1e-7
 #: Settings that are tried by default.
-PENALTIES, SCALES = (1.0, 5.0, 20.0), (0.05, 0.15, 0.3)
+PENALTIES, SCALES = (1.0, 5.0, 20.0, 60.0), (0.05, 0.15, 0.3)
 #: Rounds of at most 100 L-BFGS iterations; all but pathological problems need one.
 ROUNDS = 20
 #: Temperatures outside these bounds are those of scores that are always right (0) or say nothing (infinity).
@@ -124,6 +124,7 @@ def choose_refinement(
     penalties: Sequence[float] = PENALTIES,
     scales: Sequence[float] = SCALES,
     examples: torch.Tensor | None = None,
+    least: float = 0.0,
     folds: int = 3,
     seed: int = 0,
 ) -> Refinement | None:
@@ -146,6 +147,8 @@ def choose_refinement(
     examples
         Index of the example each state belongs to, `(n,) int64`; states of one example stay in one fold. By default
         each state is an example.
+    least
+        Accuracy that has to be gained at least, besides.
     folds
         Number of folds, at least 2.
     seed
@@ -197,7 +200,8 @@ def choose_refinement(
     gains = torch.stack([plain_losses - losses[best], hits[best] - _hits(plain, labels)])
     sums = torch.zeros(2, int(groups.max()) + 1, dtype=torch.float64).index_add_(1, groups, gains)
     error = sums.std(1) / sums.shape[1] ** 0.5
-    return settings[best] if bool((sums.mean(1) > error).all()) else None
+    clear = bool((sums.mean(1) > error).all()) and float(gains[1].mean()) >= least
+    return settings[best] if clear else None
 
 
 def held_out_refinement(

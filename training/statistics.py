@@ -65,6 +65,11 @@ class ToolStatistics:
         """Number of examples of all tools."""
         return float(self.counts.sum())
 
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the scatter of the states round their tool's mean."""
+        return float((self.counts - 1).clamp(min=0).sum()) + self.retired
+
     def add(self, hidden: torch.Tensor, labels: torch.Tensor) -> None:
         """Add examples: states `(n, d)` and the index of each one's tool, `(n,) int64`."""
         self._accumulate(hidden, labels, 1.0)
@@ -157,7 +162,7 @@ class ToolStatistics:
         scatter = self.moment.clone()
         for index, means, _ in seen_blocks(self):
             scatter -= means.T @ self.sums[index]
-        return (scatter + scatter.T) / 2, float((self.counts - 1).clamp(min=0).sum()) + self.retired
+        return (scatter + scatter.T) / 2, self.freedom
 
     def copy(self) -> "ToolStatistics":
         """Return statistics of the same examples that can be changed apart."""

@@ -148,6 +148,13 @@ def test_a_refinement_that_helps_on_held_out_examples_is_chosen_and_does() -> No
     assert (refined.argmax(1) == truth).sum() > (closed.argmax(1) == truth).sum()
 
 
+def test_a_gain_that_is_smaller_than_asked_for_is_not_taken() -> None:
+    hidden, labels = draw(60, skewed=True)
+    settings = {"penalties": [1.0, 30.0], "scales": [0.1, 0.3]}
+    assert choose_refinement(hidden, labels, refitted(hidden, labels), least=0.01, **settings) is not None  # type: ignore[arg-type]
+    assert choose_refinement(hidden, labels, refitted(hidden, labels), least=0.9, **settings) is None  # type: ignore[arg-type]
+
+
 def test_where_the_closed_form_is_right_no_refinement_is_chosen() -> None:
     for seed in range(3):
         hidden, labels = draw(40, seed=seed)

@@ -12,7 +12,7 @@ LEGEND = {
         "the same, with a sentence encoder when the head is fitted and at most 5,000 training questions without their "
         "labels"
     ),
-    "toolken-refined": "polished by gradient descent where held-out folds gain by it",
+    "toolken-refined": "polished by gradient descent wherever held-out folds gain anything by it",
     "toolken-fixed-settings": "nothing chosen by leave-one-out",
     "toolken-no-sharing": "nothing learned of one tool from another, and no allowance for tools without examples",
     "toolken-no-metric": "distances measured without the covariance",

@@ -13,9 +13,10 @@ from toolken.training.lm.states import States
 if TYPE_CHECKING:
     from toolken.training.lm.frozen import FrozenLM
 
-#: Tokens (padding included) of one batch of the feature pass: enough to keep two cores busy, and the word logits of a
-#: whole batch stay below half a gigabyte for a vocabulary of 50,000.
-BATCH_TOKENS = 1024
+#: Tokens (padding included) of one batch of the feature pass: a layer's activations of twice as many no longer fit a
+#: core's cache, and cost a tenth more each; with half as many the products are too small. The word logits of a
+#: whole batch stay near a tenth of a gigabyte for a vocabulary of 50,000.
+BATCH_TOKENS = 512
 #: Rows of word logits that are turned to float32 at a time.
 LOGIT_ROWS = 256
 #: Tokens that all texts must begin with before it pays to compute them once and share their KV cache.
