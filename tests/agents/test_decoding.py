@@ -323,6 +323,18 @@ def test_calls_in_running_text_can_come_after_any_word(
     assert isinstance(next(decoder.decode(asked(prompt=prompt), TOOLS)), CallStarted)
 
 
+def test_a_call_in_running_text_takes_its_numbers_from_what_was_written(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], tiny_background: object
+) -> None:
+    prompt = PromptFormat(everywhere=True, stop=(), words_preamble="")
+    head = fit(tiny_lm, specs, prompt=prompt)
+    head.threshold = 0.0
+    made = replace(asked("How many?", prompt=prompt), answer=" It is done. They are 31 + 57 =")
+    options = replace(TOOLS, tools=("add",))
+    (call,) = (one for one in decoder_of(tiny_lm, head).decode(made, options) if isinstance(one, CallFinished))
+    assert sorted(call.arguments["numbers"]) == [31, 57]
+
+
 def test_the_embedded_lm_decodes_sensible_text(embedded_lm: FrozenLM, specs: list[ToolSpec]) -> None:
     decoder = decoder_of(embedded_lm, fit(embedded_lm, specs))
     events = list(decoder.decode(asked("What is the colour of a ripe banana?"), DecodingOptions(max_tokens=20)))

@@ -35,6 +35,25 @@ def test_the_nearest_are_shown_with_the_likest_last() -> None:
     assert made.nearest("other", torch.zeros(SIZE), torch.eye(SIZE)) == []
 
 
+def test_in_running_text_the_sentence_of_a_call_is_shown() -> None:
+    answer = "He has 2.5 boxes. They hold 2.5*4 = 10 pens."
+    call = Call(tool="multiply", args={"numbers": [2.5, 4]}, result="10", start=answer.index("10"))
+    part = Decisions(torch.zeros(1, SIZE), torch.zeros(1), torch.tensor([0]), torch.tensor([0]), torch.zeros(1) > 0)
+    made = Demonstrations()
+    made.add([Example(question="How many?", answer=answer, calls=(call,))], part, running_text=True)
+    assert [one.question for one in made.shown] == ["They hold 2.5*4 ="]
+
+
+def test_calls_before_are_shown_with_a_later_one() -> None:
+    calls = tuple(Call(tool="add", args={"n": n}, result=str(n)) for n in (1, 2))
+    part = Decisions(
+        torch.zeros(2, SIZE), torch.zeros(2), torch.tensor([0, 0]), torch.tensor([0, 0]), torch.tensor([0, 1])
+    )
+    made = Demonstrations()
+    made.add([Example(question="Q", calls=calls)], part)
+    assert [(one.results, one.before) for one in made.shown] == [((), ()), (("1",), ({"n": 1},))]
+
+
 def test_likeness_is_measured_in_the_given_metric() -> None:
     states = torch.tensor([[10.0, 0, 0], [0, 2.0, 0]])
     made = added([asked(0), asked(1)], states, [0, 1])

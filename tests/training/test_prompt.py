@@ -113,6 +113,19 @@ def test_running_text_has_none_of_the_formats_words_and_is_decided_everywhere() 
     assert [(rendered.text[:at], tool) for at, tool in rendered.calls] == [("2 and 3 make", "add")]
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("He has 2.5. He needs 7 - 2.5 = ", "He needs 7 - 2.5 ="),
+        ("one line\nanother 3*4 =", "another 3*4 ="),
+        ("It is 5", "It is 5"),
+        ("", ""),
+    ],
+)
+def test_running_text_has_arrived_in_its_last_sentence(text: str, sentence: str) -> None:
+    assert PromptFormat.recent(text) == sentence
+
+
 def test_braces_in_a_question_stay_as_they_are() -> None:
     assert PromptFormat().prompt("What is {question} or {x}?") == "Question: What is {question} or {x}?\nAnswer:"
 

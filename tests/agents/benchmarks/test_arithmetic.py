@@ -2,7 +2,15 @@
 
 import pytest
 
-from toolken.agents.benchmarks.arithmetic import calls_alone, is_exact, is_right, read_operands, score, sum_question
+from toolken.agents.benchmarks.arithmetic import (
+    calls_alone,
+    in_one_line,
+    is_exact,
+    is_right,
+    read_operands,
+    score,
+    sum_question,
+)
 from toolken.agents.benchmarks.numbers_named import NumberNotes, last_number, number
 from toolken.agents.benchmarks.traces import Attempt, Piece
 from toolken.training import Call, Example
@@ -96,3 +104,17 @@ def test_operands_of_a_written_call_are_named() -> None:
     assert read_operands("power", "2, 3") == {"base": "2", "exponent": "3"}
     with pytest.raises(ValueError, match="at most 2"):
         read_operands("power", "1, 2, 3")
+
+
+def test_a_solution_in_one_line_keeps_its_calls_where_their_results_stand() -> None:
+    answer = "He has 2*3 = 6 pens.\nThat is 6+1 = 7.\n#### 7"
+    calls = (
+        Call(tool="multiply", args={"0": "2", "1": "3"}, result="6", start=answer.index("6")),
+        Call(tool="add", args={"0": "6", "1": "1"}, result="7", start=answer.index("7")),
+    )
+    told = in_one_line(Example(question="How many?", answer=answer, calls=calls), "7")
+    assert told is not None
+    assert told.answer == "He has 2*3 = 6 pens. That is 6+1 = 7. The answer is 7."
+    assert [call.args for call in told.calls] == [{"numbers": [2, 3]}, {"numbers": [6, 1]}]
+    wrong = calls[0].model_copy(update={"args": {"0": "two", "1": "3"}})
+    assert in_one_line(Example(question="How many?", answer=answer, calls=(wrong,)), "7") is None
