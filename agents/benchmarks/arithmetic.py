@@ -42,10 +42,10 @@ NO_TOOLS = ("zero-shot", "chain-of-thought")
 METHODS = ("toolken", *PUBLISHED, "retriever", *NO_TOOLS, "in-context", "react", "chat-template")
 
 #: Questions that settings are chosen on, where there are so many.
-DEV_QUESTIONS = 40
+DEV_QUESTIONS = 24
 THRESHOLDS = (0.5, 0.3, 0.7)
 #: Demonstrations in a prompt.
-SHOWN = (2, 4, 8)
+SHOWN = (4, 8)
 #: Tokens of an answer without reasoning, of one with it, and between two calls.
 ANSWER_TOKENS, REASONING_TOKENS, THOUGHT_TOKENS = 16, 160, 96
 MAX_CALLS = 8
