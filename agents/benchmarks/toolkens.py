@@ -143,6 +143,19 @@ class Answered:
         found = (answer for low, high, answer in self._known.get(question, []) if low < threshold <= high)
         return next(found, None)
 
+    def at(self, question: str, threshold: float) -> Answer:
+        """Return the answer at a threshold.
+
+        Raises
+        ------
+        KeyError
+            If it is not known.
+        """
+        answer = self.find(question, threshold)
+        if answer is None:
+            raise KeyError(question)
+        return answer
+
 
 def with_threshold(head: ToolkenHead, threshold: float) -> ToolkenHead:
     """Return a head that calls from another probability on."""
@@ -169,16 +182,18 @@ def decoded(
         Answers of the same head with other thresholds, and of this one from now on.
     """
     agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=DecodingOptions(max_tokens=max_tokens))
-    answered = answered if answered is not None and not head.prompt.everywhere else Answered()
+    answered = answered if answered is not None else Answered()
 
     def answer(questions: Sequence[Question]) -> list[Attempt]:
         agent.decoder.texts.clear()
         texts = [asked(question.text) for question in questions]
+        if head.prompt.everywhere:
+            # It is decided after each word, of which only the first one's probability is told.
+            return [attempt(one) for one in agent.batch(texts)]
         new = [text for text in dict.fromkeys(texts) if answered.find(text, head.threshold) is None]
         for text, one in zip(new, agent.batch(new), strict=True):
             answered.add(text, one, head.threshold)
-        found = [answered.find(text, head.threshold) for text in texts]
-        return [attempt(one) for one in found if one is not None]
+        return [attempt(answered.at(text, head.threshold)) for text in texts]
 
     return answer
 
