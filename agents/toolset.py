@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.evidence import Evidence
+from toolken.training.evidence import Evidence
 from toolken.agents.grammar import check_schema
 from toolken.errors import FingerprintError
 from toolken.training.background import background

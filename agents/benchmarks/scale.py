@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.evidence import Evidence
+from toolken.training.evidence import Evidence
 from toolken.agents.toolset import Toolset
 from toolken.training.background import background
 from toolken.training.features import Decisions

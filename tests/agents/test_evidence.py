@@ -5,7 +5,7 @@ import torch
 
 from toolken.agents.bound_tools import BoundTools
 from toolken.agents.engine import Engine
-from toolken.agents.evidence import Evidence
+from toolken.training.evidence import Evidence
 from toolken.training import FrozenLM, ToolkenHead, ToolSpec
 from toolken.training.features import query_states
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.evidence import Evidence
+from toolken.training.evidence import Evidence
 from toolken.agents.toolset import Toolset
 from toolken.errors import ToolSpecError
 from toolken.training import FrozenLM, ToolkenHead, ToolSpec
