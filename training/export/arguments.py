@@ -15,8 +15,9 @@ import torch
 
 from toolken.training.export.network import ExportNetwork
 
-#: Texts of a step, texts a row is learned on at most, passes over them, step size of Adam as a share of the rows' norm.
-BATCH, TEXTS, PASSES, RATE = 8, 48, 8, 0.03
+#: Texts of a step, texts a row is learned on at most and all rows together, passes over them, and step size of Adam as a
+#: share of the rows' norm.
+BATCH, TEXTS, ALL_TEXTS, PASSES, RATE = 8, 40, 120, 5, 0.05
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _chosen(continuations: Sequence[Continuation]) -> list[Continuation]:
     draw = random.Random(0)
     found: list[Continuation] = []
     for own in by_row.values():
-        found += draw.sample(own, min(len(own), TEXTS))
+        found += draw.sample(own, min(len(own), TEXTS, max(4, ALL_TEXTS // len(by_row))))
     draw.shuffle(found)
     return found
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,19 +21,23 @@ from toolken.training.export.arguments import Continuation, learn_rows, mean_row
 from toolken.training.export.chat_template import chat_template, response_template
 from toolken.training.export.decider import Decider, Steps
 from toolken.training.export.fold import Fold, fit_fold
+from toolken.training.export.made_up import made_up
+from toolken.training.export.mark import FORMAT, MARK
 from toolken.training.export.model_card import model_card
 from toolken.training.export.network import ExportNetwork, check_family
-from toolken.training.export.texts import Text, Writer, distinct
+from toolken.training.export.texts import Step, Text, Writer, distinct
 from toolken.training.export.tokens import ToolTokens, add_tokens
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
 
-#: What tells an export from other folders, and its format.
-MARK, FORMAT = "toolken.json", 1
 #: The plug-in for vLLM beside it.
 PARSER = "vllm_parser.py"
 #: Demonstrations, background requests, and examples that the fold is fitted on at most.
-DEMONSTRATIONS, REQUESTS, EXAMPLES = 800, 1000, 400
+DEMONSTRATIONS, REQUESTS, EXAMPLES = 300, 400, 200
+#: Answers of results alone.
+ANSWERS = 80
+#: Made-up calls, demonstrations from which on a tool needs none; texts written freely of each kind, and at once.
+MADE_UP, ENOUGH, FREE, FREE_BATCH = 160, 4, 50, 50
 
 #: Called with a label and a number of steps before some work begins; returns what is called as steps are done.
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -123,8 +128,11 @@ def build(
     writer = Writer(lm, head, tokens)
     examples = list(examples)[:EXAMPLES]
     shown = _shown(head, examples)
-    _learn_input_rows(network, head, writer, tokens, shown, step)
-    texts = [text for text in _texts(head, writer, shown, examples) if 1 < len(text.ids) <= lm.max_length]
+    invented = _made_up(head, shown)
+    _learn_input_rows(network, head, writer, tokens, shown, invented, step)
+    texts = [*_texts(head, writer, [*shown, *invented], examples)]
+    texts += _free_running(network, head, writer, tokens, shown, step)
+    texts = [text for text in texts if 1 < len(text.ids) <= lm.max_length]
     steps = read_steps(network, tokens, texts, step("Reading what the checkpoint will write", len(texts)))
     wanted = Decider(head).decide(steps)
     fold = fit_fold(
@@ -189,23 +197,6 @@ def write(built: Exported, head: ToolkenHead, lm: FrozenLM, folder: Path) -> Non
         raise ExportError(f"The checkpoint cannot be written to {str(folder)!r}: {error}.") from error
 
 
-def read_mark(folder: str | Path) -> dict[str, Any]:
-    """Return what an export says of itself: its tools with their token ids, its wording, its LM.
-
-    Raises
-    ------
-    ExportError
-        If the folder is no export.
-    """
-    try:
-        mark = json.loads((Path(folder) / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{str(folder)!r} is no exported head: make one with `toolken export`.") from error
-    if not isinstance(mark, dict) or mark.get("format") != FORMAT:
-        raise ExportError(f"{str(folder)!r} was exported by another version: export the head anew.")
-    return mark
-
-
 def _mark(built: Exported, head: ToolkenHead) -> dict[str, Any]:
     return {
         "format": FORMAT,
@@ -235,13 +226,17 @@ def _shown(head: ToolkenHead, examples: Sequence[Example]) -> list[Demonstration
             if call.args and one.question:
                 before = tuple(earlier.result for earlier in one.calls[:number])
                 found.append(Demonstration(tool=call.tool, question=one.question, results=before, args=call.args))
-    known = {one.tool for one in found}
-    for spec in head.specs:
-        if spec.name not in known:
-            from toolken.training.export.made_up import made_up
-
-            found += made_up(spec)
     return distinct(found, DEMONSTRATIONS)
+
+
+def _made_up(head: ToolkenHead, shown: Sequence[Demonstration]) -> list[Demonstration]:
+    """Return made-up calls: of tools without a demonstration, and some of tools that have few."""
+    counts = Counter(one.tool for one in shown)
+    few = [spec for spec in head.specs if counts[spec.name] < ENOUGH] or head.specs[:1]
+    requests = background_requests()[REQUESTS : REQUESTS + MADE_UP]
+    # Each request once, the tools taking turns.
+    found = [one for at, spec in enumerate(few) for one in made_up(spec, requests[at :: len(few)])]
+    return distinct(found, 2 * MADE_UP)
 
 
 def _learn_input_rows(
@@ -250,6 +245,7 @@ def _learn_input_rows(
     writer: Writer,
     tokens: ToolTokens,
     shown: Sequence[Demonstration],
+    invented: Sequence[Demonstration],
     step: Callable[[str, int], Callable[[int], None]],
 ) -> None:
     """Give the added tokens the input rows behind which their arguments, or the whole answer, are written."""
@@ -257,12 +253,13 @@ def _learn_input_rows(
     row_of = {spec.name: forms.setdefault(tuple(spec.arguments), len(forms)) for spec in head.specs}
     stand_for = [writer.ids("Arguments: " + ", ".join(names) + ": {") for names in forms]
     continuations = []
-    for one in shown:
+    known = {one.tool for one in shown}
+    for one in [*shown, *(one for one in invented if one.tool not in known)]:
         before = writer.ids(writer.before_call(one.question, one.results))
         continuations.append(Continuation(before, row_of[one.tool], writer.arguments(one.args)))
     if tokens.answer is not None:
         stand_for.append(writer.ids(head.prompt.closing + head.prompt.separator + "Answer:"))
-        for question, results in _answered(shown):
+        for question, results in _answered([*shown, *invented]):
             text = writer.closing(question, results)
             assert text is not None
             at = text.ids.index(tokens.answer)
@@ -276,11 +273,37 @@ def _learn_input_rows(
         network.input_rows[tokens.answer] = rows[-1]
 
 
+def _free_running(
+    network: ExportNetwork,
+    head: ToolkenHead,
+    writer: Writer,
+    tokens: ToolTokens,
+    shown: Sequence[Demonstration],
+    step: Callable[[str, int], Callable[[int], None]],
+) -> list[Text]:
+    """Return what the network writes by itself, in words and in arguments, where no tool may win."""
+    kind = Step.RUNNING if head.prompt.everywhere else Step.WORDS
+    questions = [one.question for one in shown[:FREE]] + background_requests()[-FREE:]
+    begun = [(writer.ids(head.prompt.query(one)), kind) for one in questions]
+    for at, (ids, _) in enumerate(begun[:]):
+        begun.append(([*ids, tokens.ids[at % len(tokens.ids)]], Step.ARGUMENTS))
+    advance = step("Writing freely", len(begun))
+    found = []
+    for at in range(0, len(begun), FREE_BATCH):
+        batch = begun[at : at + FREE_BATCH]
+        for (ids, what), written in zip(batch, network.continued([ids for ids, _ in batch], tokens.added), strict=True):
+            first = len(ids) if what == kind else len(ids) - 1
+            places = range(first, len(ids) + len(written) - 1)
+            found.append(Text([*ids, *written], [(place, what, 0) for place in places]))
+        advance(len(batch))
+    return found
+
+
 def _answered(shown: Sequence[Demonstration]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield questions with results: where the head knows none, an argument's value stands in for one."""
     values = [str(value) for one in shown for value in one.args.values() if isinstance(value, str | int | float)]
     values += [one.answer.rsplit(" is ", 1)[-1].rstrip(". ") for one in plain_examples()[:100] if one.answer]
-    for at, one in enumerate(shown[:200]):
+    for at, one in enumerate(shown[:ANSWERS]):
         yield one.question, (*one.results, values[(7 * at + 3) % len(values)])
 
 
@@ -297,14 +320,11 @@ def _texts(
         if one.answer:
             yield writer.words(one.question, one.answer)
     for at, one in enumerate(shown):
-        yield writer.call(writer.before_call(one.question, one.results), one.tool, one.args)
-        if one.results and not head.prompt.everywhere:
-            yield writer.following(one.question, one.results)
-        elif not one.results:
-            yield writer.request(one.question)
-        # Arguments are held against those of another tool: whichever is called, none may win inside them.
-        other = shown[(13 * at + 5) % len(shown)]
-        yield writer.call(writer.before_call(one.question, ()), other.tool, other.args)
+        yield writer.call(writer.before_call(one.question, one.results), one.tool, one.args, writer.decided(one))
+        if at % 2:
+            # Arguments are held against those of another tool: whichever is called, none may win inside them.
+            other = shown[(13 * at + 5) % len(shown)]
+            yield writer.call(writer.before_call(one.question, ()), other.tool, other.args)
     if not head.prompt.everywhere:
         for question, results in _answered(shown):
             yield writer.following(question, results)

@@ -21,7 +21,7 @@ from toolken.training.export.texts import Step
 
 #: How many times the gate's log odds count in the anchor; penalty on the distance from it, in steps at one standard
 #: deviation; and the factor of the selection rows, for number formats that would round differences between tools away.
-GAINS, PENALTIES, SCALES = (2.0, 6.0, 20.0), (0.1, 1.0, 10.0, 100.0), (1.0, 3.0)
+GAINS, PENALTIES, SCALES = (3.0, 10.0, 30.0), (0.03, 0.3), (1.0, 3.0)
 #: Nats by which the right class shall win: where it is decided, and where no tool may win.
 MARGIN, HELD_BACK = 1.0, 6.0
 #: Log odds beyond which a decision is sure, and the ridge of the anchor and of the constant, as a share of the moment.
@@ -172,7 +172,7 @@ class _Fitting:
         fixed[:, ANSWER] = 0 if self._chains else -1e9
         fixed = fixed + margins
         vectors = start.clone().requires_grad_(True)
-        optimiser = torch.optim.LBFGS([vectors], max_iter=150, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+        optimiser = torch.optim.LBFGS([vectors], max_iter=80, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
         nothing = torch.zeros(size, 1, dtype=torch.float64)
 
         def closure() -> float:

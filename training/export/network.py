@@ -99,6 +99,27 @@ class ExportNetwork:
         return torch.cat(values), torch.cat(tokens)
 
     @torch.no_grad()
+    def continued(self, texts: Sequence[list[int]], added: Sequence[int], count: int = 20) -> list[list[int]]:
+        """Return the tokens that are written behind each text, none of them an added one, up to the end token."""
+        longest = max(map(len, texts))
+        ids = torch.zeros(len(texts), longest, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, text in enumerate(texts):
+            ids[row, longest - len(text) :] = torch.tensor(text)
+            mask[row, longest - len(text) :] = 1
+        ends = self.model.generation_config.eos_token_id
+        written = self.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=count,
+            do_sample=False,
+            suppress_tokens=sorted({*added, *range(self.words, self.output_rows.shape[0])}),
+            pad_token_id=ends[0] if isinstance(ends, list) else ends,
+        )[:, longest:].tolist()
+        stops = set(ends if isinstance(ends, list) else [ends])
+        return [one[: next((at + 1 for at, token in enumerate(one) if token in stops), len(one))] for one in written]
+
+    @torch.no_grad()
     def states(
         self,
         texts: Sequence[list[int]],

@@ -104,11 +104,13 @@ class Writer:
         kind = Step.RUNNING if self._form.everywhere else Step.WORDS
         return Text(ids, [(at, kind, 0) for at in range(begin, len(ids))])
 
-    def call(self, before: str, tool: str, args: dict[str, Any]) -> Text:
-        """Return a text with the call behind it."""
+    def call(self, before: str, tool: str, args: dict[str, Any], decided: tuple[Step, int] | None = None) -> Text:
+        """Return a text with a call behind it, and what is decided in front of the call, if that is a step too."""
         ids = [*self.ids(before), self._of[tool]]
         written = self.arguments(args)
         steps = [(at, Step.ARGUMENTS, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
+        if decided is not None:
+            steps.insert(0, (len(ids) - 2, *decided))
         return Text([*ids, *written], steps)
 
     def closing(self, question: str, results: Sequence[str]) -> Text | None:
@@ -125,6 +127,14 @@ class Writer:
         form = self._form
         written = "".join(form.result(one, follows_result=at > 0) for at, one in enumerate(results))
         return form.opening + written + form.closing
+
+    def decided(self, one: Demonstration) -> tuple[Step, int]:
+        """Return what is decided in front of a demonstration's call, and behind how many results."""
+        if self._form.everywhere:
+            return Step.RUNNING, 0
+        if one.results:
+            return Step.FOLLOWING, len(one.results)
+        return Step.LED if self._form.leading(one.question) else Step.OPENING, 0
 
     def before_call(self, question: str, results: Sequence[str]) -> str:
         """Return the text behind which a call stands."""
