@@ -1,6 +1,5 @@
 """`ServedModel`: an exported head behind a server that speaks OpenAI's protocol, in the place of an LM in memory."""
 
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,24 +124,24 @@ class ServedModel:
             asked["seed"] = options.seed
         if tools.specs and options.tools:
             asked["tools"] = [
-                {"type": "function", "function": spec.model_dump()} for spec in tools.specs if spec.name in options.tools
+                {"type": "function", "function": spec.model_dump()}
+                for spec in tools.specs
+                if spec.name in options.tools
             ]
         held_back = [token for name, token in (self.tools or {}).items() if name not in options.tools]
         if held_back:
             asked["logit_bias"] = {str(token): NEVER for token in held_back}
         return asked
 
-    def _forced(
-        self, messages: Sequence[BaseMessage], options: DecodingOptions, asked: dict[str, Any]
-    ) -> str:
+    def _forced(self, messages: Sequence[BaseMessage], options: DecodingOptions, asked: dict[str, Any]) -> str:
         """Return the tool that has to be called: the only one, or the likeliest of several, for which the server is
         asked for one token."""
         if len(options.tools) == 1:
             return options.tools[0]
         if self.tools is None:
             raise ServerError(
-                f"Which of several tools is called can be forced only where the tokens of {self.name!r} are known: give "
-                "the folder of the export as `lm`, or force one tool by its name."
+                f"One of several tools can be forced only where the tokens of {self.name!r} are known: give the folder "
+                "of the export as `lm`, or force one tool by its name."
             )
         biases = {**asked.get("logit_bias", {}), **{str(self.tools[name]): ALWAYS for name in options.tools}}
         with self._explained():
@@ -160,8 +159,8 @@ class ServedModel:
             name = call.get("name")
             if name and name not in options.tools:
                 raise ServerError(
-                    f"The server called {name!r}, which is not bound: give the folder of the export as `lm`, so that its "
-                    "other tools can be held back."
+                    f"The server called {name!r}, which is not bound: give the folder of the export as `lm`, so that "
+                    "its other tools can be held back."
                 )
 
     def _openai(self) -> "ChatOpenAI":
@@ -207,13 +206,15 @@ class ServedModel:
             raise TimeoutError(f"The server at {self.base_url} did not answer in time.") from error
         except openai.APIConnectionError as error:
             raise ServerError(
-                f"No server answers at {self.base_url}: start one (`transformers serve FOLDER`, `vllm serve FOLDER`), or "
-                "give the address of one as `base_url`."
+                f"No server answers at {self.base_url}: start one (`transformers serve FOLDER`, `vllm serve FOLDER`), "
+                "or give the address of one as `base_url`."
             ) from error
         except openai.APIStatusError as error:
             raise self._refusal(error) from error
         except ValueError as error:
-            raise ServerError(f"The server at {self.base_url} broke off its answer: look at its log ({error}).") from error
+            raise ServerError(
+                f"The server at {self.base_url} broke off its answer: look at its log ({error})."
+            ) from error
 
     def _refusal(self, error: Any) -> ServerError:
         body = error.body if isinstance(error.body, dict) else {}
@@ -224,8 +225,8 @@ class ServedModel:
             return ServerError(f"The server refused a tool: {said}")
         if error.status_code >= 500:
             return ServerError(
-                f"The server at {self.base_url} failed ({error.status_code}): look at its log; that happens with a model "
-                "it does not have, and with a tool that is no part of the checkpoint."
+                f"The server at {self.base_url} failed ({error.status_code}): look at its log; that happens with a "
+                "model it does not have, and with a tool that is no part of the checkpoint."
             )
         return ServerError(f"The server at {self.base_url} refused the request ({error.status_code}): {said}")
 
@@ -248,5 +249,4 @@ def _fields(message: AIMessageChunk) -> dict[str, Any]:
     metadata = dict(message.response_metadata)
     if metadata.get("finish_reason") == "stop":
         metadata["finish_reason"] = "tool_calls"
-    found = {name: getattr(message, name) for name in names} | {"response_metadata": metadata}
-    return found
+    return {name: getattr(message, name) for name in names} | {"response_metadata": metadata}

@@ -218,6 +218,49 @@ def embedded_lm() -> FrozenLM:
     return FrozenLM.from_pretrained()
 
 
+CITIES = ("Oslo", "Lima", "Buenos Aires", "Rome", "Kyoto", "New York", "Cairo", "Kuala Lumpur")
+SHOPS = ("bakery", "book shop", "bank", "old market", "post office", "museum", "library", "garden centre")
+
+
+@pytest.fixture(scope="session")
+def served_tools() -> list[ToolSpec]:
+    """The tools of the exported checkpoint that servers run."""
+    return [
+        ToolSpec(name="weather", description="Tell what the weather is like in a city.", parameters=_text("city")),
+        ToolSpec(name="opening_hours", description="Tell when a shop opens.", parameters=_text("shop")),
+    ]
+
+
+def _text(name: str) -> dict[str, Any]:
+    return _object(**{name: {"type": "string"}})
+
+
+@pytest.fixture(scope="session")
+def checkpoint(embedded_lm: FrozenLM, served_tools: list[ToolSpec], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded LM with two tools, exported: fitted on fewer texts than usual, since every server's test waits."""
+    from toolken.training import background as shipped
+    from toolken.training.export import export
+
+    found = []
+    for at, (city, shop) in enumerate(zip(CITIES, SHOPS, strict=True)):
+        asked = ("What is the weather like in {}?", "Is it raining in {} today?", "How warm is it in {} now?")[at % 3]
+        call = Call(tool="weather", args={"city": city}, result=f"{at} degrees and sun")
+        found.append(Example(question=asked.format(city), calls=(call,)))
+        asked = ("When does the {} open?", "Is the {} open today?", "Until when is the {} open?")[at % 3]
+        call = Call(tool="opening_hours", args={"shop": shop}, result=f"{at} to 18")
+        found.append(Example(question=asked.format(shop), calls=(call,)))
+    head = fit(embedded_lm, served_tools, found)
+    plain, folder = shipped.plain_examples()[::6], tmp_path_factory.mktemp("served") / "checkpoint"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toolken.training.background.plain_examples", lambda: plain)
+        for name, count in {"REQUESTS": 80, "MADE_UP": 32, "FREE": 16, "FREE_BATCH": 16, "ANSWERS": 24}.items():
+            patch.setattr(f"toolken.training.export.material.{name}", count)
+        patch.setattr("toolken.training.export.fold.GAINS", (10.0,))
+        patch.setattr("toolken.training.export.fold.PENALTIES", (0.1,))
+        export(head, embedded_lm, folder, examples=found)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder with the published data sets: $TOOLKEN_DATA, or ../shared/data beside the repository."""

@@ -1,8 +1,8 @@
-"""An exported checkpoint beside the project's own decoder: the same next token or not, on KAMEL's and GSM8K-XL's dev sets.
+"""An exported checkpoint beside the project's decoder: the same next token or not, on dev sets of KAMEL and GSM8K-XL.
 
-The checkpoint is written, read again by transformers alone, and run over dev texts as it would write them. At each step its
-largest logit is compared with what the decoder does there: at openings, behind results and in running text by gate and
-threshold, elsewhere always the largest word.
+The checkpoint is written, read again by transformers alone, and run over dev texts as it would write them. At each step
+its largest logit is compared with what the decoder does there: at openings, behind results and in running text by gate
+and threshold, elsewhere always the largest word.
 """
 
 import json
@@ -78,7 +78,7 @@ def measure(
     name
         One of `SETS`.
     data
-        Folder with the data.
+        Folder with the data, or with a folder of it for each set.
     limit
         Dev examples, the first ones.
     examples
@@ -94,7 +94,7 @@ def measure(
     read = {"kamel": _kamel, "gsm8k-xl": _gsm8k}.get(name)
     if read is None:
         raise DataFormatError(f"There is no dev set {name!r} to compare on: say {' or '.join(SETS)}.")
-    one = read(data, limit, examples)
+    one = read(data / name if (data / name).is_dir() else data, limit, examples)
     head = fit(lm, one.specs, one.train, prompt=one.prompt, cache=FeatureCache(lm), progress=progress)
     built = build(head, lm, examples=one.shown, progress=progress)
     with tempfile.TemporaryDirectory() as temporary:
@@ -132,7 +132,7 @@ def _compare(
     owner = torch.tensor(owners)[steps.texts]
     decided = torch.isfinite(wanted.odds)
     inside, never = steps.of(Step.ARGUMENTS), ~decided
-    called = torch.isin(chosen, torch.tensor(tokens.added))
+    called, calls = torch.isin(chosen, torch.tensor(tokens.added)), torch.isin(chosen, torch.tensor(tokens.ids))
 
     def share(what: str, values: torch.Tensor, mask: torch.Tensor) -> Figure:
         return _share(what, values[mask], owner[mask], len(dev))
@@ -145,8 +145,12 @@ def _compare(
         share("same, in words where none may be called", same, steps.of(Step.WORDS)),
         share("same, inside arguments", same, inside),
         share("an added token in words or arguments", called, never),
-        share("cost of the fold: call or none differs", _is_call(chosen, tokens.ids) != (wanted.classes == CALL), decided),
-        share("cost of the fold: another tool, where both call", ~same, (wanted.classes == CALL) & _is_call(chosen, tokens.ids)),
+        share("cost of the fold: call or none differs", calls != (wanted.classes == CALL), decided),
+        share(
+            "cost of the fold: another tool, where both call",
+            ~same,
+            (wanted.classes == CALL) & calls,
+        ),
     ]
     rows += _right(dev, head, built, steps, wanted, chosen, owner)
     rows += _arguments(model, built, head, dev, progress)
@@ -154,8 +158,8 @@ def _compare(
     original = sum(weight.nbytes for _, weight in built.network.model.named_parameters())
     original -= built.network.output_rows.nbytes
     notes = [
-        f"Fold: gain {settings.gain:g}, penalty {settings.penalty:g}, scale {settings.scale:g}, chosen on training texts.",
-        f"Checkpoint: {size / 2**20:.0f} MiB in {built.network.output_rows.dtype}; the LM alone, its output matrix tied: "
+        f"Fold: gain {settings.gain:g}, penalty {settings.penalty:g}, scale {settings.scale:g} (from training texts).",
+        f"Checkpoint: {size / 2**20:.0f} MiB in {lm.number_format}; without an output matrix of its own "
         f"{original / 2**20:.0f} MiB.",
     ]
     return Measured([row for row in rows if row.n], notes)
@@ -212,10 +216,6 @@ def _run(
     return token, Steps(hidden, best_logit, word, kinds, results, owners)
 
 
-def _is_call(chosen: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
-    return torch.isin(chosen, torch.tensor(ids))
-
-
 def _right(
     dev: Sequence[Example],
     head: ToolkenHead,
@@ -257,7 +257,9 @@ def _arguments(
     valid, right = [], []
     for text, call in asked:
         ids = torch.tensor([[*built.writer.ids(text), token[call.tool]]])
-        written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=64)[0, ids.shape[1] :]
+        written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=64)[
+            0, ids.shape[1] :
+        ]
         try:
             arguments = json.loads(built.tokenizer.decode(written, skip_special_tokens=True))
         except ValueError:

@@ -15,8 +15,8 @@ import torch
 
 from toolken.training.export.network import ExportNetwork
 
-#: Texts of a step, texts a row is learned on at most and all rows together, passes over them, and step size of Adam as a
-#: share of the rows' norm.
+#: Texts of a step, texts a row is learned on at most and all rows together, passes over them, and step size of Adam as
+#: a share of the rows' norm.
 BATCH, TEXTS, ALL_TEXTS, PASSES, RATE = 8, 40, 120, 5, 0.05
 
 
@@ -50,7 +50,7 @@ def learn_rows(
     start: torch.Tensor,
     continuations: Sequence[Continuation],
     *,
-    passes: int = PASSES,
+    passes: int | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
     """Return rows `(n, d) float32` behind which the LM writes the continuations as well as it can.
@@ -69,6 +69,7 @@ def learn_rows(
     batches = [_Batch.of(network, chosen[at : at + BATCH]) for at in range(0, len(chosen), BATCH)]
     rate = RATE * float(start.norm(dim=1).mean())
     optimiser = torch.optim.Adam([rows], lr=rate, betas=(0.9, 0.95))
+    passes = passes or PASSES
     total = passes * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(1.0 - step / total, 0.05))
     for _ in range(passes):
@@ -82,9 +83,9 @@ def learn_rows(
     return rows.detach()
 
 
-def steps_of(continuations: Sequence[Continuation], passes: int = PASSES) -> int:
+def steps_of(continuations: Sequence[Continuation], passes: int | None = None) -> int:
     """Return how many steps `learn_rows` takes."""
-    return passes * -(-len(_chosen(continuations)) // BATCH)
+    return (passes or PASSES) * -(-len(_chosen(continuations)) // BATCH)
 
 
 def _chosen(continuations: Sequence[Continuation]) -> list[Continuation]:

@@ -90,13 +90,14 @@ _LEAD = """\
       {%- set of.rest = at.question[loop.index0:] -%}
     {%- endif -%}
   {%- endfor -%}
-  {%- for one in of.rest if of.more -%}
-    {%- if one.isdecimal() -%}{%- set of.number = of.number ~ one -%}{%- else -%}{%- set of.more = false -%}{%- endif -%}
+  {%- for one in of.rest -%}
+    {%- set of.more = of.more and one.isdecimal() -%}
+    {%- if of.more -%}{%- set of.number = of.number ~ one -%}{%- endif -%}
   {%- endfor -%}
   {%- set of.rest = of.rest[of.number | length:] -%}
   {%- set of.more = true -%}
-  {%- for _ in range(12) if of.more -%}
-    {%- if of.rest[:1] == ',' and of.rest[1:4] | length == 3 and of.rest[1:4].isdecimal() -%}
+  {%- for _ in range(12) -%}
+    {%- if of.more and of.rest[:1] == ',' and of.rest[1:4] | length == 3 and of.rest[1:4].isdecimal() -%}
       {%- set of.number = of.number ~ of.rest[:4] -%}
       {%- set of.rest = of.rest[4:] -%}
     {%- else -%}{%- set of.more = false -%}{%- endif -%}
@@ -104,8 +105,9 @@ _LEAD = """\
   {%- if of.rest[:1] == '.' and of.rest[1:2].isdecimal() -%}
     {%- set of.more = true -%}
     {%- set of.number = of.number ~ '.' -%}
-    {%- for one in of.rest[1:] if of.more -%}
-      {%- if one.isdecimal() -%}{%- set of.number = of.number ~ one -%}{%- else -%}{%- set of.more = false -%}{%- endif -%}
+    {%- for one in of.rest[1:] -%}
+      {%- set of.more = of.more and one.isdecimal() -%}
+    {%- if of.more -%}{%- set of.number = of.number ~ one -%}{%- endif -%}
     {%- endfor -%}
   {%- endif -%}
   {%- if at.answer == @OPENING@ and not at.results and of.number -%}{{- ' ' ~ of.number -}}{%- endif -%}"""
@@ -129,7 +131,9 @@ def chat_template(prompt: PromptFormat, names: Sequence[str], special: Sequence[
     ahead = "" if prompt.everywhere or not prompt.between else _BEHIND_RESULTS
     if prompt.lead and not prompt.everywhere:
         ahead = f"{ahead}\n{_LEAD}" if ahead else _LEAD
-    broken = "".join(f".replace({_quoted(one)}, {_quoted(one[:1] + ' ' + one[1:])})" for one in [begin, ANSWER, *special])
+    broken = "".join(
+        f".replace({_quoted(one)}, {_quoted(one[:1] + ' ' + one[1:])})" for one in [begin, ANSWER, *special]
+    )
     values = {
         "AHEAD": ahead,
         "NAMES": json.dumps(list(names)),

@@ -1,14 +1,15 @@
 """The fold: gate, threshold, biases and chain lengths of a head as rows of one output matrix.
 
 In the project the gate decides first whether a tool is called, and its log odds are linear in the state behind an
-opening, and other ones behind a result. A checkpoint has one matrix at every step, and its words compete by their largest
-logit, which is not linear. What comes nearest is fitted: with `R_j = W_j + b_j k`, where `k'h` is 1 as nearly as can be,
+opening, and other ones behind a result. A checkpoint has one matrix at every step, and its words compete by their
+largest logit, which is not linear. What comes nearest is fitted: with `R_j = W_j + b_j k`, where `k'h` is 1 as nearly
+as can be,
 
     tool logit j = s R_j'h + u'h,      answer logit = q'h,
 
-u and q such that the class with the largest logit is what the decoder decides: at an opening and in running text call or
-word, behind a result call or end of the chain, and in words and arguments always the word. Given the states this is a
-softmax regression over three classes, of which the first has a fixed logit: convex (method, fact 2).
+u and q such that the class with the largest logit is what the decoder decides: at an opening and in running text call
+or word, behind a result call or end of the chain, and in words and arguments always the word. Given the states this is
+a softmax regression over three classes, of which the first has a fixed logit: convex.
 """
 
 import math
@@ -120,9 +121,7 @@ def _where(decisions: Decisions, mask: torch.Tensor) -> Decisions:
 class _Fitting:
     """The regression, with what does not depend on its settings computed once."""
 
-    def __init__(
-        self, steps: Steps, wanted: Decisions, rows: torch.Tensor, biases: torch.Tensor, chains: bool
-    ) -> None:
+    def __init__(self, steps: Steps, wanted: Decisions, rows: torch.Tensor, biases: torch.Tensor, chains: bool) -> None:
         self._steps, self._wanted, self._chains = steps, wanted, chains
         hidden = steps.hidden.double()
         moment = hidden.T @ hidden / len(hidden)

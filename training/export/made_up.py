@@ -1,4 +1,4 @@
-"""Made-up calls: arguments of the right type, their values copied from a request, for where no demonstration shows any."""
+"""Made-up calls, for where no demonstration shows any: values of the right type, copied from a request."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _SPARE = (12, 7, 3.5, 240, 1975, 8, 64, 16, 5, 99, 18, 0.25, 700, 35, 2, 41)
 
 
 def made_up(spec: ToolSpec, requests: Sequence[str]) -> list[Demonstration]:
-    """Return calls of a tool: some for its description as a request with values behind it, one for each of the requests.
+    """Return calls of a tool: some for its description as a request with values behind it, one for each request.
 
     What is given stands in the question, so that values are seen to be copied.
     """

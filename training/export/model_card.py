@@ -26,9 +26,9 @@ tags:
 
 # {name}
 
-{lm.name} with {len(head.specs)} tools as tokens. Each tool is one special token, `{TOOL.format(name="NAME")}`: a row of the
-output matrix that wins where the tool is to be called, and a row of the input embeddings behind which its arguments are
-written as JSON. All other weights are those of {lm.name}, unchanged; its licence goes with them.
+{lm.name} with {len(head.specs)} tools as tokens. Each tool is one special token, `{TOOL.format(name="NAME")}`: a row
+of the output matrix that wins where the tool is to be called, and a row of the input embeddings behind which its
+arguments are written as JSON. All other weights are those of {lm.name}, unchanged; its licence goes with them.
 
 The tools were learned from {examples} examples and the tools' descriptions by [toolken](https://pypi.org/project/toolken/),
 and what decides on a call in that library was folded into the rows.
@@ -40,8 +40,8 @@ transformers serve
 vllm serve {name} --enable-auto-tool-choice --tool-parser-plugin {name}/vllm_parser.py --tool-call-parser toolken
 ```
 
-Both answer OpenAI's chat requests with `tool_calls`. Ask at temperature 0; the rows are made for the largest logit, not for
-drawing. The tools are part of the checkpoint: a request may name them, and one that names others is refused.
+Both answer OpenAI's chat requests with `tool_calls`. Ask at temperature 0; the rows are made for the largest logit, not
+for drawing. The tools are part of the checkpoint: a request may name them, and one that names others is refused.
 
 ## Tools
 

@@ -183,9 +183,7 @@ def export(
             out.print(line, highlight=False)
 
 
-def _shares(
-    title: str, lines: Sequence[tuple[str, float, float, float, int]], counted: str = "questions"
-) -> "Table":
+def _shares(title: str, lines: Sequence[tuple[str, float, float, float, int]], counted: str = "questions") -> "Table":
     """Return a table of shares with their 95 % bootstrap intervals."""
     from rich.table import Table
 
