@@ -91,7 +91,7 @@ def build_lm(tiny_tokenizer: Any) -> BuildLM:
         **changes: Any,
     ) -> FrozenLM:
         common: dict[str, Any] = {
-            "vocab_size": len(tiny_tokenizer),
+            "vocab_size": changes.pop("vocab_size", len(tiny_tokenizer)),
             "tie_word_embeddings": tied,
             "eos_token_id": tiny_tokenizer.eos_token_id,
             "bos_token_id": tiny_tokenizer.eos_token_id,

@@ -29,6 +29,8 @@ OPENING: str = json.loads((Path(__file__).parent / "toolken.json").read_text(enc
 
 def _is_opened(request: Any) -> bool:
     """Tell whether the prompt of a request ends with the opening of an answer."""
+    if (getattr(request, "chat_template_kwargs", None) or {}).get("forced_tool"):
+        return False  # it ends with the token of that tool
     last = request.messages[-1] if request.messages else {}
     role = last.get("role") if isinstance(last, dict) else getattr(last, "role", None)
     return role not in ("tool", "function", "assistant")
@@ -39,6 +41,16 @@ def _content(text: str, opened: bool) -> str:
     if text.startswith(ANSWER):
         return text.removeprefix(ANSWER).lstrip()
     return (OPENING + text).lstrip() if opened else text
+
+
+def _parts(text: str, opened: bool) -> tuple[str, list[tuple[str, str]]]:
+    """Return the content of a text, and the names and arguments of its calls."""
+    found = list(CALL.finditer(text))
+    if not found:
+        return _content(text, opened), []
+    ends = [one.start() for one in found[1:]] + [len(text)]
+    calls = [(one["name"], text[one.end() : end].strip()) for one, end in zip(found, ends, strict=True)]
+    return _content(text[: found[0].start()], opened), calls
 
 
 @ToolParserManager.register_module("toolken")
@@ -56,17 +68,9 @@ class ToolkenToolParser(ToolParser):  # type: ignore[misc]
 
     def extract_tool_calls(self, model_output: str, request: Any) -> ExtractedToolCallInformation:
         """Return the content and the calls of a whole answer."""
-        opened = _is_opened(request)
-        found = list(CALL.finditer(model_output))
-        if not found:
-            content = _content(model_output, opened)
-            return ExtractedToolCallInformation(tools_called=False, tool_calls=[], content=content)
-        ends = [one.start() for one in found[1:]] + [len(model_output)]
-        calls = [
-            ToolCall(function=FunctionCall(name=one["name"], arguments=model_output[one.end() : end].strip()))
-            for one, end in zip(found, ends, strict=True)
-        ]
-        content = _content(model_output[: found[0].start()], opened)
+        content, found = _parts(model_output, _is_opened(request))
+        calls = [ToolCall(function=FunctionCall(name=name, arguments=arguments or "{}")) for name, arguments in found]
+        # Said to be called even if none is: otherwise vLLM would return the text as it was written.
         return ExtractedToolCallInformation(tools_called=True, tool_calls=calls, content=content or None)
 
     def extract_tool_calls_streaming(
@@ -81,7 +85,7 @@ class ToolkenToolParser(ToolParser):  # type: ignore[misc]
     ) -> DeltaMessage | None:
         """Return what is new: content as it comes, then the name of a call, then pieces of its arguments."""
         opened = _is_opened(request)
-        before, now = self._parts(previous_text, opened), self._parts(current_text, opened)
+        before, now = _parts(previous_text, opened), _parts(current_text, opened)
         if not previous_text:
             before = ("", [])
         content = now[0].removeprefix(before[0])
@@ -101,12 +105,6 @@ class ToolkenToolParser(ToolParser):  # type: ignore[misc]
         if not content and not calls:
             return None
         return DeltaMessage(content=content or None, tool_calls=calls)
-
-    def _parts(self, text: str, opened: bool) -> tuple[str, list[tuple[str, str]]]:
-        found = list(CALL.finditer(text))
-        ends = [one.start() for one in found[1:]] + [len(text)]
-        calls = [(one["name"], text[one.end() : end].strip()) for one, end in zip(found, ends, strict=True)]
-        return _content(text[: found[0].start()] if found else text, opened), calls
 
 
 def _call_id() -> str:
