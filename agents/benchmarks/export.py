@@ -188,7 +188,7 @@ def _run(
     own = torch.tensor([at for at in built.tokens.added if at < model.lm_head.weight.shape[0]])
     while order:
         longest = len(texts[order[0]].ids)
-        batch = []
+        batch: list[int] = []
         while order and (len(batch) + 1) * len(texts[order[0]].ids) <= max(BATCH_TOKENS, longest):
             batch.append(order.pop(0))
             if len(batch) * len(texts[batch[-1]].ids) > BATCH_TOKENS:

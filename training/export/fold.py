@@ -200,11 +200,12 @@ class _Fitting:
         """Return the least-squares vector, in whitened coordinates, of a target `(n,)` at some steps."""
         white = self._white[mask]
         ridge = max(1.0, 1e-3 * len(white)) * torch.eye(white.shape[1], dtype=torch.float64)
-        return torch.linalg.solve(white.T @ white + ridge, white.T @ target[mask])
+        solved: torch.Tensor = torch.linalg.solve(white.T @ white + ridge, white.T @ target[mask])
+        return solved
 
     def _back(self, vector: torch.Tensor) -> torch.Tensor:
         """Return a vector `(d,)` of whitened coordinates in those of the states."""
-        whole = torch.linalg.solve_triangular(self._factor.T, vector[:, None], upper=True)[:, 0]
+        whole: torch.Tensor = torch.linalg.solve_triangular(self._factor.T, vector[:, None], upper=True)[:, 0]
         if not math.isfinite(float(whole.sum())):
             raise ArithmeticError("the fold is not finite")
         return whole

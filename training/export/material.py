@@ -16,8 +16,8 @@ from toolken.training.head import ToolkenHead
 DEMONSTRATIONS, REQUESTS, EXAMPLES = 300, 400, 200
 #: Answers of results alone.
 ANSWERS = 80
-#: Made-up calls, demonstrations from which on a tool needs none; texts written freely of each kind, and at once.
-MADE_UP, ENOUGH, FREE, FREE_BATCH = 160, 4, 50, 50
+#: Made-up calls, demonstrations from which on a row needs none; texts written freely of each kind, and at once.
+MADE_UP, ENOUGH, FREE, FREE_BATCH = 160, 24, 50, 50
 
 #: Called with a label and a number of steps before some work begins; returns what is called as steps are done.
 Started = Callable[[str, int], Callable[[int], None]]
@@ -36,8 +36,9 @@ def known_calls(head: ToolkenHead, examples: Sequence[Example]) -> list[Demonstr
 
 def invented_calls(head: ToolkenHead, shown: Sequence[Demonstration]) -> list[Demonstration]:
     """Return made-up calls: of tools without a demonstration, and some of tools that have few."""
-    counts = Counter(one.tool for one in shown)
-    few = [spec for spec in head.specs if counts[spec.name] < ENOUGH] or head.specs[:1]
+    forms = {spec.name: tuple(spec.arguments) for spec in head.specs}
+    counts = Counter(forms[one.tool] for one in shown)
+    few = [spec for spec in head.specs if counts[forms[spec.name]] < ENOUGH] or head.specs[:1]
     requests = shipped.background_requests()[REQUESTS : REQUESTS + MADE_UP]
     # Each request once, the tools taking turns.
     found = [one for at, spec in enumerate(few) for one in made_up(spec, requests[at :: len(few)])]
@@ -58,8 +59,8 @@ def learn_input_rows(
     row_of = {spec.name: forms.setdefault(tuple(spec.arguments), len(forms)) for spec in head.specs}
     stand_for = [writer.ids("Arguments: " + ", ".join(names) + ": {") for names in forms]
     continuations = []
-    known = {one.tool for one in shown}
-    for one in [*shown, *(one for one in invented if one.tool not in known)]:
+    counts = Counter(row_of[one.tool] for one in shown)
+    for one in [*shown, *(one for one in invented if counts[row_of[one.tool]] < ENOUGH)]:
         before = writer.ids(writer.before_call(one.question, one.results))
         continuations.append(Continuation(before, row_of[one.tool], writer.arguments(one.args)))
     if tokens.answer is not None:
@@ -120,16 +121,18 @@ def fitting_texts(
         yield writer.request(question)
     for spec in head.specs[:REQUESTS]:
         yield writer.request(spec.words)
-    for one in shipped.plain_examples():
-        yield writer.request(one.question)
-        if one.answer:
-            yield writer.words(one.question, one.answer)
+    for plain in shipped.plain_examples():
+        yield writer.request(plain.question)
+        if plain.answer:
+            yield writer.words(plain.question, plain.answer)
     for at, one in enumerate(shown):
         yield writer.call(writer.before_call(one.question, one.results), one.tool, one.args, writer.decided(one))
         if at % 2:
             # Arguments are held against those of another tool: whichever is called, none may win inside them.
             other = shown[(13 * at + 5) % len(shown)]
             yield writer.call(writer.before_call(one.question, ()), other.tool, other.args)
+        else:
+            yield writer.garbled(one, at)
     if not head.prompt.everywhere:
         for question, results in _answered(shown):
             yield writer.following(question, results)

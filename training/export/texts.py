@@ -1,6 +1,7 @@
 """What an exported checkpoint will read and write, as token ids: where calls are decided, and where none may win."""
 
 import json
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -112,6 +113,16 @@ class Writer:
         if decided is not None:
             steps.insert(0, (len(ids) - 2, *decided))
         return Text([*ids, *written], steps)
+
+    def garbled(self, one: Demonstration, seed: int) -> Text:
+        """Return a call with words in disorder in the place of its arguments: even there no tool may win."""
+        draw = random.Random(seed)
+        ids = [*self.ids(self.before_call(one.question, ())), self._of[one.tool]]
+        words = [*self.arguments(one.args)[:-1], *self.ids(one.question)]
+        draw.shuffle(words)
+        words = [*self.arguments(one.args)[: draw.randrange(3)], *words[:14]]
+        steps = [(at, Step.ARGUMENTS, 0) for at in range(len(ids) - 1, len(ids) + len(words))]
+        return Text([*ids, *words], steps)
 
     def closing(self, question: str, results: Sequence[str]) -> Text | None:
         """Return an answer of results alone, written out behind the token that ends a chain of calls."""
