@@ -39,7 +39,7 @@ from toolken.training.tool_spec import ToolSpec
 
 SETS = ("kamel", "gsm8k-xl")
 #: GSM8K-XL: training problems for each "example a tool" of KAMEL. Calls whose arguments are written out.
-PROBLEMS, WRITTEN = 60, 100
+PROBLEMS, WRITTEN = 60, 40
 #: Tokens, padding included, that the reloaded checkpoint reads at once.
 BATCH_TOKENS = 2048
 
@@ -80,7 +80,7 @@ def measure(
     data
         Folder with the data, or with a folder of it for each set.
     limit
-        Dev examples, the first ones.
+        Dev examples, the last ones: what the fold tries was chosen with an eye on some of the first.
     examples
         Training examples of each of KAMEL's tools; for GSM8K-XL, `PROBLEMS` times so many problems.
     keep
@@ -301,7 +301,7 @@ def _kamel(data: Path, limit: int, examples: int) -> _Set:
     specs = [spec.model_copy(update={"parameters": schema}) for spec in read.specs]
     train = [_with_subject(one) for one in read.train["supervised"]]
     chosen = [train[at] for at in draw(train, examples, 0, by_problem=False)]
-    return _Set(specs, QUESTIONS, chosen, [], [_with_subject(one) for one in read.dev["supervised"][:limit]])
+    return _Set(specs, QUESTIONS, chosen, [], [_with_subject(one) for one in read.dev["supervised"][-limit:]])
 
 
 def _with_subject(example: Example) -> Example:
@@ -318,7 +318,7 @@ def _gsm8k(data: Path, limit: int, examples: int) -> _Set:
     specs = [by_name.get(spec.name, spec) for spec in read.specs]
     train = [_with_operands(one) for one in read.train["supervised"]]
     chosen = [train[at] for at in draw(train, PROBLEMS * examples, 0, by_problem=True)]
-    dev = [_with_operands(one) for one in read.tests["dev"].examples[:limit]]
+    dev = [_with_operands(one) for one in read.tests["dev"].examples[-limit:]]
     return _Set(specs, REASONING, chosen, chosen, dev)
 
 

@@ -21,12 +21,15 @@ from toolken.training.export.decider import ANSWER, CALL, WORD, Decisions, Steps
 from toolken.training.export.texts import Step
 
 #: How many times the gate's log odds count in the anchor; penalty on the distance from it, in steps at one standard
-#: deviation; and the factor of the selection rows, for number formats that would round differences between tools away.
-GAINS, PENALTIES, SCALES = (3.0, 10.0, 30.0), (0.03, 0.3), (1.0, 3.0)
+#: deviation; and factors of the selection rows. The smaller they are, the nearer is their maximum to a linear function;
+#: number formats of few digits round small differences between tools away.
+GAINS, PENALTIES, SCALES = (1.0, 2.0, 3.0), (10.0, 30.0), (0.1, 0.2)
+SCALES_OF_FEW_DIGITS = (0.2, 0.5, 1.0)
 #: Nats by which the right class shall win: where it is decided, and where no tool may win.
 MARGIN, HELD_BACK = 1.0, 6.0
-#: Log odds beyond which a decision is sure, and the ridge of the anchor and of the constant, as a share of the moment.
-SURE, RIDGE = 12.0, 1e-4
+#: Log odds beyond which a decision is sure; how far below the words the anchor puts tools where none may win; and the
+#: ridge of the moment, as a share of it.
+SURE, BELOW, RIDGE = 6.0, 15.0, 1e-4
 #: Share of the texts that the settings are chosen on.
 HELD_OUT = 0.25
 
@@ -98,7 +101,7 @@ def fit_fold(
     fitting = _Fitting(steps.where(~held_out), _where(wanted, ~held_out), rows, biases, chains)
     judged, truth = steps.where(held_out), _where(wanted, held_out)
     best, settings = -1.0, Settings(GAINS[0], PENALTIES[0], SCALES[0])
-    for scale in SCALES[:1] if dtype == torch.float32 else SCALES:
+    for scale in SCALES if dtype == torch.float32 else SCALES_OF_FEW_DIGITS:
         for gain in GAINS:
             for penalty in PENALTIES:
                 tried = Settings(gain, penalty, scale)
@@ -146,17 +149,15 @@ class _Fitting:
         """Return u and q, `(2, d)` in whitened coordinates, from least squares on the gate's own log odds."""
         steps, odds = self._steps, settings.gain * self._wanted.odds.clamp(-SURE, SURE)
         best, selection = steps.best.double(), settings.scale * self._selection
-        ahead = steps.of(Step.LED, Step.FOLLOWING)
-        plain = self._decided & ~ahead
-        ahead = ahead & self._decided
+        ahead = steps.of(Step.LED, Step.FOLLOWING) & self._decided
         # Behind what is taken back words never win: tools and the end of the chain share what lies above them.
         level = best + 2 * MARGIN
-        target = torch.where(plain, best + odds, level + odds.clamp(min=0)) - selection
-        common = self._regress(target, plain | ahead)
+        target = torch.where(self._decided, best + odds, best - BELOW)
+        target = torch.where(ahead, level + odds.clamp(min=0), target) - selection
+        common = self._regress(target)
         if not bool(ahead.any()):
             return torch.stack([common, torch.zeros_like(common)])
-        end = torch.where(ahead, level + (-odds).clamp(min=0), best - HELD_BACK)
-        return torch.stack([common, self._regress(end, torch.ones_like(ahead))])
+        return torch.stack([common, self._regress(torch.where(ahead, level + (-odds).clamp(min=0), best - BELOW))])
 
     def _descend(self, start: torch.Tensor, settings: Settings) -> torch.Tensor:
         steps, classes = self._steps, self._wanted.classes
@@ -196,11 +197,12 @@ class _Fitting:
             weights[mine] = min(1.0, 2 * decided / max(int(mine.sum()), 1))
         return weights
 
-    def _regress(self, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the least-squares vector, in whitened coordinates, of a target `(n,)` at some steps."""
-        white = self._white[mask]
-        ridge = max(1.0, 1e-3 * len(white)) * torch.eye(white.shape[1], dtype=torch.float64)
-        solved: torch.Tensor = torch.linalg.solve(white.T @ white + ridge, white.T @ target[mask])
+    def _regress(self, target: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the least-squares vector, in whitened coordinates, of a target `(n,)` at all or some steps."""
+        weights = self._weights() if mask is None else mask.double()
+        weighted = self._white * weights[:, None]
+        ridge = max(1.0, 1e-3 * float(weights.sum())) * torch.eye(self._white.shape[1], dtype=torch.float64)
+        solved: torch.Tensor = torch.linalg.solve(weighted.T @ self._white + ridge, weighted.T @ target)
         return solved
 
     def _back(self, vector: torch.Tensor) -> torch.Tensor:

@@ -161,7 +161,7 @@ def calls(
 def export(
     data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL and GSM8K-XL.")],
     names: Annotated[list[str] | None, typer.Option("--set", help="kamel or gsm8k-xl; may be repeated.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Dev examples of each set, the first ones.")] = 300,
+    limit: Annotated[int, typer.Option(min=1, help="Dev examples of each set, the last ones.")] = 300,
     examples: Annotated[int, typer.Option(min=1, help="Training examples: a tool (kamel), a tenth of all.")] = 5,
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder to keep the checkpoints in.")] = None,
     lm: LmOption = None,
