@@ -122,9 +122,10 @@ def fitting_texts(
     for spec in head.specs[:REQUESTS]:
         yield writer.request(spec.words)
     for plain in shipped.plain_examples():
-        yield writer.request(plain.question)
-        if plain.answer:
-            yield writer.words(plain.question, plain.answer)
+        words = writer.words(plain.question, plain.answer or "")
+        yield words
+        if not any(kind in (Step.OPENING, Step.RUNNING) for _, kind, _ in words.steps):
+            yield writer.request(plain.question)
     for at, one in enumerate(shown):
         yield writer.call(writer.before_call(one.question, one.results), one.tool, one.args, writer.decided(one))
         if at % 2:

@@ -98,12 +98,14 @@ class Writer:
         return form.prompt(question) + form.opening + written
 
     def words(self, question: str, answer: str) -> Text:
-        """Return an answer in words; what comes behind its opening is `request`'s."""
-        prompt = self._form.prompt(question)
-        ids = self.ids(f"{prompt} {answer}")
-        begin = len(self.ids(prompt + (self._form.opening or "")))
-        kind = Step.RUNNING if self._form.everywhere else Step.WORDS
-        return Text(ids, [(at, kind, 0) for at in range(begin, len(ids))])
+        """Return an answer in words, with what is decided at its opening where it begins with that."""
+        form, prompt = self._form, self._form.prompt(question)
+        ids, opened = self.ids(f"{prompt} {answer}"), self.ids(prompt + form.opening)
+        kind = Step.RUNNING if form.everywhere else Step.WORDS
+        steps = [(at, kind, 0) for at in range(len(opened), len(ids))]
+        if ids[: len(opened)] == opened and not form.leading(question):
+            steps.insert(0, (len(opened) - 1, Step.RUNNING if form.everywhere else Step.OPENING, 0))
+        return Text(ids, steps)
 
     def call(self, before: str, tool: str, args: dict[str, Any], decided: tuple[Step, int] | None = None) -> Text:
         """Return a text with a call behind it, and what is decided in front of the call, if that is a step too."""
@@ -172,7 +174,8 @@ class Writer:
                 if call.args:
                     yield self.call(rendered.text[:offset], call.tool, call.args)
         if example.question and not self._form.everywhere and example.answer:
-            yield self.words(example.question, example.answer)
+            words = self.words(example.question, example.answer)
+            yield Text(words.ids, [step for step in words.steps if step[1] == Step.WORDS])
 
 
 def _calls(example: Example, count: int) -> Sequence[Call]:
