@@ -17,7 +17,7 @@ from toolken.training.export.network import ExportNetwork
 
 #: Texts of a step, texts a row is learned on at most and all rows together, passes over them, and step size of Adam as
 #: a share of the rows' norm.
-BATCH, TEXTS, ALL_TEXTS, PASSES, RATE = 8, 40, 120, 5, 0.05
+BATCH, TEXTS, ALL_TEXTS, PASSES, RATE = 8, 40, 120, 10, 0.1
 
 
 @dataclass(frozen=True)
