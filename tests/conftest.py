@@ -91,7 +91,7 @@ def build_lm(tiny_tokenizer: Any) -> BuildLM:
         **changes: Any,
     ) -> FrozenLM:
         common: dict[str, Any] = {
-            "vocab_size": len(tiny_tokenizer),
+            "vocab_size": changes.pop("vocab_size", len(tiny_tokenizer)),
             "tie_word_embeddings": tied,
             "eos_token_id": tiny_tokenizer.eos_token_id,
             "bos_token_id": tiny_tokenizer.eos_token_id,
@@ -216,6 +216,49 @@ def embedded_lm() -> FrozenLM:
     except LMNotFoundError as error:
         pytest.skip(str(error))
     return FrozenLM.from_pretrained()
+
+
+CITIES = ("Oslo", "Lima", "Buenos Aires", "Rome", "Kyoto", "New York", "Cairo", "Kuala Lumpur")
+SHOPS = ("bakery", "book shop", "bank", "old market", "post office", "museum", "library", "garden centre")
+
+
+@pytest.fixture(scope="session")
+def served_tools() -> list[ToolSpec]:
+    """The tools of the exported checkpoint that servers run."""
+    return [
+        ToolSpec(name="weather", description="Tell what the weather is like in a city.", parameters=_text("city")),
+        ToolSpec(name="opening_hours", description="Tell when a shop opens.", parameters=_text("shop")),
+    ]
+
+
+def _text(name: str) -> dict[str, Any]:
+    return _object(**{name: {"type": "string"}})
+
+
+@pytest.fixture(scope="session")
+def checkpoint(embedded_lm: FrozenLM, served_tools: list[ToolSpec], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded LM with two tools, exported: fitted on fewer texts than usual, since every server's test waits."""
+    from toolken.training import background as shipped
+    from toolken.training.export import export
+
+    found = []
+    for at, (city, shop) in enumerate(zip(CITIES, SHOPS, strict=True)):
+        asked = ("What is the weather like in {}?", "Is it raining in {} today?", "How warm is it in {} now?")[at % 3]
+        call = Call(tool="weather", args={"city": city}, result=f"{at} degrees and sun")
+        found.append(Example(question=asked.format(city), calls=(call,)))
+        asked = ("When does the {} open?", "Is the {} open today?", "Until when is the {} open?")[at % 3]
+        call = Call(tool="opening_hours", args={"shop": shop}, result=f"{at} to 18")
+        found.append(Example(question=asked.format(shop), calls=(call,)))
+    head = fit(embedded_lm, served_tools, found)
+    plain, folder = shipped.plain_examples()[::6], tmp_path_factory.mktemp("served") / "checkpoint"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toolken.training.background.plain_examples", lambda: plain)
+        for name, count in {"REQUESTS": 80, "MADE_UP": 64, "FREE": 20, "FREE_BATCH": 20, "ANSWERS": 24}.items():
+            patch.setattr(f"toolken.training.export.material.{name}", count)
+        patch.setattr("toolken.training.export.fold.GAINS", (2.0,))
+        patch.setattr("toolken.training.export.fold.PENALTIES", (30.0,))
+        export(head, embedded_lm, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

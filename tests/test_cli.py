@@ -169,3 +169,10 @@ def test_fit_then_ask_with_own_tools(
     assert code == 0, err
     assert "bus_times" in out
     assert "in 7 minutes" in out
+
+
+def test_export_says_what_is_wrong_before_it_begins(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("export", tmp_path / "none", "--out", tmp_path / "out")
+    assert code == 2
+    assert "There is no head in" in err
+    assert not (tmp_path / "out").exists()

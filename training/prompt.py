@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from toolken.training.examples import Demonstration, Example
 from toolken.training.tool_spec import ToolSpec
 
+#: Characters of a tool's result that are written into the text; a model this small loses the thread in more.
+MAX_RESULT = 2000
+
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n")
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.evidence import Evidence
 from toolken.agents.toolset import Toolset
 from toolken.training.background import background
+from toolken.training.evidence import Evidence
 from toolken.training.features import Decisions
 from toolken.training.fit import Progress
 from toolken.training.gate import fit_gate

@@ -65,3 +65,17 @@ class DataFormatError(ToolkenError):
     Give the folder in which the published files lie under their published names, with `--data`; file and line are in
     the message.
     """
+
+
+class ExportError(ToolkenError):
+    """A head cannot be exported as a checkpoint, or the folder for it is taken.
+
+    Use an LM of the Llama or Qwen2 family, rename what the message names, or give a new folder.
+    """
+
+
+class ServerError(ToolkenError):
+    """A server cannot be reached, has no such model, or cannot do what is asked of it.
+
+    Start the server as the page on serving says, and give its address and the name of its model.
+    """

@@ -5,8 +5,8 @@ import torch
 
 from toolken.agents.bound_tools import BoundTools
 from toolken.agents.engine import Engine
-from toolken.agents.evidence import Evidence
 from toolken.training import FrozenLM, ToolkenHead, ToolSpec
+from toolken.training.evidence import Evidence
 from toolken.training.features import query_states
 
 UNSEEN = ToolSpec(name="price", description="Look up the price of a product.")

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.evidence import Evidence
 from toolken.agents.toolset import Toolset
 from toolken.errors import ToolSpecError
 from toolken.training import FrozenLM, ToolkenHead, ToolSpec
 from toolken.training import statistics as statistics_module
 from toolken.training.closed_form import PriorGeometry, Settings, closed_form
+from toolken.training.evidence import Evidence
 from toolken.training.merging import merge
 from toolken.training.refinement import Correction
 from toolken.training.statistics import ToolStatistics

@@ -145,6 +145,32 @@ def _fit_on_ray(
 
 
 @app.command()
+def export(
+    head: Annotated[Path, typer.Argument(help="Folder of a head.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write the checkpoint to.")],
+    examples: Annotated[
+        list[str] | None,
+        typer.Option(help="JSON lines of examples the head was fitted on, for calls in running text; may be repeated."),
+    ] = None,
+    lm: LmOption = None,
+) -> None:
+    """Write a head and its LM as a plain Hugging Face checkpoint, which servers run without this library."""
+    from toolken.agents.display import progress_bar
+    from toolken.training.examples import read_examples
+    from toolken.training.export import export as export_head
+    from toolken.training.head import ToolkenHead
+    from toolken.training.lm import FrozenLM
+
+    fitted = ToolkenHead.from_pretrained(head)
+    read = [example for path in examples or () for example in read_examples(path)]
+    with progress_bar(err) as progress:
+        loaded = FrozenLM.from_pretrained(lm or fitted.lm_name)
+        export_head(fitted, loaded, out_folder, examples=read, progress=progress)
+    err.print(f"Exported {len(fitted.specs)} tools; the checkpoint is in {out_folder}.", highlight=False)
+    err.print(f"Serve it: transformers serve {out_folder}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def tools(
     sources: Annotated[
         list[str] | None,

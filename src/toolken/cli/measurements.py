@@ -157,12 +157,38 @@ def calls(
     out.print(_shares(f"{name}, {split}: calls", lines))
 
 
-def _shares(title: str, lines: Sequence[tuple[str, float, float, float, int]]) -> "Table":
+@bench.command()
+def export(
+    data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL and GSM8K-XL.")],
+    names: Annotated[list[str] | None, typer.Option("--set", help="kamel or gsm8k-xl; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Dev examples of each set, the last ones.")] = 300,
+    examples: Annotated[int, typer.Option(min=1, help="Training examples: a tool (kamel), a tenth of all.")] = 5,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Folder to keep the checkpoints in.")] = None,
+    lm: LmOption = None,
+) -> None:
+    """An exported checkpoint beside the decoder: the same next token, by kind of step, and what the fold costs."""
+    from toolken.agents.benchmarks.export import SETS, measure
+    from toolken.agents.display import progress_bar
+    from toolken.training.lm import FrozenLM
+
+    for name in names or SETS:
+        if name not in SETS:
+            raise ToolkenError(f"There is no dev set {name!r} to compare on: say {' or '.join(SETS)}.")
+        with progress_bar(err) as progress:
+            loaded = FrozenLM.from_pretrained(lm)
+            found = measure(loaded, name, data, limit=limit, examples=examples, keep=out_folder, progress=progress)
+            lines = [(one.what, one.value, one.low, one.high, one.n) for one in found.shares]
+        out.print(_shares(f"{name}, dev: the next token of decoder and checkpoint", lines, "steps"))
+        for line in found.notes:
+            out.print(line, highlight=False)
+
+
+def _shares(title: str, lines: Sequence[tuple[str, float, float, float, int]], counted: str = "questions") -> "Table":
     """Return a table of shares with their 95 % bootstrap intervals."""
     from rich.table import Table
 
     table = Table(title=title)
-    for heading in ("what", "share", "95 % interval", "questions"):
+    for heading in ("what", "share", "95 % interval", counted):
         table.add_column(heading)
     for what, value, low, high, count in lines:
         table.add_row(what, f"{value:.4f}", f"{low:.4f} to {high:.4f}", str(count))
