@@ -344,8 +344,9 @@ def test_examples_that_are_added_later_count_like_those_of_the_fit_and_are_forgo
     rows, shown = head.rows, list(head.demonstrations.shown)
     copied = head.with_tools([ToolSpec(name="price", description="Say what something costs.")], tiny_lm)
     head.add_examples(later, tiny_lm)
-    torch.testing.assert_close(head.statistics.sums, whole.statistics.sums)
-    torch.testing.assert_close(head.statistics.moment, whole.statistics.moment)
+    # The last bits of a float32 state depend on what was read beside it.
+    torch.testing.assert_close(head.statistics.sums, whole.statistics.sums, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(head.statistics.moment, whole.statistics.moment, rtol=1e-5, atol=1e-5)
     assert {(one.tool, one.question) for one in head.demonstrations.shown} == {
         (one.tool, one.question) for one in whole.demonstrations.shown
     }

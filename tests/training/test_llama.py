@@ -34,6 +34,10 @@ def pair(request: pytest.FixtureRequest, build_lm: BuildLM, tmp_path: Path) -> t
     return theirs, FrozenLM(llama, lm.tokenizer, lm.name)
 
 
+def _assert_equal(one: torch.Tensor, other: torch.Tensor) -> None:
+    assert torch.equal(one, other)
+
+
 @torch.no_grad()
 def assert_equal_runs(
     pair: tuple[FrozenLM, FrozenLM], caches: tuple[Any, Any], shape: tuple[int, int], **options: torch.Tensor
@@ -45,8 +49,10 @@ def assert_equal_runs(
         lm.forward(ids, select, past_key_values=cache, use_cache=cache is not None, **options)
         for lm, cache in zip(pair, caches, strict=True)
     ]
-    assert torch.equal(found[0][0], found[1][0])
-    assert torch.equal(found[0][1], found[1][1])
+    # On some processors a single row's products are summed in an order that hangs on where the weights lie.
+    same = torch.testing.assert_close if shape[0] == 1 else _assert_equal
+    same(found[0][0], found[1][0])
+    same(found[0][1], found[1][1])
     assert found[0][1].dtype == found[1][1].dtype == pair[0].dtype
 
 
