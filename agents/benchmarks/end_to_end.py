@@ -37,6 +37,10 @@ class Options:
         Draws of what is drawn.
     examples
         Training examples of each tool, one trial each; None for the benchmark's own numbers, and in the tuple for all.
+    sizes
+        Numbers of tools of the tests that are run; None for all tests.
+    splits
+        The tests' splits, such as "synthetic"; None for all tests.
     encoder
         A sentence encoder, for the retriever; None where it is not installed.
     progress
@@ -47,12 +51,37 @@ class Options:
     limit: int | None = None
     seeds: int = 1
     examples: tuple[int | None, ...] | None = None
+    sizes: tuple[int, ...] | None = None
+    splits: tuple[str, ...] | None = None
     encoder: Encoder | None = None
     progress: Progress | None = None
 
     def wants(self, method: str) -> bool:
         """Whether a method is to be run."""
         return self.methods is None or method in self.methods
+
+    def chosen(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return the trials of the tests that are to be run.
+
+        Raises
+        ------
+        DataFormatError
+            If none is left.
+        """
+        wanted = [
+            one
+            for one in trials
+            if (self.sizes is None or one.test.tools in self.sizes)
+            and (self.splits is None or one.test.split in self.splits)
+        ]
+        if trials and not wanted:
+            there = sorted({(one.test.split, one.test.tools) for one in trials})
+            raise DataFormatError(
+                "There is no such test: --split and --tools are to name one of "
+                + ", ".join(f"{split} with {tools} tools" for split, tools in there)
+                + "."
+            )
+        return wanted
 
 
 class _Benchmark(Protocol):
@@ -102,7 +131,7 @@ def run(
             raise DataFormatError(
                 f"There is no method called {method!r} on {name}: choose among {', '.join(benchmark.METHODS)}."
             )
-    trials = benchmark.trials(lm, folder, options)
+    trials = options.chosen(benchmark.trials(lm, folder, options))
     check(lm, trials)
     left = [(trial, wanted - found) for trial in trials for found, wanted in [done(lm, trial, traces)]]
     attempts = sum(count for _, count in left)

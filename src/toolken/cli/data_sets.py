@@ -1,13 +1,17 @@
 """`toolken bench NAME`: the methods compared on published data sets."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolken.cli.application import LmOption, bench, command_line, err, out, plain
 from toolken.errors import ToolkenError
+
+if TYPE_CHECKING:
+    from toolken.agents.benchmarks.end_to_end import Options
 
 
 def _selection(name: str) -> Callable[..., None]:
@@ -30,13 +34,29 @@ def _selection(name: str) -> Callable[..., None]:
             str, typer.Option(help="selection, or end-to-end: from the question to the final answer.")
         ] = "selection",
         limit: Annotated[int, typer.Option(min=1, help="End to end: questions of each test, the first ones.")] = 200,
+        sizes: Annotated[
+            list[int] | None,
+            typer.Option("--tools", help="End to end: tests of so many tools; may be repeated."),
+        ] = None,
+        splits: Annotated[
+            list[str] | None, typer.Option("--split", help="End to end: tests of this split; may be repeated.")
+        ] = None,
         traces: Annotated[Path | None, typer.Option(help="End to end: folder of the trace files.")] = None,
     ) -> None:
         if mode == "end-to-end":
             if test is not None:
                 raise ToolkenError("--test is for the selection mode: put the file into the --data folder instead.")
-            counts = tuple(_count(text) for text in examples) if examples else None
-            _end_to_end(name, data, lm, methods, limit, seeds or 1, counts, traces, json_file, plot)
+            from toolken.agents.benchmarks.end_to_end import Options
+
+            options = Options(
+                methods=tuple(methods) if methods else None,
+                limit=limit,
+                seeds=seeds or 1,
+                examples=tuple(_count(text) for text in examples) if examples else None,
+                sizes=tuple(sizes) if sizes else None,
+                splits=tuple(splits) if splits else None,
+            )
+            _end_to_end(name, data, lm, options, traces, json_file, plot)
             return
         if mode != "selection":
             raise ToolkenError(f"There is no mode {mode!r}: say selection or end-to-end.")
@@ -88,16 +108,13 @@ def _end_to_end(
     name: str,
     data: Path,
     lm: str | None,
-    methods: list[str] | None,
-    limit: int | None,
-    seeds: int,
-    examples: tuple[int | None, ...] | None,
+    options: "Options",
     traces: Path | None,
     json_file: Path | None,
     plot: Path | None,
 ) -> None:
     """Run a benchmark end to end and print its tables."""
-    from toolken.agents.benchmarks.end_to_end import Options, run
+    from toolken.agents.benchmarks.end_to_end import run
     from toolken.agents.benchmarks.figures import rows, tables
     from toolken.agents.display import progress_bar
     from toolken.errors import HeadError
@@ -115,7 +132,7 @@ def _end_to_end(
     folder = traces or cache_folder() / "traces"
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm)
-        options = Options(tuple(methods) if methods else None, limit, seeds, examples, encoder, progress)
+        options = replace(options, encoder=encoder, progress=progress)
         found = []
         for outcomes in run(loaded, name, data, options, traces=folder, say=lambda line: err.print(plain(line))):
             found = [row.model_copy(update={"command": typed}) for row in rows(outcomes)]
