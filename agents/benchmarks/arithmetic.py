@@ -2,11 +2,10 @@
 
 import json
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.tools import BaseTool
 
@@ -14,7 +13,9 @@ from toolken.agents.benchmarks import baselines
 from toolken.agents.benchmarks.baselines import Dialogue, written
 from toolken.agents.benchmarks.demonstrated import described, solved
 from toolken.agents.benchmarks.end_to_end import Options
-from toolken.agents.benchmarks.numbers_named import NumberNotes, flat, last_number, number
+from toolken.agents.benchmarks.numbers_named import NumberNotes
+from toolken.agents.benchmarks.sum_examples import calls_alone, in_one_line
+from toolken.agents.benchmarks.sum_scores import STAGES, score
 from toolken.agents.benchmarks.toolkens import (
     PUBLISHED,
     Answered,
@@ -24,13 +25,11 @@ from toolken.agents.benchmarks.toolkens import (
     retrieved,
     with_threshold,
 )
-from toolken.agents.benchmarks.traces import Attempt, Piece
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial
-from toolken.agents.numerals import numbers_in
 from toolken.tools.calculator import calculator_tools
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.tools import keyword_arguments
-from toolken.training.examples import Call, Example
+from toolken.training.examples import Example
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.fit import fit
 from toolken.training.head import ToolkenHead
@@ -49,34 +48,10 @@ SHOWN = (4, 8)
 #: Tokens of an answer without reasoning, of one with it, and between two calls.
 ANSWER_TOKENS, REASONING_TOKENS, THOUGHT_TOKENS = 16, 160, 96
 MAX_CALLS = 8
-STAGES = ("call", "tools", "arguments", "execution", "answer, strict", "answer")
 #: Where calls alone answer, an operation is decided on behind the first number of the question.
 CALLS_ALONE = PromptFormat(lead="number")
 #: Demonstrations in front of running text.
 IN_FRONT = 4
-#: Operations whose operands may stand in any order.
-COMMUTATIVE = ("add", "multiply", "lcm", "gcd")
-
-Rule = Literal["two decimals", "0.1 %"]
-
-
-@dataclass(frozen=True)
-class Sum:
-    """What answers a question.
-
-    Attributes
-    ----------
-    answer
-        The right answer as it is published.
-    rule
-        When a number counts as it: equal after rounding to two decimals, or within 0.1 %.
-    calls
-        Tools with their operands, of one right way; None where it is not known.
-    """
-
-    answer: str
-    rule: Rule
-    calls: tuple[tuple[str, tuple[float, ...]], ...] | None = None
 
 
 @dataclass
@@ -278,49 +253,6 @@ class Sums:
                 return baselines.chat_template(self.lm, schemas, max_tokens=REASONING_TOKENS)
 
 
-def calls_alone(example: Example, notes: Callable[[str], str]) -> Example | None:
-    """Return a solution as its question with a note of named numbers, and its calls alone.
-
-    None where an operand stands neither in the question with its note nor in an earlier result: such a call cannot be
-    copied together, and would teach to make numbers up.
-    """
-    question = notes(example.question)
-    known = {number(one.strip('"')) for one in numbers_in(question)}
-    calls: list[Call] = []
-    for call in example.calls:
-        operands = [number(value) for value in call.args.values()]
-        if None in operands or not set(operands) <= known:
-            return None
-        try:
-            args = keyword_arguments(call.tool, [_literal(one) for one in operands if one is not None])
-        except CalculationError:
-            return None
-        calls.append(Call(tool=call.tool, args=args, result=call.result))
-        known.add(number(call.result))
-    return Example(question=question, calls=tuple(calls)) if calls and example.question else None
-
-
-def in_one_line(example: Example, final: str) -> Example | None:
-    """Return a solution in one line that ends in its final answer, with its calls where their results stand.
-
-    None where the operands of a call are not those of its tool.
-    """
-    body = (example.answer or "").partition("####")[0]
-    calls = []
-    for call in example.calls:
-        operands = [number(value) for value in call.args.values()]
-        if call.start is None or call.start + len(call.result) > len(body) or None in operands:
-            return None
-        try:
-            args = keyword_arguments(call.tool, [_literal(one) for one in operands if one is not None])
-        except CalculationError:
-            return None
-        calls.append(call.model_copy(update={"args": args}))
-    # White space is replaced character by character: the places of the results stay.
-    answer = re.sub(r"\s", " ", body).rstrip() + f" The answer is {final}."
-    return Example(question=example.question, answer=answer, calls=tuple(calls)) if calls else None
-
-
 def read_operands(tool: str, text: str) -> dict[str, Any]:
     """Read what stands between the brackets of a call.
 
@@ -334,71 +266,6 @@ def read_operands(tool: str, text: str) -> dict[str, Any]:
         return keyword_arguments(tool, values)
     except CalculationError as error:
         raise ValueError(str(error)) from error
-
-
-def sum_question(at: int, question: str, answer: str, rule: Rule, example: Example | None = None) -> Question:
-    """Return a question of a test; `example` is one right way to its answer."""
-    calls = None
-    if example is not None:
-        read = [(call.tool, tuple(number(v) for v in call.args.values())) for call in example.calls]
-        if all(None not in operands for _, operands in read):
-            calls = tuple((tool, tuple(v for v in operands if v is not None)) for tool, operands in read)
-    shown = " ".join(f"{tool}({', '.join(f'{v:g}' for v in operands)})" for tool, operands in calls or ())
-    return Question(at, question, f"{answer}  {shown}".strip(), Sum(answer, rule, calls))
-
-
-def score(question: Question, attempt: Attempt) -> dict[str, float]:
-    """Score an attempt.
-
-    Returns
-    -------
-    dict
-        call: whether any tool was called. tools, arguments: whether tools, and operands as well, are those of the
-        known way; there may be others. execution: whether every call had a result. "answer" is the published rule:
-        equal after rounding to two decimals, or for multi-hop questions within 0.1 %. "answer, strict": all published
-        digits are right.
-    """
-    known: Sum = question.reference
-    calls = attempt.calls
-    found = last_number(attempt.answer)
-    scores: dict[str, float] = {"call": float(bool(calls))}
-    if known.calls is not None:
-        tools = [call.tool for call in calls] == [tool for tool, _ in known.calls]
-        right = tools and all(_same(call, operands) for call, (_, operands) in zip(calls, known.calls, strict=True))
-        scores |= {"tools": float(tools), "arguments": float(right)}
-    scores["execution"] = float(bool(calls) and not any(call.failed for call in calls))
-    return scores | {
-        "answer, strict": float(found is not None and is_exact(found, known.answer)),
-        "answer": float(found is not None and is_right(found, known.answer, known.rule)),
-    }
-
-
-def is_right(found: float, answer: str, rule: Rule) -> bool:
-    """Tell whether a number is the answer by the published rule."""
-    wanted = number(answer)
-    if wanted is None:
-        return False
-    if rule == "two decimals":
-        return round(found, 2) == round(wanted, 2)
-    return abs(found - wanted) <= 0.001 * abs(wanted)
-
-
-def is_exact(found: float, answer: str) -> bool:
-    """Tell whether a number, rounded to the digits of the published answer, is the answer."""
-    wanted = number(answer)
-    places = len(answer.partition(".")[2].rstrip("0"))
-    return wanted is not None and abs(found - wanted) <= 0.5 * 10**-places + 1e-9 * abs(wanted)
-
-
-def _same(call: Piece, operands: Sequence[float]) -> bool:
-    mine = [number(value) for value in flat(call.arguments.values())]
-    if call.tool in COMMUTATIVE:
-        return sorted(v for v in mine if v is not None) == sorted(operands) and None not in mine
-    return mine == list(operands)
-
-
-def _literal(value: float) -> int | float:
-    return int(value) if value == int(value) and abs(value) < 1e15 else value
 
 
 def _operands(spec: ToolSpec) -> list[str]:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from toolken.agents.benchmarks.arithmetic import METHODS, Sums, sum_question
+from toolken.agents.benchmarks.arithmetic import METHODS, Sums
 from toolken.agents.benchmarks.end_to_end import Options
+from toolken.agents.benchmarks.sum_scores import sum_question
 from toolken.agents.benchmarks.trials import Question, Trial
 from toolken.tools.calculator import examples as generated
 from toolken.training.benchmarks.data_files import DataFolder

@@ -3,8 +3,9 @@
 import random
 from pathlib import Path
 
-from toolken.agents.benchmarks.arithmetic import METHODS, Sums, sum_question
+from toolken.agents.benchmarks.arithmetic import METHODS, Sums
 from toolken.agents.benchmarks.end_to_end import Options
+from toolken.agents.benchmarks.sum_scores import sum_question
 from toolken.agents.benchmarks.trials import Trial
 from toolken.training.benchmarks.data_files import DataFolder
 from toolken.training.benchmarks.gsm8k_xl import read_gsm8k_xl

@@ -2,16 +2,10 @@
 
 import pytest
 
-from toolken.agents.benchmarks.arithmetic import (
-    calls_alone,
-    in_one_line,
-    is_exact,
-    is_right,
-    read_operands,
-    score,
-    sum_question,
-)
+from toolken.agents.benchmarks.arithmetic import read_operands
 from toolken.agents.benchmarks.numbers_named import NumberNotes, last_number, number
+from toolken.agents.benchmarks.sum_examples import calls_alone, in_one_line
+from toolken.agents.benchmarks.sum_scores import is_exact, is_right, score, sum_question
 from toolken.agents.benchmarks.traces import Attempt, Piece
 from toolken.training import Call, Example
 
