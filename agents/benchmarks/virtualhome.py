@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from toolken.agents.benchmarks.end_to_end import Options, methods_of
-from toolken.agents.benchmarks.toolkens import PUBLISHED, published_head
+from toolken.agents.benchmarks.toolkens import PUBLISHED, Latest, published_head
 from toolken.agents.benchmarks.traces import Attempt, Piece
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial
 from toolken.agents.benchmarks.worded_plans import MAX_TOKENS, free_plans, grounded_plans, matched
@@ -26,14 +26,20 @@ from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.plans import plan_example, plan_text
 
-#: Our own head: as it is, with the plan that does best in a rehearsal, and on more plans than the published ones; and
-#: the published trainers.
-TOOLKEN_METHODS = ("toolken", "toolken-rehearsed", "toolken-more-plans", *PUBLISHED)
+#: Behind the name of a method: the plan is taken that does best in a rehearsal.
+REHEARSED = "-rehearsed"
+#: Our own head, also on more plans than the published ones, and the published trainers.
+OURS = ("toolken", "toolken" + REHEARSED, "toolken-more-plans")
+TOOLKEN_METHODS = (*OURS, PUBLISHED[0], PUBLISHED[0] + REHEARSED, *PUBLISHED[1:])
+NEAREST = ("nearest-plan", "nearest-plan" + REHEARSED)
 IN_PROMPT = ("in-context", "in-context-matched", "in-context-grounded")
-METHODS = (*TOOLKEN_METHODS, "nearest-plan", *IN_PROMPT, "reference")
+METHODS = (*TOOLKEN_METHODS, *NEAREST, *IN_PROMPT, "reference")
 METRICS = ("grounding", "executable", "success, relaxed", "success")
 #: Plans that are followed side by side; several where the rehearsal needs guesses to compare.
 BEAMS, REHEARSED_BEAMS = 1, 8
+#: How the similarity of two requests becomes the likelihood of a plan: by the factor that sentence encoders of
+#: MiniLM's kind are trained with (sentence-transformers, MultipleNegativesRankingLoss).
+LIKENESS = 20.0
 #: Toolkens of the longest plan: no step beyond the eighth counts, but the rehearsal compares where whole plans lead.
 MOST_TOOLKENS = 2 * (MOST_STEPS + 4) + 1
 _GOAL = re.compile(r"Goal:\n(?P<title>.*?)\n(?:Hint:\n(?P<description>.*)\n)?Plan:", re.DOTALL)
@@ -56,6 +62,7 @@ class _Data:
         self._published = dataset.train.get("supervised", [])
         self._dev = dataset.tests["dev"].examples if "dev" in dataset.tests else []
         self._head: tuple[str, ToolkenHead] | None = None
+        self._trained = Latest()
         questions = [
             Question(at, task.prompt().rstrip(), plan_text(task.toolkens), task)
             for at, task in enumerate(self._tasks[: options.limit])
@@ -64,12 +71,12 @@ class _Data:
 
     def possible(self, method: str) -> bool:
         """Whether a method can be run with what is installed."""
-        return method != "nearest-plan" or self.options.encoder is not None
+        return method not in NEAREST or self.options.encoder is not None
 
     def trial(self, method: str) -> Trial:
         """Return the trial of a method."""
         longest = max((len(self.lm.encode(question.text).ids) for question in self.test.questions), default=0)
-        beams = REHEARSED_BEAMS if method == "toolken-rehearsed" else BEAMS
+        beams = REHEARSED_BEAMS if method.endswith(REHEARSED) else BEAMS
         learned = method in TOOLKEN_METHODS
         return Trial(
             self.test,
@@ -106,32 +113,51 @@ class _Data:
             examples, progress = self.examples(method), self.options.progress
             self._head = plans, fit_plans(self.lm, examples, TOOLKENS, prompt=form, cache=cache, progress=progress)
         head = self._head[1]
-        if method in PUBLISHED:
-            return published_head(self.lm, head, method, "virtualhome", self.examples(method))
+        published = method.removesuffix(REHEARSED)
+        if published in PUBLISHED:
+            return self._trained.get(
+                published,
+                lambda: published_head(self.lm, head, published, "virtualhome", self.examples(method)),
+            )
         return head
 
     def _build(self, method: str, settings: Settings) -> Answerer:
         if method in TOOLKEN_METHODS:
             decoder = PlanDecoder(self.lm, self.head(method))
-            return partial(_planned, decoder, int(settings["beams"]), method == "toolken-rehearsed")
-        if method == "nearest-plan":
-            return self._nearest()
+            return partial(_planned, decoder, int(settings["beams"]), method.endswith(REHEARSED))
+        if method in NEAREST:
+            return self._nearest(method.endswith(REHEARSED))
         if method == "reference":
             return lambda questions: [_attempt(question, question.reference.toolkens) for question in questions]
         return partial(self._worded, method)
 
-    def _nearest(self) -> Answerer:
-        """Return what takes over the plan of the most similar request, by sentence vectors."""
+    def _nearest(self, rehearse: bool) -> Answerer:
+        """Return what takes over the plan of the most similar request, by sentence vectors.
+
+        Where plans are rehearsed, it is chosen among those of the most similar requests, as many as the decoder
+        writes beams, as likely as they are similar.
+        """
         encoder = self.options.encoder
         assert encoder is not None
         examples = self.examples("nearest-plan")
         vectors = encoder.encode([". ".join(_goal(example.question)) for example in examples])
+        plans = [tuple(call.tool for call in example.calls) for example in examples]
 
         def answer(questions: Sequence[Question]) -> list[Attempt]:
             asked = encoder.encode([". ".join(_goal(question.text)) for question in questions])
-            best = (asked @ vectors.T).argmax(1).tolist()
-            plans = [[call.tool for call in examples[at].calls] for at in best]
-            return [_attempt(question, plan) for question, plan in zip(questions, plans, strict=True)]
+            found = []
+            for question, similar in zip(questions, asked @ vectors.T, strict=True):
+                guesses: dict[tuple[str, ...], float] = {}
+                for at in similar.argsort(descending=True, stable=True).tolist():
+                    guesses.setdefault(plans[at], LIKENESS * float(similar[at]))
+                    if len(guesses) == (REHEARSED_BEAMS if rehearse else 1):
+                        break
+                chosen = [Plan(plan, score) for plan, score in guesses.items()]
+                best = chosen[0]
+                if rehearse:
+                    best = choose_rehearsed(chosen, Rehearsal(question.reference.initial), MOST_STEPS)
+                found.append(_attempt(question, best.toolkens))
+            return found
 
         return answer
 
