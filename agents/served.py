@@ -14,7 +14,9 @@ from pydantic import SecretStr
 from toolken.agents.bound_tools import BoundTools
 from toolken.agents.decoding import DecodingOptions
 from toolken.errors import ServerError
+from toolken.training.export.call_text import without_spaces
 from toolken.training.export.mark import MARK, read_mark
+from toolken.training.export.tokens import TOOL
 from toolken.training.tool_spec import unknown_tools
 
 if TYPE_CHECKING:
@@ -105,14 +107,14 @@ class ServedModel:
             asked["extra_body"] = {"chat_template_kwargs": {"forced_tool": forced}}
         stops = list(options.stop) or None
         with self._explained():
-            sent = False
+            written: str | None = None
             for chunk in self._openai()._stream(list(messages), stop=stops, **asked):
                 self._check_called(chunk, options)
                 if forced is None:
                     yield chunk
                     continue
-                yield _as_call(chunk, forced, first=not sent)
-                sent = True
+                before, written = written, (written or "") + str(chunk.message.content)
+                yield _as_call(chunk, forced, before, written)
 
     def _request(self, tools: BoundTools, options: DecodingOptions) -> dict[str, Any]:
         asked: dict[str, Any] = {
@@ -150,6 +152,10 @@ class ServedModel:
         for call in [*message.tool_calls, *message.invalid_tool_calls]:
             if call["name"] in options.tools:
                 return str(call["name"])
+        # What stands behind a call's token is not written here, so the server may take the token for text.
+        for name in options.tools:
+            if TOOL.format(name=name) in message.text:
+                return name
         raise ServerError(f"The server named no tool, though it had to: is {self.name!r} an exported checkpoint?")
 
     def _check_called(self, chunk: ChatGenerationChunk, options: DecodingOptions) -> None:
@@ -231,11 +237,17 @@ class ServedModel:
         return ServerError(f"The server at {self.base_url} refused the request ({error.status_code}): {said}")
 
 
-def _as_call(chunk: ChatGenerationChunk, tool: str, *, first: bool) -> ChatGenerationChunk:
-    """Return a chunk of the arguments of a call that was forced, which the server sends as content."""
-    message = chunk.message
+def _as_call(chunk: ChatGenerationChunk, tool: str, before: str | None, written: str) -> ChatGenerationChunk:
+    """Return a chunk of the arguments of a call that was forced, which the server sends as content.
+
+    Parameters
+    ----------
+    before, written
+        The content before this chunk, None at the first one, and with it.
+    """
+    message, first = chunk.message, before is None
     assert isinstance(message, AIMessageChunk)
-    text = str(message.content)
+    text = without_spaces(written)[len(without_spaces(before or "")) :]
     call = tool_call_chunk(
         name=tool if first else None, args=text, id=f"call_{message.id or tool}" if first else None, index=0
     )

@@ -104,6 +104,7 @@ def build_lm(tiny_tokenizer: Any) -> BuildLM:
             "num_attention_heads": 4,
             "max_position_embeddings": context,
         }
+        layers |= {name: changes.pop(name) for name in layers if name in changes}
         config: Any
         match architecture:
             case "llama":

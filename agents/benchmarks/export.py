@@ -27,8 +27,9 @@ from toolken.training.benchmarks.kamel import read_kamel
 from toolken.training.benchmarks.rows import bootstrap_interval
 from toolken.training.benchmarks.selection import draw
 from toolken.training.examples import Call, Example
-from toolken.training.export.checkpoint import Exported, build, write
-from toolken.training.export.decider import ANSWER, CALL, WORD, Decider, Decisions
+from toolken.training.export.call_text import without_spaces
+from toolken.training.export.checkpoint import Exported, build, next_tokens, virtual_of, write
+from toolken.training.export.decider import ANSWER, CALL, VIRTUAL, WORD, Decider, Decisions
 from toolken.training.export.texts import Step, Text
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.fit import Progress, fit
@@ -126,12 +127,10 @@ def _compare(
     chosen, steps = _run(model, built, texts, advance)
     wanted = Decider(head).decide(steps)
     tokens = built.tokens
-    expected = torch.where(wanted.classes == CALL, torch.tensor(tokens.ids)[wanted.tools], steps.word)
-    expected = torch.where(wanted.classes == ANSWER, tokens.answer if tokens.answer is not None else -1, expected)
-    same = chosen == expected
+    same = chosen == next_tokens(tokens, steps, wanted)
     owner = torch.tensor(owners)[steps.texts]
     decided = torch.isfinite(wanted.odds)
-    inside, never = steps.of(Step.ARGUMENTS), ~decided
+    inside, never = steps.of(Step.ARGUMENTS), steps.of(Step.WORDS, Step.ARGUMENTS)
     called, calls = torch.isin(chosen, torch.tensor(tokens.added)), torch.isin(chosen, torch.tensor(tokens.ids))
 
     def share(what: str, values: torch.Tensor, mask: torch.Tensor) -> Figure:
@@ -143,6 +142,7 @@ def _compare(
         share("same, where it may call and writes a word", same, decided & (wanted.classes == WORD)),
         share("same, where a chain of calls ends", same, wanted.classes == ANSWER),
         share("same, in words where none may be called", same, steps.of(Step.WORDS)),
+        share("same, between a call and its arguments", same, wanted.classes == VIRTUAL),
         share("same, inside arguments", same, inside),
         share("an added token in words or arguments", called, never),
         share("cost of the fold: call or none differs", calls != (wanted.classes == CALL), decided),
@@ -213,7 +213,7 @@ def _run(
     results = torch.tensor([count for text in texts for _, _, count in text.steps])
     owners = torch.tensor([at for at, text in enumerate(texts) for _ in text.steps])
     token, hidden, best_logit, word = (torch.cat([part[i] for part in parts]) for i in range(4))
-    return token, Steps(hidden, best_logit, word, kinds, results, owners)
+    return token, Steps(hidden, best_logit, word, kinds, results, virtual_of(built.tokens, texts), owners)
 
 
 def _right(
@@ -251,17 +251,17 @@ def _arguments(
         if call.args
     ]
     asked = random.Random(0).sample(asked, min(WRITTEN, len(asked)))
-    token = dict(zip(built.tokens.names, built.tokens.ids, strict=True))
+    call_of = {name: built.tokens.call(at) for at, name in enumerate(built.tokens.names)}
     specs = {spec.name: spec for spec in head.specs}
     advance = progress("Writing arguments", len(asked)) if progress else None
     valid, right = [], []
     for text, call in asked:
-        ids = torch.tensor([[*built.writer.ids(text), token[call.tool]]])
+        ids = torch.tensor([[*built.writer.ids(text), *call_of[call.tool]]])
         written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=64)[
             0, ids.shape[1] :
         ]
         try:
-            arguments = json.loads(built.tokenizer.decode(written, skip_special_tokens=True))
+            arguments = json.loads(without_spaces(built.tokenizer.decode(written, skip_special_tokens=True)))
         except ValueError:
             arguments = None
         fits = isinstance(arguments, dict) and schema_problem(specs[call.tool].parameters, arguments) is None

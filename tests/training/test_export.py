@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from toolken.errors import ExportError, FingerprintError
 from toolken.training import Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
 from toolken.training.export import export, read_mark
-from toolken.training.export.checkpoint import Exported, build, read_steps
-from toolken.training.export.decider import ANSWER, CALL, Decider
+from toolken.training.export.checkpoint import Exported, build, next_tokens, read_steps
+from toolken.training.export.decider import Decider
 from toolken.training.export.fold import agreement
 from toolken.training.export.material import fitting_texts, known_calls
 from toolken.training.export.network import ExportNetwork
@@ -55,18 +55,25 @@ def test_each_tool_is_a_special_token(exported: tuple[Path, Exported], specs: li
         assert tokenizer.decode(ids, skip_special_tokens=True) == ""
 
 
-def test_its_largest_logits_are_those_of_the_fold(head: ToolkenHead, exported: tuple[Path, Exported]) -> None:
-    folder, built = exported
+@pytest.fixture(scope="module")
+def wide_lm(build_lm: Callable[..., FrozenLM]) -> FrozenLM:
+    """A tiny LM with as many dimensions as it takes to part all kinds of steps from each other."""
+    return build_lm(hidden_size=384, intermediate_size=128)
+
+
+def test_its_largest_logits_are_those_of_the_fold(
+    wide_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], module_background: None, tmp_path: Path
+) -> None:
+    head = fit(wide_lm, specs, examples)
+    folder = tmp_path / "wide"
+    built = export(head, wide_lm, folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     texts = list(fitting_texts(head, built.writer, known_calls(head, []), []))
     steps = read_steps(built.network, built.tokens, texts)
     chosen = model.lm_head(steps.hidden).argmax(1)
     folded = built.fold.decide(steps)
-    expected = torch.where(folded.classes == CALL, torch.tensor(built.tokens.ids)[folded.tools], steps.word)
-    assert built.tokens.answer is not None
-    expected = torch.where(folded.classes == ANSWER, built.tokens.answer, expected)
-    assert torch.equal(chosen, expected)
-    # In 32 dimensions not everything can be parted; that it can in an LM's is tested with the embedded one.
+    assert torch.equal(chosen, next_tokens(built.tokens, steps, folded))
+    # Random words compete with what a few texts teach; with a real LM `toolken bench export` measures it.
     assert agreement(folded, Decider(head).decide(steps)).double().mean() > 0.8
 
 
@@ -92,18 +99,18 @@ def test_families_tied_or_not_keep_their_number_format(
     assert torch.equal(model.lm_head.weight[: len(own)], own)
 
 
-def test_calls_in_running_text_are_folded_too(tiny_lm: FrozenLM, specs: list[ToolSpec]) -> None:
+def test_calls_in_running_text_are_folded_too(wide_lm: FrozenLM, specs: list[ToolSpec]) -> None:
     form = PromptFormat(opening="", everywhere=True)
     found = []
     for a, b in ((1, 2), (30, 4), (7, 8), (12, 30), (5, 6), (9, 9), (2, 3)):
         text = f"The sum of {a} and {b} is {a + b}."
         call = {"tool": "add", "args": {"numbers": [a, b]}, "result": str(a + b), "start": text.rindex(str(a + b))}
         found.append(Example.model_validate({"question": f"What is {a} plus {b}?", "answer": text, "calls": [call]}))
-    head = fit(tiny_lm, specs, found, prompt=form)
-    built = build(head, tiny_lm, examples=found)
+    head = fit(wide_lm, specs, found, prompt=form)
+    built = build(head, wide_lm, examples=found)
     assert built.tokens.answer is None
     steps = read_steps(built.network, built.tokens, [text for one in found for text in built.writer.example(one)])
-    assert agreement(built.fold.decide(steps), Decider(head).decide(steps)).double().mean() > 0.8
+    assert agreement(built.fold.decide(steps), Decider(head).decide(steps)).double().mean() > 0.95
 
 
 def test_an_older_export_is_replaced_and_nothing_else(tiny_lm: FrozenLM, head: ToolkenHead, tmp_path: Path) -> None:
@@ -154,11 +161,11 @@ def test_names_that_cannot_be_tokens_are_refused(tiny_tokenizer: Any) -> None:
     import copy
 
     with pytest.raises(ExportError, match="'what now' cannot be exported: rename it"):
-        add_tokens(copy.deepcopy(tiny_tokenizer), ["what now"], PromptFormat(), [0])
+        add_tokens(copy.deepcopy(tiny_tokenizer), ["what now"], [()], PromptFormat(), [0])
     taken = copy.deepcopy(tiny_tokenizer)
     taken.add_tokens(["<tool:add>"])
     with pytest.raises(ExportError, match="has a token '<tool:add>' already"):
-        add_tokens(taken, ["add"], PromptFormat(), [0])
+        add_tokens(taken, ["add"], [()], PromptFormat(), [0])
 
 
 def test_what_is_no_export_is_said_to_be_none(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Input rows of the added tokens: what the LM reads where a call stands, so that it writes the call's arguments.
 
-In the project a toolken is never read. In a checkpoint it stands in the text, and what is written behind it depends on
-its input row. The row starts as the mean of the rows of the text that it stands for, and is then learned by gradient
-descent through the frozen LM (prompt tuning, Lester et al. 2021, arXiv 2104.08691) on the demonstrations of arguments.
-Tools whose arguments have the same names share one row: it has to say what is written, not which tool it is.
+In the project a toolken is never read. In a checkpoint it stands in the text, with some virtual tokens behind it, and
+what is written then depends on their input rows. These start as the rows of the text with which the arguments begin,
+and are then learned by gradient descent through the frozen LM (prompt tuning, Lester et al. 2021, arXiv 2104.08691) on
+the demonstrations of arguments. Tools whose arguments have the same names share their rows: they have to say what is
+written, not which tool it is. What all forms learn in common is learned once: rows are `start + common + own`.
 """
 
 import random
@@ -15,9 +16,9 @@ import torch
 
 from toolken.training.export.network import ExportNetwork
 
-#: Texts of a step, texts a row is learned on at most and all rows together, passes over them, and step size of Adam as
-#: a share of the rows' norm.
-BATCH, TEXTS, ALL_TEXTS, PASSES, RATE = 8, 40, 120, 10, 0.1
+#: Texts of a step, texts a form is learned on at most and all forms together, passes over them, and step size of Adam
+#: as a share of the rows' norm.
+BATCH, TEXTS, ALL_TEXTS, PASSES, RATE = 8, 40, 120, 6, 0.05
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,29 @@ class Continuation:
     ----------
     before
         Tokens in front of it.
-    row
-        Index of the row that is learned.
+    form
+        Index of the form whose rows are learned.
     written
         Tokens behind it.
     """
 
     before: list[int]
-    row: int
+    form: int
     written: list[int]
 
 
-def mean_rows(network: ExportNetwork, texts: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Return the mean of the input rows of each text's tokens, `(len(texts), d) float32`."""
-    rows = network.input_rows
-    return torch.stack([rows[torch.tensor(list(ids))].float().mean(0) for ids in texts])
+def text_rows(network: ExportNetwork, texts: Sequence[Sequence[int]], count: int) -> torch.Tensor:
+    """Return so many input rows for each text, `(len(texts), count, d) float32`: its tokens', in order.
+
+    Of a longer text the rows of neighbouring tokens are averaged, of a shorter one they are repeated.
+    """
+    found = []
+    for ids in texts:
+        rows = network.input_rows[torch.tensor(list(ids))].float()
+        if len(rows) < count:
+            rows = rows.repeat_interleave(-(-count // len(rows)), 0)
+        found.append(torch.stack([part.mean(0) for part in rows.tensor_split(count)]))
+    return torch.stack(found)
 
 
 def learn_rows(
@@ -53,34 +62,35 @@ def learn_rows(
     passes: int | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
-    """Return rows `(n, d) float32` behind which the LM writes the continuations as well as it can.
+    """Return rows `(n, k, d) float32` behind which the LM writes the continuations as well as it can.
 
     Parameters
     ----------
     start
-        Where they start, `(n, d)`.
+        Where they start, `(n, k, d)`.
     advance
         Called with 1 after each step; there are `steps_of` of them.
     """
     chosen = _chosen(continuations)
     if not chosen:
         return start.clone()
-    rows = start.clone().float().requires_grad_(True)
-    batches = [_Batch.of(network, chosen[at : at + BATCH]) for at in range(0, len(chosen), BATCH)]
-    rate = RATE * float(start.norm(dim=1).mean())
-    optimiser = torch.optim.Adam([rows], lr=rate, betas=(0.9, 0.95))
+    own = torch.zeros_like(start, dtype=torch.float32, requires_grad=True)
+    common = torch.zeros_like(start[0], dtype=torch.float32, requires_grad=True)
+    batches = [_Batch.of(network, chosen[at : at + BATCH], start.shape[1]) for at in range(0, len(chosen), BATCH)]
+    rate = RATE * float(start.norm(dim=-1).mean())
+    optimiser = torch.optim.Adam([own, common], lr=rate, betas=(0.9, 0.95))
     passes = passes or PASSES
     total = passes * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(1.0 - step / total, 0.05))
     for _ in range(passes):
         for batch in batches:
             optimiser.zero_grad()
-            batch.loss(network, rows).backward()
+            batch.loss(network, start + common + own).backward()
             optimiser.step()
             schedule.step()
             if advance is not None:
                 advance(1)
-    return rows.detach()
+    return (start + common + own).detach()
 
 
 def steps_of(continuations: Sequence[Continuation], passes: int | None = None) -> int:
@@ -89,14 +99,14 @@ def steps_of(continuations: Sequence[Continuation], passes: int | None = None) -
 
 
 def _chosen(continuations: Sequence[Continuation]) -> list[Continuation]:
-    """Return a few continuations of each row, in mixed order."""
-    by_row: dict[int, list[Continuation]] = {}
+    """Return a few continuations of each form, in mixed order."""
+    by_form: dict[int, list[Continuation]] = {}
     for one in continuations:
-        by_row.setdefault(one.row, []).append(one)
+        by_form.setdefault(one.form, []).append(one)
     draw = random.Random(0)
     found: list[Continuation] = []
-    for own in by_row.values():
-        found += draw.sample(own, min(len(own), TEXTS, max(4, ALL_TEXTS // len(by_row))))
+    for own in by_form.values():
+        found += draw.sample(own, min(len(own), TEXTS, max(4, ALL_TEXTS // len(by_form))))
     draw.shuffle(found)
     return found
 
@@ -107,31 +117,31 @@ class _Batch:
 
     cache: list[tuple[torch.Tensor, torch.Tensor]]
     mask: torch.Tensor
-    rows: torch.Tensor
+    forms: torch.Tensor
     ids: torch.Tensor
     labels: torch.Tensor
     positions: torch.Tensor
 
     @classmethod
-    def of(cls, network: ExportNetwork, texts: Sequence[Continuation]) -> "_Batch":
+    def of(cls, network: ExportNetwork, texts: Sequence[Continuation], count: int) -> "_Batch":
         before, behind = max(len(one.before) for one in texts), max(len(one.written) for one in texts)
         ids = torch.zeros(len(texts), before, dtype=torch.long)
-        mask = torch.zeros(len(texts), before + 1 + behind, dtype=torch.long)
+        mask = torch.zeros(len(texts), before + count + behind, dtype=torch.long)
         written = torch.zeros(len(texts), behind, dtype=torch.long)
-        labels = torch.full((len(texts), 1 + behind), -100, dtype=torch.long)
+        labels = torch.full((len(texts), count + behind), -100, dtype=torch.long)
         for row, one in enumerate(texts):
-            # Padding stands to the left, so that all calls stand in one column.
+            # Padding stands to the left, so that all calls stand in the same columns.
             ids[row, before - len(one.before) :] = torch.tensor(one.before)
-            mask[row, before - len(one.before) : before + 1 + len(one.written)] = 1
+            mask[row, before - len(one.before) : before + count + len(one.written)] = 1
             written[row, : len(one.written)] = torch.tensor(one.written)
-            labels[row, : len(one.written)] = torch.tensor(one.written)
+            labels[row, count - 1 : count - 1 + len(one.written)] = torch.tensor(one.written)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         with torch.no_grad():
             output = network.model.get_decoder()(
                 input_ids=ids, attention_mask=mask[:, :before], position_ids=positions[:, :before], use_cache=True
             )
         cache = [(layer.keys, layer.values) for layer in output.past_key_values.layers]
-        return cls(cache, mask, torch.tensor([one.row for one in texts]), written, labels, positions[:, before:])
+        return cls(cache, mask, torch.tensor([one.form for one in texts]), written, labels, positions[:, before:])
 
     def loss(self, network: ExportNetwork, rows: torch.Tensor) -> torch.Tensor:
         from transformers import DynamicCache
@@ -140,7 +150,7 @@ class _Batch:
         for layer, (keys, values) in enumerate(self.cache):
             cache.update(keys, values, layer)
         table = network.input_rows
-        embedded = torch.cat([rows[self.rows][:, None].to(table.dtype), table[self.ids]], dim=1)
+        embedded = torch.cat([rows[self.forms].to(table.dtype), table[self.ids]], dim=1)
         hidden = network.model.get_decoder()(
             inputs_embeds=embedded,
             attention_mask=self.mask,

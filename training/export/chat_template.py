@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from toolken.training.export.tokens import ANSWER, TOOL
+from toolken.training.export.call_text import DELIMITERS
+from toolken.training.export.tokens import ANSWER, BEHIND, TOOL, VIRTUAL
 from toolken.training.prompt import MAX_RESULT, PromptFormat
 
 #: What stands in the template for a text in the request.
@@ -75,7 +76,11 @@ _TEMPLATE = """\
 {{- @BEGINNING@ ~ at.system ~ at.turns ~ @ASKED@ ~ at.answer -}}
 {%- if add_generation_prompt -%}
 @AHEAD@
-{%- if forced_tool is defined and forced_tool -%}{{- '@TOOL_BEGIN@' ~ forced_tool ~ '@TOOL_END@' -}}{%- endif -%}
+{%- if forced_tool is defined and forced_tool -%}
+    {%- set forms = @FORMS@ -%}
+    {{- '@TOOL_BEGIN@' ~ forced_tool ~ '@TOOL_END@' -}}
+    {%- for place in range(@BEHIND@) -%}{{- @VIRTUAL@ -}}{%- endfor -%}
+  {%- endif -%}
 {%- endif -%}
 """
 
@@ -113,7 +118,9 @@ _LEAD = """\
   {%- if at.answer == @OPENING@ and not at.results and of.number -%}{{- ' ' ~ of.number -}}{%- endif -%}"""
 
 
-def chat_template(prompt: PromptFormat, names: Sequence[str], special: Sequence[str], beginning: str = "") -> str:
+def chat_template(
+    prompt: PromptFormat, names: Sequence[str], forms: Sequence[int], special: Sequence[str], beginning: str = ""
+) -> str:
     """Return the template that writes messages as the agents do.
 
     Parameters
@@ -122,17 +129,20 @@ def chat_template(prompt: PromptFormat, names: Sequence[str], special: Sequence[
         The wording.
     names
         The tools of the checkpoint; others are refused.
+    forms
+        The form of each tool's arguments: its number in the virtual tokens that follow a call.
     special
         Texts of special tokens; where a message has one it is broken up, so that nobody can pose as the model.
     beginning
         What the LM's tokenizer puts in front of every text.
     """
     begin, end = TOOL.split("{name}")
+    virtual = VIRTUAL.partition("{form}")[0]
     ahead = "" if prompt.everywhere or not prompt.between else _BEHIND_RESULTS
     if prompt.lead and not prompt.everywhere:
         ahead = f"{ahead}\n{_LEAD}" if ahead else _LEAD
     broken = "".join(
-        f".replace({_quoted(one)}, {_quoted(one[:1] + ' ' + one[1:])})" for one in [begin, ANSWER, *special]
+        f".replace({_quoted(one)}, {_quoted(one[:1] + ' ' + one[1:])})" for one in [begin, virtual, *special]
     )
     values = {
         "AHEAD": ahead,
@@ -147,6 +157,9 @@ def chat_template(prompt: PromptFormat, names: Sequence[str], special: Sequence[
         "ASKED": _filled(prompt.question, _QUESTION, "at.question"),
         "SEPARATOR": _quoted(prompt.separator),
         "BEGINNING": _quoted(beginning + prompt.preamble),
+        "FORMS": json.dumps(dict(zip(names, forms, strict=True))),
+        "BEHIND": str(BEHIND),
+        "VIRTUAL": _virtual(),
         "TOOL_BEGIN": begin,
         "TOOL_END": end,
     }
@@ -168,6 +181,8 @@ def response_template(prompt: PromptFormat, ends: Sequence[str]) -> dict[str, An
         Texts of the tokens that end an answer.
     """
     begin, end = (re.escape(one) for one in TOOL.split("{name}"))
+    behind = re.escape(VIRTUAL.format(form=0, place=0)).replace("0", r"\d+")
+    behind = f"(?:{behind}){{{BEHIND}}}"
     close = "|".join([*(re.escape(one) for one in ends), *(re.escape(one) for one in prompt.stop)])
     asked = re.escape(prompt.question.rpartition(_QUESTION)[2])
     opening = prompt.opening
@@ -183,18 +198,25 @@ def response_template(prompt: PromptFormat, ends: Sequence[str]) -> dict[str, An
         "start_anchor_pattern": anchor,
         "fields": {
             "tool_calls": {
-                "open_pattern": rf"{begin}(?P<name>[^<>\s]+){end}",
+                "open_pattern": rf"{begin}(?P<name>[^<>\s]+){end}{behind}",
                 "close_pattern": close,
                 "repeats": True,
                 "content": "json",
-                "content_args": {"allow_non_json": True},
+                "content_args": {"allow_non_json": True, "string_delims": DELIMITERS},
                 "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
             },
-            # What follows this token is the whole answer; the token itself is nobody's concern.
-            "chain_end": {"open": ANSWER, "close": " ", "content": "text"},
+            # What follows these tokens is the whole answer; they themselves are nobody's concern.
+            "chain_end": {"open_pattern": re.escape(ANSWER) + behind, "close": " ", "content": "text"},
             "content": {"close_pattern": close, "content": "text"},
         },
     }
+
+
+def _virtual() -> str:
+    """Return an expression of Jinja for a virtual token of the forced tool."""
+    before, _, rest = VIRTUAL.partition("{form}")
+    between, _, end = rest.partition("{place}")
+    return f"{_quoted(before)} ~ forms[forced_tool] ~ {_quoted(between)} ~ place ~ {_quoted(end)}"
 
 
 def _quoted(text: str) -> str:

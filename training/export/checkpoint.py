@@ -16,12 +16,13 @@ import torch
 from toolken.errors import ExportError
 from toolken.training.examples import Example, check_examples
 from toolken.training.export.chat_template import chat_template, response_template
-from toolken.training.export.decider import Decider, Steps
+from toolken.training.export.decider import ANSWER, CALL, VIRTUAL, Decider, Decisions, Steps
 from toolken.training.export.fold import Fold, fit_fold
 from toolken.training.export.mark import FORMAT, MARK
 from toolken.training.export.material import (
     EXAMPLES,
     fitting_texts,
+    form_of,
     free_running,
     invented_calls,
     known_calls,
@@ -29,7 +30,7 @@ from toolken.training.export.material import (
 )
 from toolken.training.export.model_card import model_card
 from toolken.training.export.network import ExportNetwork, check_family
-from toolken.training.export.texts import Text, Writer
+from toolken.training.export.texts import Step, Text, Writer
 from toolken.training.export.tokens import ToolTokens, add_tokens
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
@@ -120,7 +121,7 @@ def build(
         return progress(label, total) if progress else (lambda _: None)
 
     tokenizer = copy.deepcopy(lm.tokenizer)
-    tokens = add_tokens(tokenizer, head.names, head.prompt, sorted(lm.stop_ids))
+    tokens = add_tokens(tokenizer, head.names, list(map(form_of, head.specs)), head.prompt, sorted(lm.stop_ids))
     network = ExportNetwork(lm, len(tokenizer))
     writer = Writer(lm, head, tokens)
     examples = list(examples)[:EXAMPLES]
@@ -133,18 +134,25 @@ def build(
     steps = read_steps(network, tokens, texts, step("Reading what the checkpoint will write", len(texts)))
     wanted = Decider(head).decide(steps)
     fold = fit_fold(
-        steps, wanted, head.rows, head.biases, dtype=network.output_rows.dtype, chains=tokens.answer is not None
+        steps,
+        wanted,
+        head.rows,
+        head.biases,
+        dtype=network.output_rows.dtype,
+        chains=tokens.answer is not None,
+        virtual=len(tokens.all_virtual),
     )
     # Rows of tokens that nobody writes must lose: a row of zeros would win where all words are below it.
     network.output_rows[network.words :] = network.output_rows[: network.words].float().mean(0).to(fold.rows.dtype)
     network.output_rows[torch.tensor(tokens.ids)] = fold.rows
     if tokens.answer is not None and fold.answer is not None:
         network.output_rows[tokens.answer] = fold.answer
+    network.output_rows[torch.tensor(tokens.all_virtual)] = fold.virtual
     special = [
         text for text in tokenizer.all_special_tokens if text not in map(tokenizer.convert_ids_to_tokens, tokens.added)
     ]
     ends = [text for text in special if tokenizer.convert_tokens_to_ids(text) in lm.stop_ids]
-    tokenizer.chat_template = chat_template(head.prompt, head.names, special, _beginning(lm))
+    tokenizer.chat_template = chat_template(head.prompt, head.names, tokens.forms, special, _beginning(lm))
     tokenizer.response_template = response_template(head.prompt, ends)
     tokenizer.model_max_length = min(lm.max_length, 10**9)
     generation = network.model.generation_config
@@ -165,7 +173,27 @@ def read_steps(
     kinds = [int(kind) for one in texts for _, kind, _ in one.steps]
     results = [count for one in texts for _, _, count in one.steps]
     owners = [at for at, one in enumerate(texts) for _ in one.steps]
-    return Steps(joined, best, word, torch.tensor(kinds), torch.tensor(results), torch.tensor(owners))
+    virtual = virtual_of(tokens, texts)
+    return Steps(joined, best, word, torch.tensor(kinds), torch.tensor(results), virtual, torch.tensor(owners))
+
+
+def virtual_of(tokens: ToolTokens, texts: Sequence[Text]) -> torch.Tensor:
+    """Return which virtual token comes next at each step of some texts, `(n,) int64`; -1 where none does."""
+    number = {token: at for at, token in enumerate(tokens.all_virtual)}
+    return torch.tensor(
+        [number[one.ids[at + 1]] if kind == Step.VIRTUAL else -1 for one in texts for at, kind, _ in one.steps]
+    )
+
+
+def next_tokens(tokens: ToolTokens, steps: Steps, decided: Decisions) -> torch.Tensor:
+    """Return the tokens that come next by some decisions, `(n,) int64`."""
+    found = steps.word.clone()
+    for kind, ids in ((CALL, tokens.ids), (VIRTUAL, tokens.all_virtual)):
+        mine = decided.classes == kind
+        found[mine] = torch.tensor(ids)[decided.tools[mine]]
+    if tokens.answer is not None:
+        found[decided.classes == ANSWER] = tokens.answer
+    return found
 
 
 def write(built: Exported, head: ToolkenHead, lm: FrozenLM, folder: Path) -> None:

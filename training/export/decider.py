@@ -8,8 +8,8 @@ from toolken.training.evidence import Evidence
 from toolken.training.export.texts import Step
 from toolken.training.head import ToolkenHead
 
-#: What comes next at a step: one of the LM's words, a tool, or the token that ends a chain of calls.
-WORD, CALL, ANSWER = 0, 1, 2
+#: What comes next at a step: one of the LM's words, a tool, the token that ends a chain of calls, or a virtual one.
+WORD, CALL, ANSWER, VIRTUAL = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Steps:
         `(n,) int64`, of `Step`.
     results
         `(n,) int64`, how many results stand before.
+    virtual
+        `(n,) int64`, which of all virtual tokens comes next; below zero where none does.
     texts
         `(n,) int64`, the text each belongs to.
     """
@@ -37,6 +39,7 @@ class Steps:
     word: torch.Tensor
     kinds: torch.Tensor
     results: torch.Tensor
+    virtual: torch.Tensor
     texts: torch.Tensor
 
     def where(self, mask: torch.Tensor) -> "Steps":
@@ -55,9 +58,9 @@ class Decisions:
     Attributes
     ----------
     classes
-        `(n,) int64`: `WORD`, `CALL` or `ANSWER`.
+        `(n,) int64`: `WORD`, `CALL`, `ANSWER` or `VIRTUAL`.
     tools
-        The tool that is or would be called, `(n,) int64`.
+        The tool that is or would be called, `(n,) int64`; the virtual token where one comes.
     odds
         By how much the log odds of a call are above the threshold, `(n,) float64`; minus infinity where nothing is
         decided.
@@ -94,4 +97,7 @@ class Decider:
         above = odds - torch.logit(torch.tensor(head.threshold, dtype=torch.float64))
         above[~steps.of(Step.OPENING, Step.RUNNING, Step.LED, Step.FOLLOWING)] = -torch.inf
         instead = torch.where(steps.of(Step.LED, Step.FOLLOWING), ANSWER, WORD)
-        return Decisions(torch.where(above >= 0, CALL, instead), scores.argmax(1), above)
+        virtual = steps.of(Step.VIRTUAL)
+        instead[virtual] = VIRTUAL
+        which = torch.where(virtual, steps.virtual, scores.argmax(1))
+        return Decisions(torch.where(above >= 0, CALL, instead), which, above)

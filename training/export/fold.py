@@ -10,6 +10,9 @@ as can be,
 u and q such that the class with the largest logit is what the decoder decides: at an opening and in running text call
 or word, behind a result call or end of the chain, and in words and arguments always the word. Given the states this is
 a softmax regression over three classes, of which the first has a fixed logit: convex.
+
+Virtual tokens come where their predecessor was read, and nowhere else. Their predecessors' input rows are like no
+word's, so that least squares part these states from all others.
 """
 
 import math
@@ -17,7 +20,7 @@ from dataclasses import dataclass
 
 import torch
 
-from toolken.training.export.decider import ANSWER, CALL, WORD, Decisions, Steps
+from toolken.training.export.decider import ANSWER, CALL, VIRTUAL, WORD, Decisions, Steps
 from toolken.training.export.texts import Step
 
 #: How many times the gate's log odds count in the anchor; penalty on the distance from it, in steps at one standard
@@ -30,6 +33,9 @@ MARGIN, HELD_BACK = 1.0, 6.0
 #: Log odds beyond which a decision is sure; how far below the words the anchor puts tools where none may win; and the
 #: ridge of the moment, as a share of it.
 SURE, BELOW, RIDGE = 6.0, 15.0, 1e-4
+#: By how much virtual tokens are to win where they come, and to lose elsewhere; and how much all steps of one together
+#: count beside all others.
+VIRTUAL_WINS, VIRTUAL_LOSES, VIRTUAL_SHARE = 15.0, 40.0, 0.3
 #: Share of the texts that the settings are chosen on.
 HELD_OUT = 0.25
 
@@ -53,12 +59,15 @@ class Fold:
         One for each tool, `(T, d)` in the number format of the LM.
     answer
         That of the token that ends a chain of calls, `(d,)`; None where there is none.
+    virtual
+        One for each virtual token, `(C, d)`.
     settings
         What was chosen.
     """
 
     rows: torch.Tensor
     answer: torch.Tensor | None
+    virtual: torch.Tensor
     settings: Settings
 
     def decide(self, steps: Steps) -> Decisions:
@@ -67,18 +76,27 @@ class Fold:
         logits = [(part @ self.rows.T).float().max(dim=1) for part in states.split(256)]
         tools, which = torch.cat([one.values for one in logits]), torch.cat([one.indices for one in logits])
         answers = torch.full_like(tools, -torch.inf) if self.answer is None else (states @ self.answer).float()
-        classes = torch.stack([steps.best, tools, answers], dim=1).argmax(1)
+        virtual = (states @ self.virtual.T).float().max(dim=1)
+        classes = torch.stack([steps.best, tools, answers, virtual.values], dim=1).argmax(1)
+        which = torch.where(classes == VIRTUAL, virtual.indices, which)
         return Decisions(classes, which, (tools - torch.maximum(steps.best, answers)).double())
 
 
 def agreement(decided: Decisions, wanted: Decisions) -> torch.Tensor:
     """Return at which steps the next token is the same, `(n,) bool`."""
-    same_tool = (decided.tools == wanted.tools) | (wanted.classes != CALL)
+    same_tool = (decided.tools == wanted.tools) | ~torch.isin(wanted.classes, torch.tensor([CALL, VIRTUAL]))
     return (decided.classes == wanted.classes) & same_tool
 
 
 def fit_fold(
-    steps: Steps, wanted: Decisions, rows: torch.Tensor, biases: torch.Tensor, *, dtype: torch.dtype, chains: bool
+    steps: Steps,
+    wanted: Decisions,
+    rows: torch.Tensor,
+    biases: torch.Tensor,
+    *,
+    dtype: torch.dtype,
+    chains: bool,
+    virtual: int,
 ) -> Fold:
     """Fit the fold; what it depends on is chosen by the agreement on a quarter of the texts.
 
@@ -94,11 +112,13 @@ def fit_fold(
         Number format of the rows.
     chains
         Whether there is a token that ends a chain of calls.
+    virtual
+        Number of virtual tokens.
     """
     texts = steps.texts.unique()
     order = texts[torch.randperm(len(texts), generator=torch.Generator().manual_seed(0))]
     held_out = torch.isin(steps.texts, order[: int(len(order) * HELD_OUT)])
-    fitting = _Fitting(steps.where(~held_out), _where(wanted, ~held_out), rows, biases, chains)
+    fitting = _Fitting(steps.where(~held_out), _where(wanted, ~held_out), rows, biases, chains, virtual)
     judged, truth = steps.where(held_out), _where(wanted, held_out)
     best, settings = -1.0, Settings(GAINS[0], PENALTIES[0], SCALES[0])
     for scale in SCALES if dtype == torch.float32 else SCALES_OF_FEW_DIGITS:
@@ -108,7 +128,7 @@ def fit_fold(
                 found = _balanced(fitting.fold(tried, dtype), judged, truth)
                 if found > best:
                     best, settings = found, tried
-    return _Fitting(steps, wanted, rows, biases, chains).fold(settings, dtype)
+    return _Fitting(steps, wanted, rows, biases, chains, virtual).fold(settings, dtype)
 
 
 def _balanced(fold: Fold, steps: Steps, wanted: Decisions) -> float:
@@ -124,8 +144,18 @@ def _where(decisions: Decisions, mask: torch.Tensor) -> Decisions:
 class _Fitting:
     """The regression, with what does not depend on its settings computed once."""
 
-    def __init__(self, steps: Steps, wanted: Decisions, rows: torch.Tensor, biases: torch.Tensor, chains: bool) -> None:
+    def __init__(
+        self,
+        steps: Steps,
+        wanted: Decisions,
+        rows: torch.Tensor,
+        biases: torch.Tensor,
+        chains: bool,
+        virtual: int,
+    ) -> None:
         self._steps, self._wanted, self._chains = steps, wanted, chains
+        # Where virtual tokens come no tool may win, as behind a word.
+        self._classes = torch.where(wanted.classes == VIRTUAL, WORD, wanted.classes)
         hidden = steps.hidden.double()
         moment = hidden.T @ hidden / len(hidden)
         moment += RIDGE * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
@@ -136,6 +166,7 @@ class _Fitting:
         self._rows = rows.double() + biases.double()[:, None] * self._back(constant)
         largest = [(part @ self._rows.T).max(dim=1).values for part in hidden.split(1024)]
         self._selection = torch.cat(largest)
+        self._virtual = self._regress_virtual(virtual)
 
     def fold(self, settings: Settings, dtype: torch.dtype) -> Fold:
         """Return the fold that has these settings."""
@@ -143,7 +174,30 @@ class _Fitting:
         found = self._descend(start, settings)
         common = self._back(found[0])
         rows = (settings.scale * self._rows + common).to(dtype)
-        return Fold(rows, self._back(found[1]).to(dtype) if self._chains else None, settings)
+        answer = self._back(found[1]).to(dtype) if self._chains else None
+        return Fold(rows, answer, self._virtual.to(dtype), settings)
+
+    def _regress_virtual(self, count: int) -> torch.Tensor:
+        """Return the rows of the virtual tokens, `(count, d) float64`.
+
+        They are the least squares for how far each is from the words, the steps where it comes weighing `VIRTUAL_SHARE`
+        together.
+        """
+        steps, white = self._steps, self._white
+        best, gram = steps.best.double(), white.T @ white / len(white)
+        gram += RIDGE * torch.eye(len(gram), dtype=gram.dtype)
+        low = best - VIRTUAL_LOSES
+        crossing = white.T @ low / len(white)
+        rows = torch.zeros(count, white.shape[1], dtype=torch.float64)
+        for at in range(count):
+            mine = steps.virtual == at
+            if not bool(mine.any()):
+                continue
+            own, share = white[mine], VIRTUAL_SHARE / int(mine.sum())
+            target = crossing + own.T @ (share * (best[mine] + VIRTUAL_WINS) - low[mine] / len(white))
+            matrix = gram + (share - 1 / len(white)) * (own.T @ own)
+            rows[at] = self._back(torch.linalg.solve(matrix, target))
+        return rows
 
     def _anchor(self, settings: Settings) -> torch.Tensor:
         """Return u and q, `(2, d)` in whitened coordinates, from least squares on the gate's own log odds."""
@@ -160,7 +214,7 @@ class _Fitting:
         return torch.stack([common, self._regress(torch.where(ahead, level + (-odds).clamp(min=0), best - BELOW))])
 
     def _descend(self, start: torch.Tensor, settings: Settings) -> torch.Tensor:
-        steps, classes = self._steps, self._wanted.classes
+        steps, classes = self._steps, self._classes
         size = len(classes)
         never = ~self._decided
         margins = torch.where(never, HELD_BACK, MARGIN)[:, None].expand(size, 3).clone().double()
@@ -192,7 +246,7 @@ class _Fitting:
         kinds = self._steps.kinds
         weights = torch.ones(len(kinds), dtype=torch.float64)
         decided = max(int(self._decided.sum()), 1)
-        for kind in (Step.WORDS, Step.ARGUMENTS):
+        for kind in (Step.WORDS, Step.ARGUMENTS, Step.VIRTUAL):
             mine = kinds == int(kind)
             weights[mine] = min(1.0, 2 * decided / max(int(mine.sum()), 1))
         return weights

@@ -1,23 +1,26 @@
 """What a fold and the input rows are fitted on: texts as the checkpoint will read and write them."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+
+import torch
 
 from toolken.training import background as shipped
 from toolken.training.examples import Demonstration, Example
-from toolken.training.export.arguments import Continuation, learn_rows, mean_rows, steps_of
-from toolken.training.export.made_up import made_up
+from toolken.training.export.arguments import Continuation, learn_rows, steps_of, text_rows
+from toolken.training.export.made_up import made_up, varied
 from toolken.training.export.network import ExportNetwork
 from toolken.training.export.texts import Step, Text, Writer, distinct
-from toolken.training.export.tokens import ToolTokens
+from toolken.training.export.tokens import BEHIND, ToolTokens
 from toolken.training.head import ToolkenHead
+from toolken.training.tool_spec import ToolSpec
 
 #: Demonstrations, background requests, and examples that the fold is fitted on at most.
 DEMONSTRATIONS, REQUESTS, EXAMPLES = 300, 400, 200
 #: Answers of results alone.
 ANSWERS = 80
-#: Made-up calls, demonstrations from which on a row needs none; texts written freely of each kind, and at once.
-MADE_UP, ENOUGH, FREE, FREE_BATCH = 160, 24, 50, 50
+#: Calls of a form that are wanted, demonstrations and made-up ones together, and made-up ones of a tool at most; texts
+#: written freely of each kind, and at once.
+WANTED, MADE_UP, FREE, FREE_BATCH = 40, 20, 50, 50
 
 #: Called with a label and a number of steps before some work begins; returns what is called as steps are done.
 Started = Callable[[str, int], Callable[[int], None]]
@@ -35,14 +38,28 @@ def known_calls(head: ToolkenHead, examples: Sequence[Example]) -> list[Demonstr
 
 
 def invented_calls(head: ToolkenHead, shown: Sequence[Demonstration]) -> list[Demonstration]:
-    """Return made-up calls: of tools without a demonstration, and some of tools that have few."""
-    forms = {spec.name: tuple(spec.arguments) for spec in head.specs}
-    counts = Counter(forms[one.tool] for one in shown)
-    few = [spec for spec in head.specs if counts[forms[spec.name]] < ENOUGH] or head.specs[:1]
-    requests = shipped.background_requests()[REQUESTS : REQUESTS + MADE_UP]
-    # Each request once, the tools taking turns.
-    found = [one for at, spec in enumerate(few) for one in made_up(spec, requests[at :: len(few)])]
-    return distinct(found, 2 * MADE_UP)
+    """Return made-up calls for forms of arguments that are shown too rarely: demonstrations with other values, and for
+    tools that have none, calls for requests in which there are values of the right type."""
+    by_tool: dict[str, list[Demonstration]] = {}
+    for one in shown:
+        by_tool.setdefault(one.tool, []).append(one)
+    by_form: dict[tuple[str, ...], list[ToolSpec]] = {}
+    for spec in head.specs:
+        by_form.setdefault(form_of(spec), []).append(spec)
+    requests = shipped.background_requests()[REQUESTS:]
+    found = []
+    for specs in by_form.values():
+        missing = WANTED - sum(len(by_tool.get(spec.name, ())) for spec in specs)
+        for at, spec in enumerate(specs[: max(missing, 0)]):
+            count = -(-missing // min(len(specs), missing))
+            own = by_tool.get(spec.name)
+            found += varied(own, count) if own else made_up(spec, requests[at :: len(specs)], min(count, MADE_UP))
+    return found
+
+
+def form_of(spec: ToolSpec) -> tuple[str, ...]:
+    """Return what the arguments of a tool look like: their names."""
+    return tuple(spec.arguments)
 
 
 def learn_input_rows(
@@ -55,28 +72,43 @@ def learn_input_rows(
     step: Started,
 ) -> None:
     """Give the added tokens the input rows behind which their arguments, or the whole answer, are written."""
-    forms: dict[tuple[str, ...], int] = {}
-    row_of = {spec.name: forms.setdefault(tuple(spec.arguments), len(forms)) for spec in head.specs}
-    stand_for = [writer.ids("Arguments: " + ", ".join(names) + ": {") for names in forms]
-    continuations = []
-    counts = Counter(row_of[one.tool] for one in shown)
-    for one in [*shown, *(one for one in invented if counts[row_of[one.tool]] < ENOUGH)]:
-        before = writer.ids(writer.before_call(one.question, one.results))
-        continuations.append(Continuation(before, row_of[one.tool], writer.arguments(one.args)))
-    if tokens.answer is not None:
-        stand_for.append(writer.ids(head.prompt.closing + head.prompt.separator + "Answer:"))
+    form = dict(zip(tokens.names, tokens.forms, strict=True))
+    first = {form[spec.name]: spec for spec in reversed(head.specs)}
+    begun = [writer.ids(_beginning(first[at])) for at in range(len(first))]
+    continuations = [
+        Continuation(
+            writer.ids(writer.before_call(one.question, one.results)), form[one.tool], writer.arguments(one.args)
+        )
+        for one in [*shown, *invented]
+    ]
+    ended = tokens.ended()
+    if ended:
+        begun.append(writer.ids(head.prompt.closing + head.prompt.separator + "Answer:"))
         for question, results in _answered([*shown, *invented]):
             text = writer.closing(question, results)
             assert text is not None
-            at = text.ids.index(tokens.answer)
-            continuations.append(Continuation(text.ids[:at], len(forms), text.ids[at + 1 :]))
-    start = mean_rows(network, stand_for)
+            at = text.ids.index(ended[0])
+            continuations.append(Continuation(text.ids[:at], len(first), text.ids[at + len(ended) :]))
+    start = text_rows(network, begun, 1 + BEHIND)
     advance = step("Learning what stands for a call", steps_of(continuations))
     rows = learn_rows(network, start, continuations, advance=advance).to(network.input_rows.dtype)
-    for name, token in zip(tokens.names, tokens.ids, strict=True):
-        network.input_rows[token] = rows[row_of[name]]
+    for at, token in enumerate(tokens.ids):
+        network.input_rows[token] = rows[tokens.forms[at], 0]
     if tokens.answer is not None:
-        network.input_rows[tokens.answer] = rows[-1]
+        network.input_rows[tokens.answer] = rows[-1, 0]
+    for own, ids in zip(rows, tokens.virtual, strict=True):
+        network.input_rows[torch.tensor(ids)] = own[1:]
+
+
+def _beginning(spec: ToolSpec) -> str:
+    """Return how the arguments of a tool begin."""
+    if not spec.arguments:
+        return " {}"
+    name, schema = next(iter(spec.arguments.items()))
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    return f' {{"{name}": ' + {"array": "[", "number": "", "integer": "", "boolean": "", "object": "{"}.get(
+        str(kind), '"'
+    )
 
 
 def free_running(
@@ -92,7 +124,7 @@ def free_running(
     questions = [one.question for one in shown[:FREE]] + shipped.background_requests()[-FREE:]
     begun = [(writer.ids(head.prompt.query(one)), kind) for one in questions]
     for at, (ids, _) in enumerate(begun[:]):
-        begun.append(([*ids, tokens.ids[at % len(tokens.ids)]], Step.ARGUMENTS))
+        begun.append(([*ids, *tokens.call(at % len(tokens.ids))], Step.ARGUMENTS))
     advance = step("Writing freely", len(begun))
     found = []
     for at in range(0, len(begun), FREE_BATCH):

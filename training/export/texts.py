@@ -1,6 +1,5 @@
 """What an exported checkpoint will read and write, as token ids: where calls are decided, and where none may win."""
 
-import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from enum import IntEnum
 from typing import Any
 
 from toolken.training.examples import Call, Demonstration, Example
+from toolken.training.export.call_text import write_arguments
 from toolken.training.export.tokens import ToolTokens
 from toolken.training.features import decision_places
 from toolken.training.head import ToolkenHead
@@ -18,8 +18,8 @@ class Step(IntEnum):
     """What a step of writing is.
 
     At an `OPENING` and in `RUNNING` text a tool or a word comes next. At a `LED` opening, which stands behind what is
-    taken back, and `FOLLOWING` a result, it is a tool or the token that ends the chain of calls. Everywhere else words
-    go on: in `WORDS`, and in `ARGUMENTS`.
+    taken back, and `FOLLOWING` a result, it is a tool or the token that ends the chain of calls. Behind these tokens
+    `VIRTUAL` ones come. Everywhere else words go on: in `WORDS`, and in `ARGUMENTS`.
     """
 
     OPENING = 0
@@ -28,6 +28,7 @@ class Step(IntEnum):
     FOLLOWING = 3
     WORDS = 4
     ARGUMENTS = 5
+    VIRTUAL = 6
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Writer:
     def __init__(self, lm: FrozenLM, head: ToolkenHead, tokens: ToolTokens) -> None:
         self._lm, self._head, self._tokens = lm, head, tokens
         self._form = head.prompt
-        self._of = dict(zip(tokens.names, tokens.ids, strict=True))
+        self._of = {name: tokens.call(at) for at, name in enumerate(tokens.names)}
 
     def ids(self, text: str) -> list[int]:
         """Return the tokens of a text."""
@@ -77,7 +78,7 @@ class Writer:
 
     def arguments(self, args: dict[str, Any]) -> list[int]:
         """Return the tokens of a call's arguments."""
-        return self.written(json.dumps(args, ensure_ascii=False))
+        return self.written(write_arguments(args))
 
     def request(self, question: str) -> Text:
         """Return a request up to the place where it is decided on."""
@@ -109,17 +110,18 @@ class Writer:
 
     def call(self, before: str, tool: str, args: dict[str, Any], decided: tuple[Step, int] | None = None) -> Text:
         """Return a text with a call behind it, and what is decided in front of the call, if that is a step too."""
-        ids = [*self.ids(before), self._of[tool]]
-        written = self.arguments(args)
-        steps = [(at, Step.ARGUMENTS, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
+        begun, call, written = self.ids(before), self._of[tool], self.arguments(args)
+        ids = [*begun, *call]
+        steps = [(at, Step.VIRTUAL, 0) for at in range(len(begun), len(ids) - 1)]
+        steps += [(at, Step.ARGUMENTS, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
         if decided is not None:
-            steps.insert(0, (len(ids) - 2, *decided))
+            steps.insert(0, (len(begun) - 1, *decided))
         return Text([*ids, *written], steps)
 
     def garbled(self, one: Demonstration, seed: int) -> Text:
         """Return a call with words in disorder in the place of its arguments: even there no tool may win."""
         draw = random.Random(seed)
-        ids = [*self.ids(self.before_call(one.question, ())), self._of[one.tool]]
+        ids = [*self.ids(self.before_call(one.question, ())), *self._of[one.tool]]
         words = [*self.arguments(one.args)[:-1], *self.ids(one.question)]
         draw.shuffle(words)
         words = [*self.arguments(one.args)[: draw.randrange(3)], *words[:14]]
@@ -130,9 +132,10 @@ class Writer:
         """Return an answer of results alone, written out behind the token that ends a chain of calls."""
         if self._tokens.answer is None:
             return None
-        ids = [*self.ids(self.answered(question, results) + self._form.between), self._tokens.answer]
-        written = self.written(self.written_out(results))
-        steps = [(at, Step.WORDS, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
+        begun = self.ids(self.answered(question, results) + self._form.between)
+        ids, written = [*begun, *self._tokens.ended()], self.written(self.written_out(results))
+        steps = [(at, Step.VIRTUAL, 0) for at in range(len(begun), len(ids) - 1)]
+        steps += [(at, Step.WORDS, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
         return Text([*ids, *written], steps)
 
     def written_out(self, results: Sequence[str]) -> str:

@@ -23,6 +23,10 @@ from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
 
 CALL = re.compile(r"<tool:(?P<name>[^<>\s]+)>")
 ANSWER = "<tool=answer>"
+#: What stands between these and what is written behind them.
+VIRTUAL = re.compile(r"<tool=\d+\.\d+>")
+#: Strings begin with a space behind the quotation mark, which is no part of them.
+SPACE = re.compile(r'(?<=[:,] ") |(?<=\[") ')
 #: The opening of answers: it stands in the prompt, and in the content all the same.
 OPENING: str = json.loads((Path(__file__).parent / "toolken.json").read_text(encoding="utf-8"))["prompt"]["opening"]
 
@@ -45,11 +49,12 @@ def _content(text: str, opened: bool) -> str:
 
 def _parts(text: str, opened: bool) -> tuple[str, list[tuple[str, str]]]:
     """Return the content of a text, and the names and arguments of its calls."""
+    text = VIRTUAL.sub("", text)
     found = list(CALL.finditer(text))
     if not found:
         return _content(text, opened), []
     ends = [one.start() for one in found[1:]] + [len(text)]
-    calls = [(one["name"], text[one.end() : end].strip()) for one, end in zip(found, ends, strict=True)]
+    calls = [(one["name"], SPACE.sub("", text[one.end() : end].strip())) for one, end in zip(found, ends, strict=True)]
     return _content(text[: found[0].start()], opened), calls
 
 
