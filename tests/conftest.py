@@ -254,7 +254,7 @@ def checkpoint(embedded_lm: FrozenLM, served_tools: list[ToolSpec], tmp_path_fac
     plain, folder = shipped.plain_examples()[::6], tmp_path_factory.mktemp("served") / "checkpoint"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("toolken.training.background.plain_examples", lambda: plain)
-        for name, count in {"REQUESTS": 80, "MADE_UP": 64, "FREE": 20, "FREE_BATCH": 20, "ANSWERS": 24}.items():
+        for name, count in {"REQUESTS": 80, "FREE": 20, "FREE_BATCH": 20, "ANSWERS": 24}.items():
             patch.setattr(f"toolken.training.export.material.{name}", count)
         patch.setattr("toolken.training.export.fold.GAINS", (2.0,))
         patch.setattr("toolken.training.export.fold.PENALTIES", (30.0,))

@@ -14,6 +14,8 @@ from toolken.training.lm import FrozenLM
 
 #: Questions that are answered together, unless a trial says otherwise.
 BATCH = 16
+#: Tokens of their prompts together, at most: each text has a KV cache of its own, and tools in the prompt make it long.
+TOKENS_AT_ONCE = 16384
 
 Settings = Mapping[str, Any]
 #: Answers some questions together.
@@ -99,7 +101,7 @@ class Trial:
     fit_tokens
         Tokens read before the first question, roughly.
     batch
-        Questions that are answered together.
+        Questions that are answered together; fewer where prompts are long.
     """
 
     test: Test
@@ -258,8 +260,9 @@ def _answered(
         label = f"{test.benchmark}, {test.split}: {trial.method}"
         advance = progress(label, len(test.questions)) if progress else lambda _: None
         advance(len(test.questions) - len(missing))
-        for start in range(0, len(missing), trial.batch):
-            part = missing[start : start + trial.batch]
+        size = max(1, min(trial.batch, TOKENS_AT_ONCE // max(trial.prompt_tokens, 1)))
+        for start in range(0, len(missing), size):
+            part = missing[start : start + size]
             questions = [test.questions[at] for at in part]
             begun = time.perf_counter()
             attempts = answer(questions)

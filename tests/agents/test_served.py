@@ -104,9 +104,6 @@ def vllm_command(folder: Path, port: int) -> list[str]:
 
 COMMANDS = {"transformers": transformers_command, "vllm": vllm_command}
 
-#: Servers read calls off tokens; whether arguments are right is up to the LM, which writes them without a grammar.
-written_freely = pytest.mark.xfail(reason="an LM this small often writes wrong arguments freely", strict=False)
-
 
 @pytest.fixture(scope="module", params=list(COMMANDS))
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -153,7 +150,6 @@ def as_openai(specs: list[ToolSpec]) -> list[Any]:
     return [{"type": "function", "function": spec.model_dump()} for spec in specs]
 
 
-@written_freely
 def test_openais_client_gets_calls(server: str, checkpoint: Path, served_tools: list[ToolSpec]) -> None:
     with OpenAI(base_url=server, api_key="none") as client:
         for question, name, args in (
@@ -175,7 +171,6 @@ def test_openais_client_gets_calls(server: str, checkpoint: Path, served_tools: 
             assert json.loads(call.function.arguments) == args
 
 
-@written_freely
 def test_langchains_client_gets_calls_and_the_answer_behind_them(server: str, checkpoint: Path) -> None:
     chat: Any = ChatOpenAI(model=str(checkpoint), base_url=server, api_key="none", temperature=0)  # type: ignore[arg-type]
     bound = chat.bind_tools([weather, opening_hours])
@@ -188,7 +183,6 @@ def test_langchains_client_gets_calls_and_the_answer_behind_them(server: str, ch
     assert "17 degrees" in answer.text
 
 
-@written_freely
 def test_the_chat_model_calls(model: ToolkenChatModel) -> None:
     message = model.bind_tools([weather, opening_hours]).invoke(QUESTION)
     (call,) = message.tool_calls
@@ -197,7 +191,6 @@ def test_the_chat_model_calls(model: ToolkenChatModel) -> None:
     assert message.usage_metadata["output_tokens"] > 3
 
 
-@written_freely
 def test_the_chat_model_streams(model: ToolkenChatModel) -> None:
     whole: Any = None
     for chunk in model.bind_tools([weather, opening_hours]).stream(QUESTION):
@@ -213,7 +206,6 @@ def test_words_are_answered_in_words(model: ToolkenChatModel) -> None:
     assert message.text.startswith("The answer is")
 
 
-@written_freely
 async def test_several_are_answered(model: ToolkenChatModel) -> None:
     bound = model.bind_tools([weather, opening_hours])
     messages = bound.batch([QUESTION, "When does the pharmacy open?"])
@@ -237,7 +229,6 @@ def test_a_call_can_be_forced(model: ToolkenChatModel, choice: str) -> None:
     assert calls[0]["name"] in (("weather", "opening_hours") if choice == "any" else (choice,))
 
 
-@written_freely
 def test_langchains_agent_runs(model: ToolkenChatModel) -> None:
     agent: Any = create_agent(model, [weather, opening_hours])
     messages = agent.invoke({"messages": [HumanMessage(QUESTION)]})["messages"]

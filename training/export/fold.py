@@ -26,7 +26,7 @@ from toolken.training.export.texts import Step
 #: How many times the gate's log odds count in the anchor; penalty on the distance from it, in steps at one standard
 #: deviation; and factors of the selection rows. The smaller they are, the nearer is their maximum to a linear function;
 #: number formats of few digits round small differences between tools away.
-GAINS, PENALTIES, SCALES = (1.0, 2.0, 3.0), (10.0, 30.0), (0.1, 0.2)
+GAINS, PENALTIES, SCALES = (1.0, 2.0, 3.0), (10.0, 30.0), (0.05, 0.1, 0.2)
 SCALES_OF_FEW_DIGITS = (0.2, 0.5, 1.0)
 #: Nats by which the right class shall win: where it is decided, and where no tool may win.
 MARGIN, HELD_BACK = 1.0, 6.0
@@ -35,7 +35,7 @@ MARGIN, HELD_BACK = 1.0, 6.0
 SURE, BELOW, RIDGE = 6.0, 15.0, 1e-4
 #: By how much virtual tokens are to win where they come, and to lose elsewhere; and how much all steps of one together
 #: count beside all others.
-VIRTUAL_WINS, VIRTUAL_LOSES, VIRTUAL_SHARE = 15.0, 40.0, 0.3
+VIRTUAL_WINS, VIRTUAL_LOSES, VIRTUAL_SHARE = 20.0, 28.0, 0.5
 #: Share of the texts that the settings are chosen on.
 HELD_OUT = 0.25
 
