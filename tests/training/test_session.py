@@ -1,5 +1,7 @@
 """Stepping through a text token by token equals one full pass, also after going back and after forking."""
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -272,3 +274,20 @@ def test_remembered_states_are_those_of_a_run(tiny_lm: FrozenLM, monkeypatch: py
     monkeypatch.setattr(tiny_lm, "forward", None)
     assert len(dict(memory.hidden_states(texts, ends))) == 4
     assert memory.name == tiny_lm.name
+
+
+def test_texts_of_a_batch_go_away_with_their_last_name(tiny_lm: FrozenLM) -> None:
+    sessions, batch = begun(tiny_lm), TensorBatch(tiny_lm)
+    batch.feed([(session, [7]) for session in sessions])
+    gone, kept = weakref.ref(sessions[0]), sessions[1]
+    gone_batch = weakref.ref(batch)
+    gc.disable()  # their tensors are not to wait for the search for cycles
+    try:
+        del sessions
+        assert gone() is None
+        batch.feed([(kept, [8])])
+        assert_state_of(tiny_lm, [*kept.ids, 9], kept.feed([9]))
+        del batch
+        assert gone_batch() is None
+    finally:
+        gc.enable()

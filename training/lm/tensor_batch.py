@@ -1,5 +1,6 @@
 """`TensorBatch`: several texts that grow together, one run of a network on torch for all of them."""
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,9 @@ class TensorBatch(Batch[TensorSession]):
 
     def __init__(self, lm: FrozenLM) -> None:
         self.lm = lm
-        self._rows: list[TensorSession | None] = []
+        # A text whose cache is here holds on to the batch. If the batch held on to it as well, neither would go away, with
+        # all their tensors, before Python looks for cycles, which it seldom does.
+        self._rows: list[weakref.ref[TensorSession] | None] = []
         self._cache: Any = None
         #: Which columns hold a token of their row, `(rows, columns) bool`.
         self._filled = torch.empty(0, 0, dtype=torch.bool)
@@ -71,7 +74,7 @@ class TensorBatch(Batch[TensorSession]):
     def give_back(self, session: TensorSession) -> Any:
         """Return the KV cache of one text and free its row."""
         with self.lm.lock:
-            row = next(at for at, one in enumerate(self._rows) if one is session)
+            row = self._sessions().index(session)
             self._rows[row] = None
             columns = self._filled[row].nonzero()[:, 0]
             cache = new_cache(self.lm)
@@ -81,15 +84,20 @@ class TensorBatch(Batch[TensorSession]):
                     layer.keys[row : row + 1].index_select(2, columns),
                     layer.values[row : row + 1].index_select(2, columns),
                 )
-            if all(one is None for one in self._rows):
+            if all(one is None for one in self._sessions()):
                 self._rows, self._cache = [], None
             return cache
+
+    def _sessions(self) -> list[TensorSession | None]:
+        """Return the text of each row, None where it has left or is gone."""
+        return [row() if row is not None else None for row in self._rows]
 
     def _feed_rows(self, pieces: Sequence[tuple[TensorSession, Sequence[int]]]) -> list[State]:
         sessions = [session for session, _ in pieces]
         if not self._fits(sessions):
             self._assemble(sessions)
-        rows = [next(at for at, one in enumerate(self._rows) if one is session) for session in sessions]
+        known = self._sessions()
+        rows = [known.index(session) for session in sessions]
         pending = [session.pending(ids) for session, ids in pieces]
         width = max(len(ids) for ids in pending)
         tokens = torch.zeros(len(self._rows), width, dtype=torch.long)
@@ -112,7 +120,7 @@ class TensorBatch(Batch[TensorSession]):
             )
         except BaseException:
             # Some layers may have grown and others not: the texts are computed anew when they are next fed.
-            for one in self._rows:
+            for one in self._sessions():
                 if one is not None:
                     one.lost()
             self._rows, self._cache = [], None
@@ -124,7 +132,7 @@ class TensorBatch(Batch[TensorSession]):
 
     def _fits(self, sessions: Sequence[TensorSession]) -> bool:
         """Tell whether the rows can go on as they are: all the texts are in, and not too much of the work is wasted."""
-        mine = {id(one) for one in self._rows if one is not None}
+        mine = {id(one) for one in self._sessions() if one is not None}
         if not all(id(session) in mine for session in sessions):
             return False
         columns = self._filled.shape[1]
@@ -134,12 +142,13 @@ class TensorBatch(Batch[TensorSession]):
     def _assemble(self, sessions: Sequence[TensorSession]) -> None:
         """Make these texts the rows, each with its tokens in the last columns."""
         # Texts that stay are given back first too: rows are cheap to copy, and this happens when texts come and go.
-        for one in [row for row in self._rows if row is not None]:
-            one.come_home()
+        for one in self._sessions():
+            if one is not None:
+                one.come_home()
         caches = [session.lend(self) for session in sessions]
         lengths = [cache.get_seq_length() for cache in caches]
         longest = max(lengths)
-        self._rows = list(sessions)
+        self._rows = [weakref.ref(session) for session in sessions]
         self._filled = torch.zeros(len(sessions), longest, dtype=torch.bool)
         for row, length in enumerate(lengths):
             self._filled[row, longest - length :] = True
