@@ -33,8 +33,8 @@ class TensorBatch(Batch[TensorSession]):
 
     def __init__(self, lm: FrozenLM) -> None:
         self.lm = lm
-        # A text whose cache is here holds on to the batch. If the batch held on to it as well, neither would go away, with
-        # all their tensors, before Python looks for cycles, which it seldom does.
+        # A text whose cache is here holds on to the batch. If the batch held on to it as well, neither would go away,
+        # with all their tensors, before Python looks for cycles, which it seldom does.
         self._rows: list[weakref.ref[TensorSession] | None] = []
         self._cache: Any = None
         #: Which columns hold a token of their row, `(rows, columns) bool`.
