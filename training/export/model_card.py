@@ -27,8 +27,9 @@ tags:
 # {name}
 
 {lm.name} with {len(head.specs)} tools as tokens. Each tool is one special token, `{TOOL.format(name="NAME")}`: a row
-of the output matrix that wins where the tool is to be called, and a row of the input embeddings behind which its
-arguments are written as JSON. All other weights are those of {lm.name}, unchanged; its licence goes with them.
+of the output matrix that wins where the tool is to be called. Virtual tokens follow it, with learned input embeddings,
+and then its arguments as JSON, whose strings begin with a space that whoever reads them leaves away. All other weights
+are those of {lm.name}, unchanged; its licence goes with them.
 
 The tools were learned from {examples} examples and the tools' descriptions by [toolken](https://pypi.org/project/toolken/),
 and what decides on a call in that library was folded into the rows.
