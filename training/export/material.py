@@ -15,7 +15,7 @@ from toolken.training.head import ToolkenHead
 from toolken.training.tool_spec import ToolSpec
 
 #: Demonstrations, background requests, and examples that the fold is fitted on at most.
-DEMONSTRATIONS, REQUESTS, EXAMPLES = 300, 400, 200
+DEMONSTRATIONS, REQUESTS, EXAMPLES = 300, 400, 100
 #: Answers of results alone.
 ANSWERS = 80
 #: Calls of a form that are wanted, demonstrations and made-up ones together, and made-up ones of a tool at most; texts
