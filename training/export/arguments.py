@@ -18,7 +18,7 @@ from toolken.training.export.network import ExportNetwork
 
 #: Texts of a step, texts a form is learned on at most and all forms together, passes over them, and step size of Adam
 #: as a share of the rows' norm.
-BATCH, TEXTS, ALL_TEXTS, PASSES, RATE = 8, 40, 120, 6, 0.05
+BATCH, TEXTS, ALL_TEXTS, PASSES, RATE = 8, 40, 120, 8, 0.05
 
 
 @dataclass(frozen=True)

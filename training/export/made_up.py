@@ -70,6 +70,29 @@ def varied(shown: Sequence[Demonstration], count: int) -> list[Demonstration]:
     return found
 
 
+def made_up_results(count: int) -> list[str]:
+    """Return so many results as tools may give them: numbers, names and things, alone and together."""
+    draw = random.Random(0)
+    names, things = _values()
+    found = []
+    for at in range(count):
+        name, thing, number = (
+            draw.choice(names),
+            draw.choice(things),
+            _some_number(draw, draw.choice(("10", "1000", "1.5"))),
+        )
+        forms = (
+            number,
+            f"{number} {thing}",
+            name,
+            f"{name} and {draw.choice(names)}",
+            f"{number} {thing} in {name}",
+            thing,
+        )
+        found.append(forms[at % len(forms)])
+    return found
+
+
 class _Offered:
     """Values that a question offers; each is taken once."""
 

@@ -7,7 +7,7 @@ import torch
 from toolken.training import background as shipped
 from toolken.training.examples import Demonstration, Example
 from toolken.training.export.arguments import Continuation, learn_rows, steps_of, text_rows
-from toolken.training.export.made_up import made_up, varied
+from toolken.training.export.made_up import made_up, made_up_results, varied
 from toolken.training.export.network import ExportNetwork
 from toolken.training.export.texts import Step, Text, Writer, distinct
 from toolken.training.export.tokens import BEHIND, ToolTokens
@@ -138,11 +138,10 @@ def free_running(
 
 
 def _answered(shown: Sequence[Demonstration]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield questions with results: where the head knows none, an argument's value stands in for one."""
-    values = [str(value) for one in shown for value in one.args.values() if isinstance(value, str | int | float)]
-    values += [one.answer.rsplit(" is ", 1)[-1].rstrip(". ") for one in shipped.plain_examples()[:100] if one.answer]
-    for at, one in enumerate(shown[:ANSWERS]):
-        yield one.question, (*one.results, values[(7 * at + 3) % len(values)])
+    """Yield questions with made-up results."""
+    chosen = shown[:: -(-len(shown) // ANSWERS)] if shown else []
+    for one, result in zip(chosen, made_up_results(len(chosen)), strict=True):
+        yield one.question, (*one.results, result)
 
 
 def fitting_texts(
