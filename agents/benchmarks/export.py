@@ -22,6 +22,7 @@ from toolken.tools.calculator import calculator_tools
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.tools import keyword_arguments
 from toolken.training.benchmarks.comparisons import QUESTIONS, REASONING
+from toolken.training.benchmarks.datasets import folder_of
 from toolken.training.benchmarks.gsm8k_xl import read_gsm8k_xl
 from toolken.training.benchmarks.kamel import read_kamel
 from toolken.training.benchmarks.rows import bootstrap_interval
@@ -95,7 +96,7 @@ def measure(
     read = {"kamel": _kamel, "gsm8k-xl": _gsm8k}.get(name)
     if read is None:
         raise DataFormatError(f"There is no dev set {name!r} to compare on: say {' or '.join(SETS)}.")
-    one = read(data / name if (data / name).is_dir() else data, limit, examples)
+    one = read(folder_of(name, data), limit, examples)
     head = fit(lm, one.specs, one.train, prompt=one.prompt, cache=FeatureCache(lm), progress=progress)
     built = build(head, lm, examples=one.shown, progress=progress)
     with tempfile.TemporaryDirectory() as temporary:

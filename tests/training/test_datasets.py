@@ -11,7 +11,7 @@ import pytest
 from toolken.errors import DataFormatError
 from toolken.training import Call, Example, ToolSpec
 from toolken.training.benchmarks.dataset import Dataset, Evaluation, leave_out
-from toolken.training.benchmarks.datasets import read_dataset
+from toolken.training.benchmarks.datasets import folder_of, read_dataset
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -315,3 +315,9 @@ def test_a_broken_file_is_named_in_one_sentence(kamel: Path, file: str, content:
         read_dataset("kamel", kamel)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_folders_serves_each_set(tmp_path: Path) -> None:
+    (tmp_path / "simpletoolquestions").mkdir()
+    assert folder_of("stq", tmp_path) == tmp_path / "simpletoolquestions"
+    assert folder_of("kamel", tmp_path) == tmp_path

@@ -12,7 +12,7 @@ from toolken.training.benchmarks.metatool import read_metatool
 from toolken.training.benchmarks.simpletoolquestions import read_simpletoolquestions
 from toolken.training.benchmarks.virtualhome import read_virtualhome
 
-__all__ = ["NAMES", "Dataset", "Evaluation", "leave_out", "read_dataset"]
+__all__ = ["NAMES", "Dataset", "Evaluation", "folder_of", "leave_out", "read_dataset"]
 
 
 class _Reader(Protocol):
@@ -28,6 +28,14 @@ _READERS: dict[str, _Reader] = {
     "virtualhome": read_virtualhome,
 }
 NAMES = tuple(_READERS)
+#: Folders that are not called like their sets.
+_FOLDERS = {"stq": "simpletoolquestions"}
+
+
+def folder_of(name: str, data: Path) -> Path:
+    """Return the folder of a data set, given that or the folder in which the sets have a folder each."""
+    inside = data / _FOLDERS.get(name, name)
+    return inside if inside.is_dir() else data
 
 
 def read_dataset(name: str, folder: str | Path, *, test_file: str | Path | None = None) -> Dataset:

@@ -18,7 +18,7 @@ def _selection(name: str) -> Callable[..., None]:
     """Return the command that compares the methods on a data set."""
 
     def command(
-        data: Annotated[Path, typer.Option(help="Folder with the data.")],
+        data: Annotated[Path, typer.Option(help="Folder with the data, or with a folder of it for each set.")],
         json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to.")] = None,
         plot: Annotated[Path | None, typer.Option(help="File to draw the figures to, as PNG and as SVG.")] = None,
         test: Annotated[Path | None, typer.Option(help="Test file in place of the data's own.")] = None,
@@ -43,6 +43,9 @@ def _selection(name: str) -> Callable[..., None]:
         ] = None,
         traces: Annotated[Path | None, typer.Option(help="End to end: folder of the trace files.")] = None,
     ) -> None:
+        from toolken.training.benchmarks.datasets import folder_of
+
+        data = folder_of(name, data)
         if mode == "end-to-end":
             if test is not None:
                 raise ToolkenError("--test is for the selection mode: put the file into the --data folder instead.")

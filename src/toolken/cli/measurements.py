@@ -26,7 +26,7 @@ def knowledge(
 
 @bench.command()
 def speed(
-    data: Annotated[Path, typer.Option(help="Folder with the data.")],
+    data: Annotated[Path, typer.Option(help="Folder with the data, or with a folder of it for each set.")],
     name: Annotated[str, typer.Option("--set", help="kamel or gsm8k-xl.")] = "kamel",
     examples: Annotated[int, typer.Option(min=1, help="Training examples.")] = 1170,
     lm: LmOption = None,
@@ -37,11 +37,12 @@ def speed(
     from rich.table import Table
 
     from toolken.training.benchmarks.comparisons import comparisons
-    from toolken.training.benchmarks.datasets import read_dataset
+    from toolken.training.benchmarks.datasets import folder_of, read_dataset
     from toolken.training.benchmarks.fit_speed import measure
     from toolken.training.lm import FrozenLM
 
-    *_, comparison = (one for one in comparisons(read_dataset(name, data)) if one.split in ("supervised", "dev"))
+    dataset = read_dataset(name, folder_of(name, data))
+    *_, comparison = (one for one in comparisons(dataset) if one.split in ("supervised", "dev"))
     chosen = random.Random(0).sample(comparison.train, min(examples, len(comparison.train)))
     table = Table(title=f"Cost of a fit, {name}")
     for heading in ("what", "value", "unit", "times the fit"):
@@ -75,7 +76,7 @@ def agent(lm: LmOption = None, engine: EngineOption = "transformers") -> None:
 
 @bench.command()
 def scale(
-    data: Annotated[Path, typer.Option(help="Folder with the data of VirtualHome.")],
+    data: Annotated[Path, typer.Option(help="Folder with the data of VirtualHome, or with a folder of it.")],
     tools: Annotated[int, typer.Option(min=1000, help="Tools of the head.")] = 100_000,
     read: Annotated[int, typer.Option(min=8, help="Descriptions that the LM reads, to measure its speed.")] = 128,
     lm: LmOption = None,
@@ -85,10 +86,11 @@ def scale(
 
     from toolken.agents.benchmarks.scale import measure
     from toolken.agents.display import progress_bar
+    from toolken.training.benchmarks.datasets import folder_of
     from toolken.training.benchmarks.virtualhome import action_names
     from toolken.training.lm import FrozenLM
 
-    names = action_names(data)
+    names = action_names(folder_of("virtualhome", data))
     table = Table(title=f"{tools} tools")
     for heading in ("what", "value", "unit", "ratio", "to"):
         table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left")
@@ -100,13 +102,13 @@ def scale(
 
 @bench.command()
 def engines(
-    data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL.")],
+    data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL, or with a folder of it.")],
     examples: Annotated[int, typer.Option(min=1, help="Training examples of each tool.")] = 5,
     lm: LmOption = None,
 ) -> None:
     """The same LM on transformers and on llama.cpp: hidden states, and the tools that the same head chooses."""
     from toolken.agents.display import progress_bar
-    from toolken.training.benchmarks.datasets import read_dataset
+    from toolken.training.benchmarks.datasets import folder_of, read_dataset
     from toolken.training.benchmarks.engines import agreement
     from toolken.training.lm import FrozenLM
 
@@ -115,7 +117,7 @@ def engines(
         found = agreement(
             FrozenLM.from_pretrained(lm),
             other,
-            read_dataset("kamel", data),
+            read_dataset("kamel", folder_of("kamel", data)),
             examples_per_tool=examples,
             progress=progress,
         )
@@ -125,7 +127,7 @@ def engines(
 
 @bench.command()
 def calls(
-    data: Annotated[Path, typer.Option(help="Folder with the data.")],
+    data: Annotated[Path, typer.Option(help="Folder with the data, or with a folder of it for each set.")],
     name: Annotated[str, typer.Option("--set", help="kamel, funcqa or metatool.")] = "kamel",
     no_tool: Annotated[
         Path | None, typer.Option(help="metatool: JSON lines with a question each that needs no tool.")
@@ -138,12 +140,14 @@ def calls(
     """Calls by themselves: exact subjects (kamel), valid arguments (funcqa), call or no call (metatool)."""
     from toolken.agents.benchmarks import calls
     from toolken.agents.display import progress_bar
+    from toolken.training.benchmarks.datasets import folder_of
     from toolken.training.lm import FrozenLM
 
     if name not in ("kamel", "funcqa", "metatool"):
         raise ToolkenError(f"{name!r} has no calls to measure by themselves: say kamel, funcqa or metatool.")
     if name == "metatool" and no_tool is None:
         raise ToolkenError("With metatool goes --no-tool: a file with questions that need no tool.")
+    data = folder_of(name, data)
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm, engine=engine_of(engine))
         if name == "kamel":

@@ -112,3 +112,13 @@ def test_lines_are_matched_to_the_most_similar_step() -> None:
     lines = ["[SIT] <couch>", "walk over to the couch", "[Walk] <sofa>"]
     assert matched(lines, steps, None) == ["[SIT]", "<couch>", "[WALK]", "<couch>", "[WALK]", "<couch>", "[END]"]
     assert matched([], steps, None) == ["[END]"]
+
+
+def test_chosen_tests_are_run_alone_and_unknown_ones_named(lm: FrozenLM, folder: Path) -> None:
+    traces = folder.parent / "traces"
+    options = Options(methods=("reference",), sizes=(len(TOOLKENS),), splits=("test",))
+    *_, outcomes = run(lm, "virtualhome", folder, options, traces=traces)
+    assert len(outcomes) == 1
+    for none in (Options(sizes=(3,)), Options(splits=("synthetic",))):
+        with pytest.raises(DataFormatError, match=f"name one of test with {len(TOOLKENS)} tools"):
+            next(iter(run(lm, "virtualhome", folder, none, traces=traces)))
