@@ -32,10 +32,11 @@ LARGER = """## With a larger model
 
 `--lm` takes a folder, a GGUF file or a hub id; heads, settings and traces are made anew for each LM. In memory it takes
 its weights (2 bytes a parameter in bfloat16: 3.4 GB for 1.7 billion, 26 GB for 13 billion) and the KV caches of the
-texts that are written together, 16 at most, fewer where prompts are long: 2 x layers x key-value heads x head dimension x
-2 bytes a token, which is 23 kB for SmolLM2-135M, 0.2 MB for SmolLM2-1.7B and 0.8 MB for a LLaMA of 13 billion. Tools in
-the prompt cost most: 234 descriptions are some thousands of tokens, in each of the texts; toolkens cost none. Time grows with the number of
-parameters. The command prints its estimate, from the speed that it measures, before it starts."""
+texts that are written together, 16 at most, fewer where prompts are long: 2 x layers x key-value heads x head dimension
+x 2 bytes a token, which is 23 kB for SmolLM2-135M, 0.2 MB for SmolLM2-1.7B and 0.8 MB for a LLaMA of 13 billion. Tools
+in the prompt cost most: 234 descriptions are some thousands of tokens, in each of the texts; toolkens cost none. Time
+grows with the number of parameters. The command prints its estimate, from the speed that it measures, before it
+starts."""
 
 
 def page(rows: Sequence[Row], command: str) -> str:
