@@ -58,14 +58,16 @@ def varied(shown: Sequence[Demonstration], count: int) -> list[Demonstration]:
         one = shown[at % len(shown)]
         question, args = one.question, dict(one.args)
         for name, value in one.args.items():
-            if isinstance(value, str) and value and value in question:
-                args[name] = draw.choice(things if value.islower() else names)
-                question = question.replace(value, args[name])
+            if isinstance(value, str):
+                stands = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+                if value and stands.search(question):
+                    args[name] = draw.choice(things if value.islower() else names)
+                    question = str(args[name]).join(stands.split(question))
             elif isinstance(value, int | float) and not isinstance(value, bool):
                 stands = re.compile(rf"(?<![\w.]){re.escape(str(value))}(?![\w]|\.\d)")
                 if stands.search(question):
                     args[name] = _read(_some_number(draw, str(value)))
-                    question = stands.sub(str(args[name]), question)
+                    question = str(args[name]).join(stands.split(question))
         found.append(Demonstration(tool=one.tool, question=question, results=one.results, args=args))
     return found
 

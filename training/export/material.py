@@ -74,7 +74,7 @@ def learn_input_rows(
     """Give the added tokens the input rows behind which their arguments, or the whole answer, are written."""
     form = dict(zip(tokens.names, tokens.forms, strict=True))
     first = {form[spec.name]: spec for spec in reversed(head.specs)}
-    begun = [writer.ids(_beginning(first[at])) for at in range(len(first))]
+    begun = [writer.inside(_beginning(first[at])) for at in range(len(first))]
     continuations = [
         Continuation(
             writer.ids(writer.before_call(one.question, one.results)), form[one.tool], writer.arguments(one.args)
@@ -83,7 +83,7 @@ def learn_input_rows(
     ]
     ended = tokens.ended()
     if ended:
-        begun.append(writer.ids(head.prompt.closing + head.prompt.separator + "Answer:"))
+        begun.append(writer.inside(head.prompt.closing + head.prompt.separator + "Answer:"))
         for question, results in _answered([*shown, *invented]):
             text = writer.closing(question, results)
             assert text is not None
@@ -106,9 +106,8 @@ def _beginning(spec: ToolSpec) -> str:
         return " {}"
     name, schema = next(iter(spec.arguments.items()))
     kind = schema.get("type") if isinstance(schema, dict) else None
-    return f' {{"{name}": ' + {"array": "[", "number": "", "integer": "", "boolean": "", "object": "{"}.get(
-        str(kind), '"'
-    )
+    opened = {"array": "[", "number": "", "integer": "", "boolean": "", "object": "{"}
+    return f' {{"{name}": ' + opened.get(str(kind), '"')
 
 
 def free_running(

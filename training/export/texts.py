@@ -69,12 +69,15 @@ class Writer:
         """Return the tokens of a text."""
         return list(self._lm.encode(text).ids)
 
+    def inside(self, text: str) -> list[int]:
+        """Return the tokens of a text that stands behind another one."""
+        tokenizer = self._lm.tokenizer
+        return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"])
+
     def written(self, text: str) -> list[int]:
         """Return the tokens of a text that stands behind another one, with the token that ends an answer."""
-        tokenizer = self._lm.tokenizer
-        ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
         # The end token, and not the text at which answers stop: that one may be part of a longer token.
-        return [*ids, int(tokenizer.eos_token_id)]
+        return [*self.inside(text), int(self._lm.tokenizer.eos_token_id)]
 
     def arguments(self, args: dict[str, Any]) -> list[int]:
         """Return the tokens of a call's arguments."""
