@@ -127,7 +127,7 @@ def build(
     examples = list(examples)[:EXAMPLES]
     shown = known_calls(head, examples)
     invented = invented_calls(head, shown)
-    learn_input_rows(network, head, writer, tokens, shown, invented, step)
+    learn_input_rows(network, head, writer, tokens, shown, invented, examples, step)
     texts = [*fitting_texts(head, writer, [*shown, *invented], examples)]
     texts += free_running(network, head, writer, tokens, shown, step)
     texts = [text for text in texts if 1 < len(text.ids) <= lm.max_length]

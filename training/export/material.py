@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from toolken.training import background as shipped
-from toolken.training.examples import Demonstration, Example
+from toolken.training.examples import Call, Demonstration, Example
 from toolken.training.export.arguments import Continuation, learn_rows, steps_of, text_rows
 from toolken.training.export.made_up import made_up, made_up_results, varied
 from toolken.training.export.network import ExportNetwork
@@ -69,18 +69,19 @@ def learn_input_rows(
     tokens: ToolTokens,
     shown: Sequence[Demonstration],
     invented: Sequence[Demonstration],
+    examples: Sequence[Example],
     step: Started,
 ) -> None:
     """Give the added tokens the input rows behind which their arguments, or the whole answer, are written."""
     form = dict(zip(tokens.names, tokens.forms, strict=True))
     first = {form[spec.name]: spec for spec in reversed(head.specs)}
     begun = [writer.inside(_beginning(first[at])) for at in range(len(first))]
-    continuations = [
-        Continuation(
-            writer.ids(writer.before_call(one.question, one.results)), form[one.tool], writer.arguments(one.args)
-        )
-        for one in [*shown, *invented]
-    ]
+    # In running text a call stands behind the sentence that its arguments are in, not behind the question.
+    told = [found for one in examples for found in writer.calls(one)] if head.prompt.everywhere else []
+    calls: list[tuple[str, Call | Demonstration]] = list(told)
+    calls += [(writer.before_call(one.question, one.results), one) for one in ([] if told else shown)]
+    calls += [(writer.before_call(one.question, one.results), one) for one in invented]
+    continuations = [Continuation(writer.ids(text), form[one.tool], writer.arguments(one.args)) for text, one in calls]
     ended = tokens.ended()
     if ended:
         begun.append(writer.inside(head.prompt.closing + head.prompt.separator + "Answer:"))

@@ -176,16 +176,18 @@ class Writer:
                     kind = Step.LED if self._form.leading(example.question) else Step.OPENING
                 steps.append((place.position, kind, place.results))
             yield Text(list(encoding.ids), steps)
-            for (offset, _), call in zip(rendered.calls, _calls(example, len(rendered.calls)), strict=False):
-                if call.args:
-                    yield self.call(rendered.text[:offset], call.tool, call.args)
+        for before, call in self.calls(example):
+            yield self.call(before, call.tool, call.args)
         if example.question and not self._form.everywhere and example.answer:
             words = self.words(example.question, example.answer)
             yield Text(words.ids, [step for step in words.steps if step[1] == Step.WORDS])
 
-
-def _calls(example: Example, count: int) -> Sequence[Call]:
-    return example.calls[:count]
+    def calls(self, example: Example) -> Iterator[tuple[str, Call]]:
+        """Yield an example's calls that have arguments, each with the text that it stands behind."""
+        for rendered in self._form.renderings(example):
+            for (offset, _), call in zip(rendered.calls, example.calls, strict=False):
+                if call.args:
+                    yield rendered.text[:offset], call
 
 
 def distinct(demonstrations: Iterable[Demonstration], most: int) -> list[Demonstration]:
