@@ -58,7 +58,7 @@ def test_a_decoder_that_decides_otherwise_is_seen(
 
     def other_tool(self: Decider, steps: Any) -> Decisions:
         found = decide(self, steps)
-        return Decisions(torch.ones_like(found.classes), 1 - found.tools, found.odds)
+        return Decisions(torch.ones_like(found.classes), (found.tools + 1) % 2, found.odds)
 
     before = {one.what: one.value for one in measure(tiny_lm, "kamel", data, limit=4, examples=4).shares}
     monkeypatch.setattr("toolken.agents.benchmarks.export.Decider.decide", other_tool)
