@@ -191,9 +191,8 @@ class _Fitting:
         rows = torch.zeros(count, white.shape[1], dtype=torch.float64)
         for at in range(count):
             mine = steps.virtual == at
-            if not bool(mine.any()):
-                continue
-            own, share = white[mine], VIRTUAL_SHARE / int(mine.sum())
+            # One that comes nowhere in the texts is to lose everywhere, which a row of zeros would not.
+            own, share = white[mine], VIRTUAL_SHARE / max(int(mine.sum()), 1)
             target = crossing + own.T @ (share * (best[mine] + VIRTUAL_WINS) - low[mine] / len(white))
             matrix = gram + (share - 1 / len(white)) * (own.T @ own)
             rows[at] = self._back(torch.linalg.solve(matrix, target))
