@@ -15,6 +15,7 @@ from toolken.agents.benchmarks import baselines
 from toolken.agents.benchmarks.baselines import Dialogue, written
 from toolken.agents.benchmarks.demonstrated import Solved, described, solved
 from toolken.agents.benchmarks.end_to_end import Options
+from toolken.agents.benchmarks.readable import Readable
 from toolken.agents.benchmarks.toolkens import (
     PUBLISHED,
     Answered,
@@ -208,17 +209,17 @@ class _Data:
         return retrieved(self.lm, head, self.some_tools(size), self.options.encoder)
 
     def _prompted(self, method: str, size: int, test: Test, dev: Test | None) -> Trial:
-        dialogues = {shown: self._dialogue(method, size, shown) for shown in SHOWN}
-        if method in ("zero-shot", "chat-template"):
-            dialogues = {0: self._dialogue(method, size, 0)}
+        readable = Readable.of(self.dataset.specs[:size], "subject")
+        counts = (0,) if method in ("zero-shot", "chat-template") else SHOWN
+        dialogues = {shown: self._dialogue(method, size, shown, readable) for shown in counts}
         longest = max(len(self.lm.encode(one.beginning).ids) for one in dialogues.values())
         # With hundreds of tools described, each text of a batch takes hundreds of megabytes.
         batch = 16 if longest < 2000 else 4
 
         def build(settings: Settings) -> Answerer:
-            tools = [] if method in NO_TOOLS else self.some_tools(size)
+            tools = [] if method in NO_TOOLS else readable.tools(self.some_tools(size))
             read = baselines.read_json if method == "chat-template" else read_subject
-            return written(self.lm, dialogues[int(settings["demonstrations"])], tools, read)
+            return readable.answerer(written(self.lm, dialogues[int(settings["demonstrations"])], tools, read))
 
         return Trial(
             test,
@@ -234,10 +235,10 @@ class _Data:
             batch=batch,
         )
 
-    def _dialogue(self, method: str, size: int, shown: int) -> Dialogue:
-        specs = self.dataset.specs[:size]
-        demonstrations = [_solved(one) for one in self.examples(size, "supervised", 1, 0)[: 8 * shown : 8]][:shown]
-        tools = described(specs, {spec.name: "subject" for spec in specs})
+    def _dialogue(self, method: str, size: int, shown: int, readable: Readable) -> Dialogue:
+        examples = self.examples(size, "supervised", 1, 0)[: 8 * shown : 8][:shown]
+        demonstrations = [_solved(readable.example(one)) for one in examples]
+        tools = described(readable.specs, readable.operands)
         match method:
             case "zero-shot":
                 return baselines.zero_shot(self.lm, " The answer is", max_tokens=ANSWER_TOKENS)
@@ -249,7 +250,8 @@ class _Data:
                 return baselines.react(tools, demonstrations, max_tokens=THOUGHT_TOKENS)
             case _:
                 schemas: list[dict[str, Any]] = [
-                    {"type": "function", "function": {**spec.model_dump(), "parameters": _SUBJECT}} for spec in specs
+                    {"type": "function", "function": {**spec.model_dump(), "parameters": _SUBJECT}}
+                    for spec in readable.specs
                 ]
                 return baselines.chat_template(self.lm, schemas, max_tokens=THOUGHT_TOKENS)
 
