@@ -40,8 +40,6 @@ _LEADING_VERB = re.compile(
     r"|shows?)\s+(?:out\s+)?",
     re.IGNORECASE,
 )
-#: A signature in front of a description, `name(arguments): `.
-_SIGNATURE = re.compile(r"^(?P<name>\w+)\((?P<arguments>[^()]*)\)\s*[:.-]\s*")
 
 
 def requests_of(spec: ToolSpec) -> list[str]:
@@ -50,12 +48,9 @@ def requests_of(spec: ToolSpec) -> list[str]:
     A description is written about a tool, a request to one. Averaging several wordings takes out what belongs to the
     wording alone.
     """
-    text = spec.words
-    name, arguments = name_words(spec.name), list(spec.arguments)
-    signature = _SIGNATURE.match(text)
-    if signature:
-        text = text[signature.end() :]
-        name, arguments = name_words(signature["name"]), re.findall(r"\w+", signature["arguments"])
+    text, name, arguments = spec.words, name_words(spec.name), list(spec.arguments)
+    if spec.signature:
+        text, name, arguments = spec.signature.rest, name_words(spec.signature.name), spec.signature.arguments
     sentence = text.strip().rstrip(".")
     body = _LEADING_VERB.sub("", sentence)
     owner = f" of the {name_words(arguments[0])}" if arguments else ""

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -16,6 +16,28 @@ from toolken.errors import ToolSpecError
 
 #: Every form a tool may come in: a LangChain tool, a function, a pydantic class or TypedDict, an OpenAI-style dict.
 ToolLike = BaseTool | Callable[..., Any] | type | dict[str, Any]
+
+
+#: A signature in front of a description, as published tool sets have it: `capital_of(country): gets the capital ...`.
+_SIGNATURE = re.compile(r"^(?P<name>\w+)\((?P<arguments>[^()]*)\)\s*[:.-]\s*")
+
+
+class Signature(NamedTuple):
+    """The signature with which a description begins.
+
+    Attributes
+    ----------
+    name
+        Of the function.
+    arguments
+        Names of its arguments.
+    rest
+        The description behind it.
+    """
+
+    name: str
+    arguments: list[str]
+    rest: str
 
 
 class ToolSpec(BaseModel):
@@ -78,6 +100,15 @@ class ToolSpec(BaseModel):
     def words(self) -> str:
         """The description, or the name's words where there is none."""
         return self.description.strip() or name_words(self.name)
+
+    @property
+    def signature(self) -> Signature | None:
+        """The signature in front of the description, if there is one."""
+        text = self.words
+        found = _SIGNATURE.match(text)
+        if found is None:
+            return None
+        return Signature(found["name"], re.findall(r"\w+", found["arguments"]), text[found.end() :])
 
 
 def name_words(name: str) -> str:

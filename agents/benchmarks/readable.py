@@ -1,6 +1,5 @@
 """Readable names for tools in a prompt: an LM that reads descriptions is not asked to copy ids that mean nothing."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +10,6 @@ from toolken.agents.benchmarks.trials import Answerer, Question
 from toolken.training.examples import Example
 from toolken.training.tool_spec import ToolSpec
 
-#: How descriptions of the published sets begin: a function with its operand, as in `capital_of(country): ...`.
-_SIGNATURE = re.compile(r"\s*([A-Za-z_]\w*)\((\w*)\)\s*:\s*(?=\S)")
-
 
 @dataclass(frozen=True)
 class Readable:
@@ -22,7 +18,7 @@ class Readable:
     Attributes
     ----------
     specs
-        The tools, renamed; where a description begins with a function, it is left away there.
+        The tools, renamed; where a description begins with a signature, it is left away there.
     operands
         What stands between the brackets of each tool, by its new name.
     names
@@ -35,20 +31,19 @@ class Readable:
 
     @classmethod
     def of(cls, specs: Sequence[ToolSpec], operand: str) -> "Readable":
-        """Rename tools; one whose description begins with no function keeps its name and takes `operand`."""
+        """Rename tools; one whose description begins with no signature keeps its name and takes `operand`."""
         found: dict[str, ToolSpec] = {}
         operands: dict[str, str] = {}
         names: dict[str, str] = {}
         own = {spec.name for spec in specs}
         for spec in specs:
-            match = _SIGNATURE.match(spec.description)
-            name, rest = (match[1], spec.description[match.end() :]) if match else (spec.name, spec.description)
+            name, arguments, rest = spec.signature or (spec.name, [], spec.description)
             wanted, number = name, 1
             while name in found or (name in own and name != spec.name):
                 number += 1
                 name = f"{wanted}_{number}"
             found[name] = spec.model_copy(update={"name": name, "description": rest})
-            operands[name] = (match[2] if match else "") or operand
+            operands[name] = ", ".join(arguments) or operand
             names[spec.name] = name
         return cls(tuple(found.values()), operands, names)
 
