@@ -19,7 +19,7 @@ from toolken.training.features import GROUP
 from toolken.training.reading import read
 
 pytest.importorskip("ray", reason="Ray is missing: pip install toolken[ray]")
-pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # Ray's libraries warn of each other
+pytestmark = [pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]  # Ray's libraries warn of each other
 
 from toolken.training.distributed import read_on_ray  # noqa: E402
 
