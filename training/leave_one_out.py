@@ -13,7 +13,6 @@ from toolken.training.closed_form import (
     allowed,
     cholesky,
     closed_form,
-    discriminant,
 )
 from toolken.training.features import Decisions
 from toolken.training.refinement import calibrate
@@ -121,63 +120,6 @@ def leave_one_out_scores(
     return scores.scatter(1, labels[:, None], own_scores[:, None])
 
 
-def halves(geometry: PriorGeometry, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cut each tool's examples in two where they differ most: `(n,) bool`, one half of each tool's and the other.
-
-    The cut is at the median along the examples' first principal axis, in the background's metric.
-
-    Parameters
-    ----------
-    hidden, labels
-        Examples `(n, d)` and the index of each one's tool, `(n,) int64`.
-    """
-    white = geometry.whiten(hidden.double())
-    side = torch.zeros(len(labels), dtype=torch.bool)
-    for tool in labels.unique():
-        own = labels == tool
-        centred = white[own] - white[own].mean(0)
-        along = torch.linalg.eigh(centred @ centred.T).eigenvectors[:, -1]
-        side[own] = along > along.median()
-    return side
-
-
-def leave_half_out_scores(
-    form: ClosedForm,
-    statistics: ToolStatistics,
-    settings: Settings,
-    hidden: torch.Tensor,
-    labels: torch.Tensor,
-    side: torch.Tensor,
-) -> torch.Tensor:
-    """Return the scores of examples whose own tool is known by the other half of its examples alone, `(n, T) float64`.
-
-    How well a tool's examples foretell requests is overrated by leaving out one, where others are written to the same
-    pattern; the half that is most unlike them is a harder test. The covariance is held: it is the same for all tools.
-
-    Parameters
-    ----------
-    form, statistics, settings, hidden, labels
-        As for `leave_one_out_scores`.
-    side
-        The examples' halves; see `halves`.
-    """
-    x = hidden.double()
-    scores = x @ form.rows.T + form.biases
-    tools, at = labels.unique(return_inverse=True)
-    for half in (side, ~side):
-        sums = torch.zeros(len(tools), x.shape[1], dtype=x.dtype).index_add_(0, at[~half], x[~half])
-        seen = torch.bincount(at[~half], minlength=len(tools))
-        # What was kept of the examples may be a sample: half of all of them have the mean of the half that was kept.
-        counts = torch.where(seen > 0, statistics.counts[tools] / 2, 0)
-        means = sums / seen.clamp(min=1)[:, None]
-        posterior = (counts[:, None] * means + settings.kappa * form.prior[tools]) / (counts + settings.kappa)[:, None]
-        rows, biases = discriminant(posterior, form.covariance)
-        biases = biases + allowed(statistics.counts[tools], x.shape[1], settings)
-        own = (x[half] * rows[at[half]]).sum(1) + biases[at[half]]
-        scores[half] = scores[half].scatter(1, labels[half][:, None], own[:, None])
-    return scores
-
-
 def choose_settings(
     geometry: PriorGeometry,
     forms: Mapping[str, torch.Tensor],
@@ -190,10 +132,9 @@ def choose_settings(
 ) -> Choice:
     """Choose the numbers in `GRID` by the log loss of left-out examples at their best temperature.
 
-    Kappa is chosen first, by leaving out half of each tool's examples (`leave_half_out_scores`); then the others by
-    leaving out one, one number after the other, twice round. The log loss is proper, so that it does not reward
-    over-confidence, and it tells settings apart that are right equally often. Where each tool has one example, left-out
-    tools meet others that kept theirs, and nothing can be learnt about kappa: the settings stay as they are.
+    One number after the other, twice round. The log loss is proper, so that it does not reward over-confidence, and it
+    tells settings apart that are right equally often. Where each tool has one example, left-out tools meet others that
+    kept theirs, and nothing can be learnt about kappa: the settings stay as they are.
 
     Parameters
     ----------
@@ -229,17 +170,8 @@ def choose_settings(
             tried[settings] = judged(settings, scores, points.labels, near)
         return tried[settings]
 
-    grid = dict(GRID)
-    if not fixed and not len(held_out.labels):
-        side, losses = halves(geometry, points.hidden, points.labels), {}
-        for kappa in (start.kappa, *grid.pop("kappa")):
-            settings = start.model_copy(update={"kappa": kappa})
-            form = closed_form(geometry, forms, statistics, settings, directions)
-            scores = leave_half_out_scores(form, statistics, settings, points.hidden, points.labels, side)
-            losses[kappa] = judged(settings, scores, points.labels).log_loss
-        start = start.model_copy(update={"kappa": min(losses, key=lambda kappa: losses[kappa])})
     best = measured(start)
-    for _, (name, values) in product(range(0 if fixed else 2), grid.items()):
+    for _, (name, values) in product(range(0 if fixed else 2), GRID.items()):
         for value in values:
             candidate = measured(best.settings.model_copy(update={name: value}))
             if candidate.log_loss < best.log_loss - 1e-6:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from toolken.training.closed_form import PriorGeometry, Settings, closed_form, discriminant
+from toolken.training.closed_form import PriorGeometry, Settings, closed_form
 from toolken.training.features import Decisions
-from toolken.training.leave_one_out import choose_settings, halves, leave_half_out_scores, leave_one_out_scores
+from toolken.training.leave_one_out import choose_settings, leave_one_out_scores
 from toolken.training.statistics import ToolStatistics
 
 SIZE, TOOLS = 8, 5
@@ -50,36 +50,6 @@ def test_scores_are_those_of_the_closed_form_without_the_example(residual_weight
         # Scores matter up to what is common to all tools, and one example in 67 moves the priors a little.
         assert torch.allclose(fast[i] - fast[i].mean(), slow - slow.mean(), rtol=0.06, atol=0.6)
         assert int(fast[i].argmax()) == int(slow.argmax())
-
-
-def test_half_of_the_examples_are_scored_by_the_other_half() -> None:
-    points, forms = drawn([8] * TOOLS, noise=1.0)
-    settings, statistics = Settings(sharing=0, allowance=0), statistics_of(points)
-    form = closed_form(geometry(), forms, statistics, settings)
-    side = halves(geometry(), points.hidden, points.labels)
-    assert torch.bincount(points.labels[side]).tolist() == [4] * TOOLS
-    fast = leave_half_out_scores(form, statistics, settings, points.hidden, points.labels, side)
-    for i in range(0, len(points.labels), 7):
-        tool = points.labels[i]
-        others = points.hidden[(points.labels == tool) & (side != side[i])].double()
-        means = form.means.clone()
-        means[tool] = (others.sum(0) + settings.kappa * form.prior[tool]) / (4 + settings.kappa)
-        rows, biases = discriminant(means, form.covariance)
-        assert torch.allclose(fast[i], points.hidden[i].double() @ rows.T + biases)
-
-
-def test_examples_written_to_two_patterns_give_the_description_more_weight() -> None:
-    points, forms = drawn([12] * TOOLS, noise=0.3)
-    random = torch.Generator().manual_seed(1)
-    signs = (torch.arange(len(points.labels)) % 2 * 2 - 1)[:, None]
-    hidden = points.hidden + 4 * signs * torch.randn(TOOLS, SIZE, generator=random)[points.labels]
-    alike = Decisions(hidden, points.logsumexp, points.labels, points.examples, points.results)
-    none = Decisions.none(SIZE)
-    plain, patterned = (
-        choose_settings(geometry(), forms, statistics_of(one), one, Settings(), none).settings.kappa
-        for one in (points, alike)
-    )
-    assert plain < patterned
 
 
 def test_noisy_examples_give_the_description_more_weight() -> None:
