@@ -25,7 +25,7 @@ from toolken.agents.benchmarks.toolkens import (
     retrieved,
     with_threshold,
 )
-from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial
+from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, told
 from toolken.tools.calculator import calculator_tools
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.tools import keyword_arguments
@@ -160,7 +160,7 @@ class Sums:
                     dev,
                     {
                         "max_calls": MAX_CALLS,
-                        "examples": len(self.examples),
+                        **told(self.specs, self.examples),
                         "prompt": self.prompt.fingerprint,
                         "notes": sorted(map(str, getattr(self.notes, "counts", {}).items())),
                     },
@@ -176,7 +176,12 @@ class Sums:
         if method == "retriever":
             if self.options.encoder is None:
                 return []
-            return [Trial(test, method, self._retriever, prompt_tokens=800, read_tokens=250, written_tokens=80)]
+            data = told(self.specs, self.examples)
+            return [
+                Trial(
+                    test, method, self._retriever, identity=data, prompt_tokens=800, read_tokens=250, written_tokens=80
+                )
+            ]
         if method == "chat-template" and not baselines.has_tool_template(self.lm):
             return []
         return [self._prompted(method, test, dev)]

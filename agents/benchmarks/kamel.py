@@ -26,7 +26,7 @@ from toolken.agents.benchmarks.toolkens import (
     with_threshold,
 )
 from toolken.agents.benchmarks.traces import Attempt
-from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial
+from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, told
 from toolken.tools.knowledge import KnowledgeBase, read_kamel
 from toolken.tools.knowledge.names import fold
 from toolken.training.benchmarks.data_files import DataFolder
@@ -172,7 +172,7 @@ class _Data:
                     partial(self._toolkens, method, size, kind, k, seed),
                     tuple({"threshold": one} for one in THRESHOLDS),
                     dev,
-                    {"max_calls": MAX_CALLS, "train": kind},
+                    {"max_calls": MAX_CALLS} | self._data(size, kind, k, seed),
                     k,
                     seed,
                     prompt_tokens=600,
@@ -190,8 +190,13 @@ class _Data:
             return []
         if method == "retriever":
             build = partial(self._retriever, size)
-            return [Trial(test, method, build, prompt_tokens=600, read_tokens=170, written_tokens=80)]
+            data = self._data(size, "supervised", EXAMPLES, 0)
+            return [Trial(test, method, build, identity=data, prompt_tokens=600, read_tokens=170, written_tokens=80)]
         return [self._prompted(method, size, test, dev)]
+
+    def _data(self, size: int, kind: str, k: int | None, seed: int) -> dict[str, Any]:
+        """Return hashes of what a head is fitted on."""
+        return told(self.dataset.specs[:size], self.examples(size, kind, k, seed))
 
     def _toolkens(self, method: str, size: int, kind: str, k: int | None, seed: int, settings: Settings) -> Answerer:
         head = self.head(size, kind, k, seed)

@@ -4,13 +4,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from toolken.agents.benchmarks.traces import Attempt, Trace, TraceFile, trace_key
 from toolken.errors import DataFormatError, PromptTooLongError
+from toolken.training.examples import Example
 from toolken.training.fit import Progress
 from toolken.training.lm import FrozenLM
+from toolken.training.provenance import Provenance
+from toolken.training.tool_spec import ToolSpec
 
 #: Questions that are answered together, unless a trial says otherwise.
 BATCH = 16
@@ -20,6 +24,11 @@ TOKENS_AT_ONCE = 16384
 Settings = Mapping[str, Any]
 #: Answers some questions together.
 Answerer = Callable[[Sequence["Question"]], Sequence[Attempt]]
+
+
+def told(specs: Sequence[ToolSpec], examples: Sequence[Example]) -> dict[str, Any]:
+    """Return hashes of all that a head is told, for the identity of a trial: no attempt of another one is taken up."""
+    return {"tools": [spec.digest for spec in specs], "data": Provenance.of(examples).data}
 
 
 @dataclass(frozen=True)
@@ -229,6 +238,7 @@ def done(lm: FrozenLM, trial: Trial, folder: Path) -> tuple[int, int]:
 
 def _key(lm: FrozenLM, trial: Trial, test: Test, question: Question, settings: Settings) -> str:
     return trace_key(
+        version=version("toolken"),
         lm=lm.fingerprint,
         dtype=str(lm.dtype),
         benchmark=test.benchmark,

@@ -76,6 +76,19 @@ def test_every_method_runs_and_resumes(build_lm: Any, folder: Path, tmp_path: Pa
     assert not said
 
 
+def test_attempts_of_other_training_data_are_not_taken_up(
+    build_lm: Any, folder: Path, tmp_path: Path, tiny_background: Path
+) -> None:
+    lm = build_lm(context=2048)
+    options = Options(methods=("toolken", "zero-shot"), examples=(2,), splits=("supervised",))
+    *_, before = run(lm, "kamel", folder, options, traces=tmp_path / "traces")
+    train = folder / "supervised_train.jsonl"
+    train.write_text(train.read_text().replace("Madrid", "Vienna"))
+    *_, after = run(lm, "kamel", folder, options, traces=tmp_path / "traces")
+    taken_up = {old.trial.method: old.traces == new.traces for old, new in zip(before, after, strict=True)}
+    assert taken_up == {"toolken": False, "zero-shot": True}
+
+
 def test_an_unknown_method_is_refused_before_anything_starts(tiny_lm: FrozenLM, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match="no method called 'magic' on kamel"):
         next(run(tiny_lm, "kamel", folder, Options(methods=("magic",)), traces=tmp_path))
