@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
+from toolken.agents.correction import corrected
 from toolken.training.prompt import MAX_RESULT, PromptFormat
 
 #: Words that a part of a question has at least; fewer are hardly a request.
@@ -36,6 +37,8 @@ class Prompt:
         Whether the text ends with a result, so that the next decision is on another call.
     failed
         Names of the tools that failed for this question; calling them again would fail again.
+    corrected
+        Calls that were refused, with the names that their tools offer instead (`corrected`): these are made next.
     answered
         Calls of this question that have been answered, each by the tool's name and its arguments as `canonical` writes
         them.
@@ -52,6 +55,7 @@ class Prompt:
     context: str
     ends_with_result: bool = False
     failed: frozenset[str] = frozenset()
+    corrected: tuple[tuple[str, dict[str, Any]], ...] = ()
     answered: frozenset[tuple[str, str]] = frozenset()
     calls: int = 0
     before: tuple[dict[str, Any], ...] = ()
@@ -64,6 +68,8 @@ class _Turn:
     results: list[str] = field(default_factory=list)
     ends_with_result: bool = False
     failed: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+    corrected: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     answered: set[tuple[str, str]] = field(default_factory=set)
     calls: int = 0
     before: list[dict[str, Any]] = field(default_factory=list)
@@ -95,12 +101,12 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
             if call is not None:
                 _current(turns).answered.add((call[0], canonical(call[1])))
             if message.status == "error":
-                # An error is not part of an answer; that the tool failed is remembered.
-                _current(turns).failed.add(message.name or (call[0] if call else ""))
+                _refuse(_current(turns), message.name or (call[0] if call else ""), call, content)
             else:
                 _append_result(_current(turns), content, prompt)
                 _current(turns).before += [call[1]] if call else []
         elif isinstance(message, AIMessage):
+            _current(turns).corrected = []
             called.update({str(one["id"]): (one["name"], one["args"]) for one in message.tool_calls})
             _current(turns).calls += len(message.tool_calls) + len(message.invalid_tool_calls)
             _append_answer(_current(turns), content, prompt)
@@ -123,6 +129,7 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         context=context,
         ends_with_result=current.ends_with_result,
         failed=frozenset(current.failed),
+        corrected=tuple(one for one in current.corrected if (one[0], canonical(one[1])) not in current.answered),
         answered=frozenset(current.answered),
         calls=current.calls,
         before=tuple(current.before),
@@ -161,6 +168,16 @@ def _append_result(turn: _Turn, content: str, prompt: PromptFormat) -> None:
     turn.answer += prompt.result(text, follows_result=turn.ends_with_result)
     turn.results.append(text)
     turn.ends_with_result = True
+
+
+def _refuse(turn: _Turn, tool: str, call: tuple[str, dict[str, Any]] | None, complaint: str) -> None:
+    """Note a call that failed: an error is not part of an answer, and what is done about it is remembered."""
+    better = None if call is None or tool in turn.refused else corrected(call[1], complaint, turn.question)
+    turn.refused.add(tool)
+    if better is None:
+        turn.failed.add(tool)
+    else:
+        turn.corrected.append((tool, better))
 
 
 def _append_answer(turn: _Turn, content: str, prompt: PromptFormat) -> None:

@@ -1,5 +1,6 @@
 """`Decoder`: reasoning mode over a frozen LM, and calls where tools win, as a stream of events."""
 
+import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -109,7 +110,8 @@ class _Turn:
         prompt, form = self._prompt, self._toolset.prompt
         read = len(self._lm.encode(prompt.text).ids)
         reason: _Reason = "stop"
-        if self._options.tools and not form.everywhere:
+        yield from self._corrected_calls()
+        if not self._made and self._options.tools and not form.everywhere:
             yield from self._calls_at_the_opening()
         if self._made:
             reason = "tool_calls"
@@ -122,6 +124,17 @@ class _Turn:
                 before = ""  # where there is little room, the conversation comes first
             reason = yield from self._words(before)
         yield Finished(reason, read, self._drawn, min(self._cached, read), self._call_probability)
+
+    def _corrected_calls(self) -> Iterator[Event]:
+        """Yield the calls that were refused with a better name; they have been decided on already."""
+        for tool, arguments in self._prompt.corrected:
+            if tool in self._options.tools:
+                text = json.dumps(arguments, ensure_ascii=False)
+                yield CallStarted(tool, 1.0, ())
+                yield ArgumentsPiece(text)
+                yield CallFinished(tool, arguments, text, self._toolset.tools.problem(tool, arguments))
+                self._calls.add((tool, canonical(arguments)))
+                self._made += 1
 
     def _calls_at_the_opening(self) -> Iterator[Event]:
         """Yield the calls that win where the answer begins, or behind its last result."""

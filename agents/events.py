@@ -13,7 +13,10 @@ class TextPiece:
 
 @dataclass(frozen=True)
 class CallStarted:
-    """A tool has won: its name, its probability in the race against words and tools, and the next best tools."""
+    """A tool has won: its name, its probability in the race against words and tools, and the next best tools.
+
+    The probability is 1 where a refused call is made again with a name that the tool offered.
+    """
 
     name: str
     probability: float
