@@ -135,6 +135,7 @@ class _Turn:
                 yield CallFinished(tool, arguments, text, self._toolset.tools.problem(tool, arguments))
                 self._calls.add((tool, canonical(arguments)))
                 self._made += 1
+                self._call_probability = 1.0
 
     def _calls_at_the_opening(self) -> Iterator[Event]:
         """Yield the calls that win where the answer begins, or behind its last result."""

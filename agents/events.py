@@ -53,7 +53,8 @@ class Finished:
     cached_tokens
         Those of the conversation whose KV cache was there already; the turn is the same with and without.
     call_probability
-        P(a tool is called) where that was first decided in this turn; None where no tool could be called.
+        P(a tool is called) where that was first decided in this turn, 1 where a refused call was made again; None where
+        no tool could be called.
     """
 
     reason: Literal["stop", "length", "tool_calls"]

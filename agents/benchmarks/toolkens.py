@@ -233,8 +233,8 @@ def retrieved(
 ) -> Answerer:
     """Return what calls, once, the tool whose description a sentence encoder finds nearest to the question.
 
-    Its arguments are written as those of a toolken are, with the demonstrations of `head`; `asked` words a question
-    for the LM.
+    Its arguments are written as those of a toolken are, with the demonstrations of `head`, and the call is made again
+    where the tool offers another name; `asked` words a question for the LM.
     """
     decoder = Engine(lm, head, by_name=True).decoder(BoundTools.of(tools))
     runner = ToolRunner({tool.name: tool for tool in tools}, timeout=None, retries=0)
@@ -248,13 +248,18 @@ def retrieved(
     def _forced(text: str, tool: str) -> Attempt:
         messages: list[BaseMessage] = [HumanMessage(asked(text))]
         options = DecodingOptions(tools=(tool,), must_call=True)
-        for event in decoder.decode(to_prompt(messages, head.prompt), options):
-            if isinstance(event, CallFinished):
-                call = tool_call(name=tool, args=event.arguments, id="call")
-                message = runner.refused(call, event.error) if event.error else runner.run(call)
-                piece = _called(tool, event, message)
-                return Attempt(pieces=(piece,), answer="" if piece.failed else f"The answer is {piece.result}.")
-        return Attempt()
+        pieces: list[Piece] = []
+        while not pieces or to_prompt(messages, head.prompt).corrected:
+            events = decoder.decode(to_prompt(messages, head.prompt), options)
+            event = next((one for one in events if isinstance(one, CallFinished)), None)
+            if event is None:
+                break
+            call = tool_call(name=tool, args=event.arguments, id=f"call_{len(pieces)}")
+            message = runner.refused(call, event.error) if event.error else runner.run(call)
+            pieces.append(_called(tool, event, message))
+            messages += [AIMessage("", tool_calls=[call]), message]
+        found = pieces and not pieces[-1].failed
+        return Attempt(pieces=tuple(pieces), answer=f"The answer is {pieces[-1].result}." if found else "")
 
     return answer
 
