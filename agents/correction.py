@@ -12,8 +12,8 @@ def corrected(arguments: Mapping[str, Any], complaint: str, question: str) -> di
     """Return a refused call's arguments with the names in them that the tool would know; None where it offers none.
 
     Where copied words begin and end is what a small model is worst at. A name that the complaint quotes replaces an
-    argument if it stands in the question, and one of the two is a part of the other: then the same words were meant.
-    Of several the longest is taken.
+    argument if it stands in the question and has the argument in it, or is a part of it and what "did you mean" offers:
+    then the same words were meant. Of several the longest is taken.
 
     Parameters
     ----------
@@ -31,20 +31,26 @@ def corrected(arguments: Mapping[str, Any], complaint: str, question: str) -> di
     {'name': 'Anne of Denmark'}
     """
     asked = question.casefold()
-    offered = [next(filter(None, groups)).strip() for groups in _QUOTED.findall(complaint)]
-    offered = [name for name in offered if name and _stands_in(name.casefold(), asked)]
+    offered = _quoted(complaint, asked)
+    # Complaints quote pieces of what is wrong, too: a shorter name has to be offered in so many words.
+    meant = set(_quoted(complaint.casefold().partition(" mean")[2], asked))
     found: dict[str, Any] = {}
     for argument, value in arguments.items():
-        if isinstance(value, str) and value.strip():
-            old = value.strip().casefold()
-            meant = [name for name in offered if _differ_by_an_end(old, name.casefold())]
-            if meant:
-                found[argument] = max(meant, key=len)
+        if isinstance(value, str) and (old := value.strip().casefold()):
+            new = [
+                name
+                for name in offered
+                if (one := name.casefold()) != old and (old in one or (one in old and one in meant))
+            ]
+            if new:
+                found[argument] = max(new, key=len)
     return {**arguments, **found} if found else None
 
 
-def _differ_by_an_end(one: str, other: str) -> bool:
-    return one != other and (one in other or other in one)
+def _quoted(complaint: str, question: str) -> list[str]:
+    """Return what stands in quotes, and in the question as well."""
+    names = (next(filter(None, groups)).strip() for groups in _QUOTED.findall(complaint))
+    return [name for name in names if name and _stands_in(name.casefold(), question)]
 
 
 def _stands_in(name: str, text: str) -> bool:

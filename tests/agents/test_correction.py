@@ -29,6 +29,7 @@ OFFER = 'Nothing is stored under "Anne"; did you mean "Anne of Kiev" or "Anne of
         ("mother", OFFER, None),  # other words were meant
         ("Ann", 'Did you mean "Anne of Kiev"?', None),  # the question has no such name
         ("Anne", 'Did you mean "nne of Denmar"?', None),  # no whole words
+        ("Anne of Denmark", 'There is a mistake at "of": mend it.', None),  # a piece of what is wrong
         ("Anne", "There is nothing.", None),
         ("Anne", '"" "  "', None),
     ],
