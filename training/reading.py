@@ -17,7 +17,7 @@ from toolken.training.statistics import ToolStatistics
 
 #: Calls and words that are kept for the gate, the choice of settings and the refinement: a bound on memory, whatever
 #: the number of examples. In running text there are tens of words to a call.
-CALL_POINTS, WORD_POINTS = 4000, 16000
+CALL_POINTS, WORD_POINTS = 4000, 32_000
 
 
 @dataclass
@@ -117,10 +117,12 @@ class Reading:
         self.seconds += other.seconds
 
     def points(self) -> tuple[Decisions, float]:
-        """Return the sample, and how many words each of its words stands for."""
+        """Return the sample, and how many words each of its words stands for if each of its calls stands for one."""
         kept = [self.sample[kind][0] for kind in (True, False) if kind in self.sample]
         points = Decisions.join([Decisions.none(self.statistics.hidden_size), *kept])
-        return points, self.words / max(int((points.labels == WORDS).sum()), 1) or 1.0
+        words = int((points.labels == WORDS).sum())
+        calls = len(points.labels) - words
+        return points, word_weight(self.words, words, int(self.statistics.counts.sum()), calls)
 
     def _keep(self, kind: bool, chosen: Decisions, keys: torch.Tensor) -> None:
         most = CALL_POINTS if kind else WORD_POINTS
@@ -134,6 +136,11 @@ class Reading:
             mask[smallest] = True
             chosen, keys = chosen.where(mask), keys[mask]
         self.sample[kind] = chosen, keys
+
+
+def word_weight(words: int, kept_words: int, calls: int, kept_calls: int) -> float:
+    """Return how many words each word of a sample stands for, for one call of each call in it."""
+    return (words / max(kept_words, 1) or 1.0) * (kept_calls / calls if calls else 1.0)
 
 
 def groups(examples: Iterable[Example]) -> Iterator[list[Example]]:

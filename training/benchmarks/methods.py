@@ -18,7 +18,7 @@ from toolken.training.lm import FrozenLM
 from toolken.training.priors import TEACHER, PriorSource, build_priors
 from toolken.training.prompt import PromptFormat
 from toolken.training.published_priors import published_prior, shuffled
-from toolken.training.reading import CALL_POINTS, WORD_POINTS
+from toolken.training.reading import CALL_POINTS, WORD_POINTS, word_weight
 from toolken.training.reference import PRESETS, SCHEDULES, train_reference
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Encoder, Teacher
@@ -136,12 +136,12 @@ def toolken(
     calls = points.calls()
     statistics.add(calls.hidden, calls.labels)
     words = points.where(points.labels == WORDS)
-    shown = _some(words, WORD_POINTS)
+    shown, called = _some(words, WORD_POINTS), _some(calls)
     gate, threshold = fit_gate(
-        Decisions.join([_some(calls), shown]),
+        Decisions.join([called, shown]),
         material.background.decisions,
         running_text=material.prompt.everywhere,
-        word_weight=len(words.labels) / max(len(shown.labels), 1) or 1.0,
+        word_weight=word_weight(len(words.labels), len(shown.labels), len(calls.labels), len(called.labels)),
     )
     head = ToolkenHead(
         lm_name=material.lm.name,
