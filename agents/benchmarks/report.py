@@ -11,9 +11,9 @@ the *tool* is the right one (KAMEL's published rule, by exact ids), whether its 
 *execution* brings a result, and whether the final *answer* is right. On KAMEL these stages are those of the first call,
 each counts only where the one before it is passed, and a refused call that is made again with the name that the tool
 offers counts for the answer alone; "answer, any" asks that one right object is named, "answer" that all are and nothing
-else. On GSM8K-XL and FuncQA "answer" is the published rule (equal after rounding to two decimals; for multi-hop questions
-within 0.1 %), "answer, strict" asks that all published digits are right, and tools and arguments are compared with those
-of the one published way, beside which there may be others."""
+else. On GSM8K-XL and FuncQA "answer" is the published rule (equal after rounding to two decimals; for multi-hop
+questions within 0.1 %), "answer, strict" asks that all published digits are right, and tools and arguments are compared
+with those of the one published way, beside which there may be others."""
 
 #: What is published on each benchmark.
 PUBLISHED = {
