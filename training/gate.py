@@ -272,10 +272,10 @@ def _chosen(points: Decisions, weights: torch.Tensor) -> tuple[float, float]:
     Where there are too few examples to hold any out, the penalty is the middle one of those that would be tried.
     """
     if len(points.labels) > CHOSEN_ON:
-        # Calls and words are thinned alike, so that the weights keep their meaning.
-        every = torch.arange(CHOSEN_ON) * len(points.labels) // CHOSEN_ON
-        points = points.where(torch.zeros(len(points.labels), dtype=torch.bool).index_fill(0, every, True))
-        weights = weights[every]
+        # At random, whatever order they stand in: calls and words are thinned alike, and weights keep their meaning.
+        drawn = torch.randperm(len(points.labels), generator=torch.Generator().manual_seed(0))[:CHOSEN_ON].sort().values
+        points = points.where(torch.zeros(len(points.labels), dtype=torch.bool).index_fill(0, drawn, True))
+        weights = weights[drawn]
     calls, folds = points.labels != WORDS, _folds(points)
     if folds is None:
         return RIDGES[len(RIDGES) // 2], THRESHOLD

@@ -6,6 +6,7 @@ import torch
 from toolken.errors import HeadError
 from toolken.training.features import WORDS, Decisions
 from toolken.training.gate import THRESHOLD, Gate, chain_lengths, discriminant_boundary, fit_gate, logistic_boundary
+from toolken.training.reading import word_weight
 
 SIZE = 8
 
@@ -136,3 +137,21 @@ def test_how_many_results_there_are_tells_how_likely_another_call_is() -> None:
 
 def test_chains_of_one_length_say_nothing_about_length() -> None:
     assert chain_lengths(clouds(100, 1, behind=True)) == (0.0,)
+
+
+def test_penalty_and_threshold_chosen_on_a_part_are_nearly_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = clouds(6000, 0, distance=1.0)
+    whole, threshold = fit_gate(points, clouds(40, 1), running_text=True)
+    monkeypatch.setattr("toolken.training.gate.CHOSEN_ON", 1500)
+    part, nearly = fit_gate(points, clouds(40, 1), running_text=True)
+    fresh = clouds(2000, 2, distance=1.0).hidden
+    # The boundary itself is fitted on all of them: only its penalty may be another one.
+    torch.testing.assert_close(part.log_odds(fresh, results=0), whole.log_odds(fresh, results=0), rtol=0.1, atol=0.1)
+    assert abs(nearly - threshold) < 0.15
+
+
+def test_words_outweigh_calls_as_they_do_among_all_decisions() -> None:
+    assert word_weight(900, 300, 50, 50) == 3
+    assert word_weight(900, 300, 200, 50) == 0.75  # each of these calls stands for four
+    assert word_weight(0, 0, 10, 10) == 1
+    assert word_weight(30, 30, 0, 0) == 1
