@@ -28,8 +28,9 @@ from toolken.training.export.texts import Step
 #: number formats of few digits round small differences between tools away.
 GAINS, PENALTIES, SCALES = (1.0, 2.0, 3.0), (10.0, 30.0), (0.05, 0.1, 0.2)
 SCALES_OF_FEW_DIGITS = (0.2, 0.5, 1.0)
-#: Nats by which the right class shall win: where it is decided, and where no tool may win.
-MARGIN, HELD_BACK = 1.0, 6.0
+#: Nats by which the right class shall win: where it is decided, and where no tool may win. A tool inside the arguments
+#: breaks the call, while one too many at an opening is a call more: the second margin is the wider one.
+MARGIN, HELD_BACK = 1.0, 10.0
 #: Log odds beyond which a decision is sure; how far below the words the anchor puts tools where none may win; and the
 #: ridge of the moment, as a share of it.
 SURE, BELOW, RIDGE = 6.0, 15.0, 1e-4
