@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HEAD_FILE = "head.json"
 #: What the files with the tensors are called.
 TENSOR_FILES = "head-*.safetensors"
-FORMAT = 3
+FORMAT = 4
 #: How often a head is read anew that is replaced by another process while it is read.
 READINGS = 5
 

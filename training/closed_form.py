@@ -27,6 +27,8 @@ class Settings(BaseModel):
     ----------
     kappa
         Weight of a description, in examples.
+    intraclass_correlation
+        How far a tool's examples are alike in what sets them apart from the requests to come; see `worth`.
     shrinkage
         Share of a multiple of the identity in the covariance, between 0 and 1.
     background_weight
@@ -51,6 +53,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kappa: float = Field(default=4.0, gt=0)
+    intraclass_correlation: float = Field(default=0.05, ge=0, lt=1)
     shrinkage: float = Field(default=0.05, ge=0, lt=1)
     background_weight: float = Field(default=100.0, gt=0)
     residual_weight: float = Field(default=0.3, ge=0, le=1)
@@ -269,7 +272,7 @@ class ClosedForm:
     @cached_property
     def means(self) -> torch.Tensor:
         """Posterior means, `(T, d) float64`."""
-        return posterior_means(self.statistics, self.prior, self.settings.kappa)
+        return posterior_means(self.statistics, self.prior, self.settings)
 
     @property
     def rows(self) -> torch.Tensor:
@@ -291,7 +294,7 @@ class ClosedForm:
 
         Directions in float32 are overwritten by the rows, so that this is the last that is asked of the closed form.
         """
-        count, kappa = len(self.directions), self.settings.kappa
+        count = len(self.directions)
         in_place = self.directions.dtype == torch.float32
         rows = self.directions if in_place else torch.empty(self.directions.shape, dtype=torch.float32)
         biases = torch.empty(count, dtype=torch.float32)
@@ -299,7 +302,7 @@ class ClosedForm:
         for block in blocks(count):
             counts = self.statistics.counts[block]
             prior = self.prior_map.means(self.directions[block])
-            means = (self.statistics.sums[block] + kappa * prior) / (counts + kappa)[:, None]
+            means = _between(self.statistics.sums[block], counts, prior, self.settings)
             part = torch.cholesky_solve(means.T, factor).T
             bias = -0.5 * (part * means).sum(1) + allowed(counts, part.shape[1], self.settings)
             rows[block] = (part / temperature).float()
@@ -338,7 +341,17 @@ def closed_form(
 
 def allowed(counts: torch.Tensor, hidden_size: int, settings: Settings) -> torch.Tensor:
     """Return what is added to the scores of tools with these numbers of examples, in the shape of `counts`."""
-    return settings.allowance * hidden_size / 2 / (settings.kappa + counts)
+    return settings.allowance * hidden_size / 2 / (settings.kappa + worth(counts, settings))
+
+
+def worth(counts: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """Return how many independent examples the examples of a tool are worth, in the shape of `counts`.
+
+    Examples are written by few people, often to a pattern, and requests are not. With the intraclass correlation r, n
+    examples are worth `n / (1 + (n - 1) r)`, the effective size of a sample taken in clusters (Kish 1965, Survey
+    Sampling): one is worth one, and no number of them is worth more than `1 / r`.
+    """
+    return counts / (1 + (counts - 1).clamp(min=0) * settings.intraclass_correlation)
 
 
 def _shared(directions: torch.Tensor, prior: Prior, statistics: ToolStatistics, settings: Settings) -> Prior:
@@ -407,19 +420,25 @@ def shrunk(covariance: torch.Tensor, shrinkage: float) -> torch.Tensor:
     return (1 - shrinkage) * covariance + shrinkage * level * torch.eye(size, dtype=covariance.dtype)
 
 
-def posterior_means(statistics: ToolStatistics, prior: torch.Tensor, kappa: float) -> torch.Tensor:
+def posterior_means(statistics: ToolStatistics, prior: torch.Tensor, settings: Settings) -> torch.Tensor:
     """Return the posterior mean of each tool's states, `(T, d) float64`.
 
-    `mu_j = (sum_j + kappa mu_j0) / (n_j + kappa)`: the prior mean counts like kappa examples (design: method, fact 4).
+    `mu_j = (w_j xbar_j + kappa mu_j0) / (w_j + kappa)`: the prior mean counts like kappa examples (design: method, fact
+    4), and the mean of the examples like as many as they are worth.
 
     Parameters
     ----------
     prior
         Prior means mu_j0, `(T, d)`.
-    kappa
-        Weight of the prior in examples, above 0.
     """
-    return (statistics.sums + kappa * prior) / (statistics.counts + kappa)[:, None]
+    return _between(statistics.sums, statistics.counts, prior, settings)
+
+
+def _between(sums: torch.Tensor, counts: torch.Tensor, prior: torch.Tensor, settings: Settings) -> torch.Tensor:
+    weights = worth(counts, settings)
+    return (sums * (weights / counts.clamp(min=1))[:, None] + settings.kappa * prior) / (weights + settings.kappa)[
+        :, None
+    ]
 
 
 def discriminant(means: torch.Tensor, covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

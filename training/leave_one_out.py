@@ -1,7 +1,7 @@
 """Leave-one-out: the scores that examples would get from a head fitted without them, in closed form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
@@ -24,6 +24,8 @@ GRID: dict[str, tuple[float, ...]] = {
     "shrinkage": (0.01, 0.02, 0.05, 0.1, 0.2),
     "background_weight": (30.0, 100.0, 300.0),
 }
+#: What only requests of the kind to come can tell, such as held-out examples.
+GRID_OF_REQUESTS: dict[str, tuple[float, ...]] = {"intraclass_correlation": (0.0, 0.02, 0.05, 0.1, 0.2)}
 #: Examples that are scored to choose by, and the scores that are held at a time: where there are very many tools, fewer
 #: examples are scored. More examples tell little more and take longer.
 SCORED, SCORES = 2000, 20_000_000
@@ -74,7 +76,8 @@ def leave_one_out_scores(
     form
         The closed form of all examples.
     statistics, settings
-        What it was computed from.
+        What it was computed from, with an intraclass correlation of zero: a left-out example has in common with the
+        others whatever they have in common.
     hidden, labels
         Some of the examples, `(n, d)` and `(n,) int64`.
     """
@@ -134,7 +137,8 @@ def choose_settings(
 
     One number after the other, twice round. The log loss is proper, so that it does not reward over-confidence, and it
     tells settings apart that are right equally often. Where each tool has one example, left-out tools meet others that
-    kept theirs, and nothing can be learnt about kappa: the settings stay as they are.
+    kept theirs, and nothing can be learnt about kappa: the settings stay as they are. The intraclass correlation is
+    chosen on held-out examples alone; leaving out takes it for zero, and gives it back afterwards.
 
     Parameters
     ----------
@@ -148,8 +152,9 @@ def choose_settings(
         Whether to stay at `start` and only calibrate.
     """
     several = statistics.counts[calls.labels] > 1
-    points = held_out
+    points, begin, grid = held_out, start, GRID | GRID_OF_REQUESTS
     if not len(held_out.labels):
+        begin, grid = start.model_copy(update={"intraclass_correlation": 0.0}), GRID
         fixed = fixed or not bool(several.any())
         points = calls.where(several) if bool(several.any()) else calls
         scored = min(SCORED, max(SCORES // len(statistics.names), 1))
@@ -170,13 +175,16 @@ def choose_settings(
             tried[settings] = judged(settings, scores, points.labels, near)
         return tried[settings]
 
-    best = measured(start)
-    for _, (name, values) in product(range(0 if fixed else 2), GRID.items()):
+    best = measured(begin)
+    for _, (name, values) in product(range(0 if fixed else 2), grid.items()):
         for value in values:
             candidate = measured(best.settings.model_copy(update={name: value}))
             if candidate.log_loss < best.log_loss - 1e-6:
                 best = candidate
-    return best
+    if len(held_out.labels):
+        return best
+    given_back = {"intraclass_correlation": start.intraclass_correlation}
+    return replace(best, settings=best.settings.model_copy(update=given_back))
 
 
 def judged(settings: Settings, scores: torch.Tensor, labels: torch.Tensor, near: float = 1.0) -> Choice:

@@ -13,6 +13,7 @@ from toolken.training.closed_form import (
     discriminant,
     posterior_means,
     shrunk,
+    worth,
 )
 from toolken.training.statistics import ToolStatistics
 
@@ -82,9 +83,16 @@ def test_selection_is_by_the_nearest_mean_in_the_covariances_metric(
 def test_the_posterior_mean_lies_between_prior_and_sample_by_their_weights() -> None:
     statistics = statistics_of(torch.full((6, SIZE), 4.0), torch.tensor([0, 0, 0, 0, 0, 0]), tools=2)
     prior = torch.full((2, SIZE), 1.0, dtype=torch.float64)
-    means = posterior_means(statistics, prior, kappa=3.0)
+    means = posterior_means(statistics, prior, Settings(kappa=3.0, intraclass_correlation=0))
     assert torch.allclose(means[0], torch.full((SIZE,), 3.0, dtype=torch.float64))
     assert torch.equal(means[1], prior[1])
+
+
+def test_a_single_example_is_worth_one_and_very_many_are_worth_a_few() -> None:
+    counts = torch.tensor([0.0, 1.0, 5.0, 1e9], dtype=torch.float64)
+    found = worth(counts, Settings(intraclass_correlation=0.05))
+    assert found.tolist() == pytest.approx([0, 1, 5 / 1.2, 20], rel=1e-6)
+    assert torch.equal(worth(counts, Settings(intraclass_correlation=0)), counts)
 
 
 def test_prior_means_without_examples_spread_round_the_background_along_the_descriptions(
@@ -132,7 +140,7 @@ def test_the_covariance_is_that_of_the_normal_inverse_wishart_posterior(
     drawn: tuple[torch.Tensor, torch.Tensor], geometry: PriorGeometry, forms: dict[str, torch.Tensor]
 ) -> None:
     hidden, labels = drawn
-    settings = Settings(kappa=3.0, shrinkage=0, background_weight=7.0, residual_weight=1.0)
+    settings = Settings(kappa=3.0, intraclass_correlation=0, shrinkage=0, background_weight=7.0, residual_weight=1.0)
     statistics = statistics_of(hidden, labels)
     form = closed_form(geometry, forms, statistics, settings)
     scatter = 7.0 * geometry.covariance

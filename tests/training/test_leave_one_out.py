@@ -1,5 +1,7 @@
 """Leave-one-out in closed form is what refitting without each example gives, and settings are chosen by it."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -39,7 +41,7 @@ def statistics_of(points: Decisions) -> ToolStatistics:
 @pytest.mark.parametrize("residual_weight", [0.0, 0.3, 1.0])
 def test_scores_are_those_of_the_closed_form_without_the_example(residual_weight: float) -> None:
     points, forms = drawn([30, 20, 10, 5, 2], noise=1.0)
-    settings = Settings(residual_weight=residual_weight, sharing=0, allowance=0)
+    settings = Settings(residual_weight=residual_weight, intraclass_correlation=0, sharing=0, allowance=0)
     statistics = statistics_of(points)
     form = closed_form(geometry(), forms, statistics, settings)
     fast = leave_one_out_scores(form, statistics, settings, points.hidden, points.labels)
@@ -84,3 +86,16 @@ def test_held_out_examples_are_scored_in_the_place_of_left_out_ones() -> None:
     form = closed_form(geometry(), forms, statistics_of(points), choice.settings)
     scores = held_out.hidden.double() @ form.rows.T + form.biases
     torch.testing.assert_close(choice.scores, scores)
+
+
+def test_only_held_out_examples_say_how_far_the_others_are_to_be_trusted() -> None:
+    # Each tool's examples lie off their tool's centre together, as sentences of one pattern do; requests do not.
+    points, forms = drawn([60, 2, 2, 2, 2], noise=3.0)
+    shifts = 6 * torch.randn(TOOLS, SIZE, generator=torch.Generator().manual_seed(3))
+    alike = dataclasses.replace(points, hidden=points.hidden + shifts[points.labels])
+    requests, _ = drawn([10] * TOOLS, noise=3.0)
+    start, statistics = Settings(), statistics_of(alike)
+    chosen = choose_settings(geometry(), forms, statistics, alike, start, requests).settings
+    left_out = choose_settings(geometry(), forms, statistics, alike, start, Decisions.none(SIZE)).settings
+    assert chosen.intraclass_correlation > start.intraclass_correlation == left_out.intraclass_correlation
+    assert chosen.kappa > left_out.kappa
