@@ -134,6 +134,16 @@ def test_an_end_to_end_run_without_data_is_one_sentence(
     assert not traces.exists()
 
 
+def test_all_sets_end_to_end_without_data_is_one_sentence(
+    run: Run, tmp_path: Path, tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FrozenLM, "from_pretrained", lambda *_, **__: tiny_lm)
+    traces = tmp_path / "traces"
+    code, _, err = run("bench", "end-to-end", "--data", tmp_path, "--traces", traces)
+    assert_one_sentence(code, err.partition("Error: ")[1] + err.partition("Error: ")[2], "tools.json", "--data")
+    assert not traces.exists()
+
+
 def test_a_file_that_holds_no_traces_is_one_sentence(run: Run, tmp_path: Path) -> None:
     code, _, err = run("trace", tmp_path / "nowhere.jsonl")
     assert_one_sentence(code, err, "nowhere.jsonl", "cannot be read")

@@ -170,6 +170,7 @@ class Sums:
                     read_tokens=500,
                     written_tokens=40,
                     fit_tokens=90 * len(self.examples),
+                    fit_key="head",
                 )
                 for seed in range(1 if method == "toolken" else self.options.seeds)
             ]

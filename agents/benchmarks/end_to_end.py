@@ -1,8 +1,8 @@
-"""Running a benchmark end to end: every method on every test, with one estimate before and one report after."""
+"""Running benchmarks end to end: every method on every test, with one estimate before and one report after."""
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -96,19 +96,18 @@ class _Benchmark(Protocol):
 
 def run(
     lm: FrozenLM,
-    name: str,
-    folder: Path,
+    folders: Mapping[str, Path],
     options: Options,
     *,
     traces: Path,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[list[Outcome]]:
-    """Run a benchmark; yield the outcomes so far after each trial.
+    """Run benchmarks; yield the outcomes so far after each trial.
 
     Parameters
     ----------
-    folder
-        With the published data.
+    folders
+        The benchmarks, by name, each with the folder of its published data.
     traces
         Folder of the trace files: what stands there is not done again.
     say
@@ -117,21 +116,22 @@ def run(
     Raises
     ------
     DataFormatError
-        If there is no such benchmark, method or data.
+        If there is no such benchmark, no such method on any of them, or no data.
     PromptTooLongError
         If the LM's context is too short for a method's prompt.
     """
-    if name not in BENCHMARKS:
-        raise DataFormatError(f"{name!r} has no end-to-end mode: choose among {', '.join(BENCHMARKS)}.")
     if importlib.util.find_spec("scipy") is None:
         raise DataFormatError("Paired tests need scipy: run `pip install toolken[bench]`.")
-    benchmark = cast("_Benchmark", importlib.import_module(BENCHMARKS[name]))
+    modules = {name: _benchmark(name) for name in folders}
+    known = list(dict.fromkeys(method for module in modules.values() for method in module.METHODS))
     for method in options.methods or ():
-        if method not in benchmark.METHODS:
+        if method not in known:
             raise DataFormatError(
-                f"There is no method called {method!r} on {name}: choose among {', '.join(benchmark.METHODS)}."
+                f"There is no method called {method!r} on {', '.join(folders)}: choose among {', '.join(known)}."
             )
-    trials = options.chosen(benchmark.trials(lm, folder, options))
+    trials: list[Trial] = []
+    for name, module in modules.items():
+        trials += options.chosen(module.trials(lm, folders[name], options))
     check(lm, trials)
     left = [(trial, wanted - found) for trial in trials for found, wanted in [done(lm, trial, traces)]]
     attempts = sum(count for _, count in left)
@@ -142,6 +142,12 @@ def run(
     for trial in trials:
         outcomes.append(run_trial(lm, trial, traces, options.progress))
         yield outcomes
+
+
+def _benchmark(name: str) -> _Benchmark:
+    if name not in BENCHMARKS:
+        raise DataFormatError(f"{name!r} has no end-to-end mode: choose among {', '.join(BENCHMARKS)}.")
+    return cast("_Benchmark", importlib.import_module(BENCHMARKS[name]))
 
 
 def methods_of(options: Options, names: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """How long the trials will take: what is to be read and written, by the LM's speed measured in a few seconds."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from toolken.agents.benchmarks.trials import BATCH, Trial
@@ -44,10 +44,13 @@ class Speeds:
     def seconds(self, trials: Iterable[tuple[Trial, int]]) -> float:
         """Return about how long trials take, each given with the number of attempts that are left."""
         spent = 0.0
+        shared: dict[Hashable, int] = {}
         for trial, left in trials:
             if left:
-                spent += trial.fit_tokens / self.batched
+                key = (trial.test.benchmark, trial.fit_key) if trial.fit_key is not None else id(trial)
+                shared[key] = max(shared.get(key, 0), trial.fit_tokens)
                 spent += left * (trial.read_tokens / self.read + trial.written_tokens / self.written)
+        spent += sum(shared.values()) / self.batched
         return spent
 
 

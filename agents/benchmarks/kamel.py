@@ -138,10 +138,14 @@ class _Data:
         return Test("kamel", "dev", size, chosen, score, STAGES) if chosen else None
 
     def examples(self, size: int, kind: str, k: int | None, seed: int) -> list[Example]:
-        """Draw training examples of some tools; arguments are named as the tools name them."""
+        """Draw training examples of some tools; arguments are named as the tools name them.
+
+        It is drawn among those of all tools: a smaller test's are some of a larger one's, and the LM reads them once.
+        """
         names = {spec.name for spec in self.dataset.specs[:size]}
-        train = [_named(one) for one in self.dataset.train[kind] if {call.tool for call in one.calls} <= names]
-        return [train[at] for at in draw(train, k, seed, by_problem=False)]
+        train = self.dataset.train[kind]
+        drawn = [train[at] for at in draw(train, k, seed, by_problem=False)]
+        return [_named(one) for one in drawn if {call.tool for call in one.calls} <= names]
 
     def head(self, size: int, kind: str, k: int | None, seed: int) -> ToolkenHead:
         """Fit a head; the last one is kept."""
@@ -179,6 +183,7 @@ class _Data:
                     read_tokens=170,
                     written_tokens=12,
                     fit_tokens=25 * size * min(k if k is not None else 35, 80),
+                    fit_key=(kind, k, seed),
                 )
                 for k in counts
                 if k != 0 or method not in PUBLISHED

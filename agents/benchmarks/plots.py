@@ -9,18 +9,28 @@ from toolken.training.benchmarks.rows import Row
 
 
 def draw_end_to_end(rows: Sequence[Row], path: Path) -> list[Path]:
-    """Draw what the rows hold of the four pictures, as PNG and as SVG; returns the two files.
+    """Draw what the rows hold of the four pictures, as PNG and as SVG; returns the files.
 
     Parameters
     ----------
     path
-        Name of the files; its ending is replaced.
+        Name of the files; its ending is replaced. Where there are several benchmarks, each has files of its own, whose
+        names end with its name.
 
     Raises
     ------
     DataFormatError
         If matplotlib is not installed, nothing can be drawn, or a file cannot be written.
     """
+    names = list(dict.fromkeys(row.benchmark for row in rows))
+    if len(names) > 1:
+        return [
+            file
+            for name in names
+            for file in draw_end_to_end(
+                [row for row in rows if row.benchmark == name], path.with_name(f"{path.stem}-{name}")
+            )
+        ]
     panels: list[Callable[[Any], None]] = [
         panel
         for panel in (_by_tools(rows), _by_examples(rows), _by_threshold(rows), _stages(rows))

@@ -1,7 +1,7 @@
 """`Trial`: one method on one test, with the settings to choose among, run in batches and resumed where it stopped."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -109,6 +109,8 @@ class Trial:
         Tokens read and written for one question, roughly, for the estimate of the time.
     fit_tokens
         Tokens read before the first question, roughly.
+    fit_key
+        What these tokens belong to: trials with the same key read them once; None where no other trial does.
     batch
         Questions that are answered together; fewer where prompts are long.
     """
@@ -125,6 +127,7 @@ class Trial:
     read_tokens: int = 100
     written_tokens: int = 20
     fit_tokens: int = 0
+    fit_key: Hashable = None
     batch: int = BATCH
 
 

@@ -88,6 +88,7 @@ class _Data:
             read_tokens=longest if learned or method in IN_PROMPT else 0,
             written_tokens=MAX_TOKENS * beams if learned or method in IN_PROMPT else 0,
             fit_tokens=(longest + MAX_TOKENS) * len(self._published) if learned else 0,
+            fit_key="plans" if method != "toolken-more-plans" else method,
             batch=10,
         )
 

@@ -59,7 +59,7 @@ def _selection(name: str) -> Callable[..., None]:
                 sizes=tuple(sizes) if sizes else None,
                 splits=tuple(splits) if splits else None,
             )
-            _end_to_end(name, data, lm, options, traces, json_file, plot)
+            _end_to_end({name: data}, lm, options, traces, json_file, plot)
             return
         if mode != "selection":
             raise ToolkenError(f"There is no mode {mode!r}: say selection or end-to-end.")
@@ -107,16 +107,34 @@ def _selection(name: str) -> Callable[..., None]:
     return command
 
 
+@bench.command()
+def end_to_end(
+    data: Annotated[Path, typer.Option(help="Folder with a folder of the data for each set.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="File to draw the figures to, as PNG and as SVG.")] = None,
+    methods: Annotated[list[str] | None, typer.Option("--method", help="Method; may be repeated.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Random choices of the examples.")] = 1,
+    lm: LmOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Questions of each test, the first ones.")] = 25,
+    traces: Annotated[Path | None, typer.Option(help="Folder of the trace files.")] = None,
+) -> None:
+    """Compare all methods on the four sets, from the question to the final answer, with the tools really called."""
+    from toolken.agents.benchmarks.end_to_end import BENCHMARKS, Options
+    from toolken.training.benchmarks.datasets import folder_of
+
+    options = Options(methods=tuple(methods) if methods else None, limit=limit, seeds=seeds)
+    _end_to_end({name: folder_of(name, data) for name in BENCHMARKS}, lm, options, traces, json_file, plot)
+
+
 def _end_to_end(
-    name: str,
-    data: Path,
+    folders: dict[str, Path],
     lm: str | None,
     options: "Options",
     traces: Path | None,
     json_file: Path | None,
     plot: Path | None,
 ) -> None:
-    """Run a benchmark end to end and print its tables."""
+    """Run benchmarks end to end and print their tables."""
     from toolken.agents.benchmarks.end_to_end import run
     from toolken.agents.benchmarks.figures import rows, tables
     from toolken.agents.display import progress_bar
@@ -137,7 +155,7 @@ def _end_to_end(
         loaded = FrozenLM.from_pretrained(lm)
         options = replace(options, encoder=encoder, progress=progress)
         found = []
-        for outcomes in run(loaded, name, data, options, traces=folder, say=lambda line: err.print(plain(line))):
+        for outcomes in run(loaded, folders, options, traces=folder, say=lambda line: err.print(plain(line))):
             found = [row.model_copy(update={"command": typed}) for row in rows(outcomes)]
             if json_file:
                 write_rows(json_file, found)

@@ -62,7 +62,7 @@ def test_every_method_runs_and_resumes(build_lm: Any, folder: Path, tmp_path: Pa
     lm: FrozenLM = build_lm(context=2048)
     said: list[str] = []
     options = Options(examples=(2,))
-    *_, outcomes = run(lm, "kamel", folder, options, traces=tmp_path / "traces", say=said.append)
+    *_, outcomes = run(lm, {"kamel": folder}, options, traces=tmp_path / "traces", say=said.append)
     methods = {outcome.trial.method for outcome in outcomes}
     assert {"toolken", "toolkengpt", "tokenlearning-code", "zero-shot", "few-shot", "in-context", "react"} <= methods
     assert all(len(outcome.traces) == 2 for outcome in outcomes)
@@ -71,7 +71,7 @@ def test_every_method_runs_and_resumes(build_lm: Any, folder: Path, tmp_path: Pa
             assert set(trace.scores) == {"call", "tool", "arguments", "execution", "answer, any", "answer"}
     assert "about" in said[0]
     said.clear()
-    *_, again = run(lm, "kamel", folder, options, traces=tmp_path / "traces", say=said.append)
+    *_, again = run(lm, {"kamel": folder}, options, traces=tmp_path / "traces", say=said.append)
     assert [one.traces for one in again] == [one.traces for one in outcomes]
     assert not said
 
@@ -81,22 +81,22 @@ def test_attempts_of_other_training_data_are_not_taken_up(
 ) -> None:
     lm = build_lm(context=2048)
     options = Options(methods=("toolken", "zero-shot"), examples=(2,), splits=("supervised",))
-    *_, before = run(lm, "kamel", folder, options, traces=tmp_path / "traces")
+    *_, before = run(lm, {"kamel": folder}, options, traces=tmp_path / "traces")
     train = folder / "supervised_train.jsonl"
     train.write_text(train.read_text().replace("Madrid", "Vienna"))
-    *_, after = run(lm, "kamel", folder, options, traces=tmp_path / "traces")
+    *_, after = run(lm, {"kamel": folder}, options, traces=tmp_path / "traces")
     taken_up = {old.trial.method: old.traces == new.traces for old, new in zip(before, after, strict=True)}
     assert taken_up == {"toolken": False, "zero-shot": True}
 
 
 def test_an_unknown_method_is_refused_before_anything_starts(tiny_lm: FrozenLM, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match="no method called 'magic' on kamel"):
-        next(run(tiny_lm, "kamel", folder, Options(methods=("magic",)), traces=tmp_path))
+        next(run(tiny_lm, {"kamel": folder}, Options(methods=("magic",)), traces=tmp_path))
 
 
 def test_a_set_without_an_end_to_end_mode_is_refused(tiny_lm: FrozenLM, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match="'stq' has no end-to-end mode"):
-        next(run(tiny_lm, "stq", folder, Options(), traces=tmp_path))
+        next(run(tiny_lm, {"stq": folder}, Options(), traces=tmp_path))
 
 
 @pytest.mark.parametrize(

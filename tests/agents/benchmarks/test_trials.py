@@ -9,9 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from toolken.agents.benchmarks.end_to_end import BENCHMARKS, Options, run
+from toolken.agents.benchmarks.estimate import Speeds
 from toolken.agents.benchmarks.figures import mcnemar, rows, tables
 from toolken.agents.benchmarks.traces import Attempt, read_traces
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, check, done, run_trial
@@ -145,3 +148,25 @@ def test_mcnemar_is_the_exact_binomial_test() -> None:
     assert mcnemar([1, 1, 1, 0, 0], [1, 1, 1, 0, 0]) == 1.0
     assert mcnemar([1, 1, 1, 1, 0], [0, 0, 0, 0, 0]) == pytest.approx(2 / 16)
     assert mcnemar([1, 1, 1, 1, None], [0, 0, 0, 0, 1]) == pytest.approx(2 / 16)
+
+
+def test_what_several_trials_read_is_counted_once() -> None:
+    speeds = Speeds(batched=100.0, read=50.0, written=10.0)
+    one = replace(make_trial(Adder()), read_tokens=0, written_tokens=1, fit_tokens=1000)
+    small, large = replace(one, fit_key="head"), replace(one, fit_key="head", fit_tokens=2000)
+    assert speeds.seconds([(one, 10), (replace(one), 10)]) == pytest.approx(2 * (10 + 1))
+    assert speeds.seconds([(small, 10), (large, 10)]) == pytest.approx(20 + 2 * 1)
+    assert speeds.seconds([(small, 10), (large, 0)]) == pytest.approx(10 + 1)
+    assert speeds.seconds([(large, 0)]) == 0
+
+
+def test_the_four_benchmarks_run_at_once(build_lm: Any, data_folder: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    folders = {name: data_folder / name for name in BENCHMARKS}
+    options = Options(methods=("zero-shot", "reference"), limit=1)
+    *_, outcomes = run(build_lm(context=2048), folders, options, traces=tmp_path, say=said.append)
+    assert {one.trial.test.benchmark for one in outcomes} == set(BENCHMARKS)
+    assert len(said) == 1
+    assert len(tables(rows(outcomes))) == len(
+        {(one.trial.test.benchmark, one.trial.test.split, one.trial.test.tools) for one in outcomes}
+    )

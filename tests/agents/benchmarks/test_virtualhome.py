@@ -76,7 +76,7 @@ def lm(build_lm: Callable[..., FrozenLM], tiny_background: Path) -> FrozenLM:
 
 def test_every_method_plans_every_task_and_is_scored_in_the_simulator(lm: FrozenLM, folder: Path) -> None:
     traces = folder.parent / "traces"
-    *_, outcomes = run(lm, "virtualhome", folder, Options(), traces=traces)
+    *_, outcomes = run(lm, {"virtualhome": folder}, Options(), traces=traces)
     found = {outcome.trial.method: outcome for outcome in outcomes}
     assert set(found) >= {"toolken", "toolken-rehearsed", "toolken-more-plans", "toolkengpt-rehearsed", "in-context"}
     for outcome in outcomes:
@@ -95,16 +95,16 @@ def test_every_method_plans_every_task_and_is_scored_in_the_simulator(lm: Frozen
 def test_a_run_that_was_stopped_does_nothing_twice(lm: FrozenLM, folder: Path) -> None:
     traces = folder.parent / "traces"
     options = Options(methods=("toolken",), limit=1)
-    *_, first = run(lm, "virtualhome", folder, options, traces=traces)
+    *_, first = run(lm, {"virtualhome": folder}, options, traces=traces)
     said: list[str] = []
-    *_, second = run(lm, "virtualhome", folder, options, traces=traces, say=said.append)
+    *_, second = run(lm, {"virtualhome": folder}, options, traces=traces, say=said.append)
     assert [outcome.traces for outcome in first] == [outcome.traces for outcome in second]
     assert not said, "nothing is left to be done"
 
 
 def test_a_folder_without_the_data_is_one_clear_sentence(lm: FrozenLM, tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match="name the folder that holds the published VirtualHome data"):
-        list(run(lm, "virtualhome", tmp_path / "empty", Options(), traces=tmp_path / "traces"))
+        list(run(lm, {"virtualhome": tmp_path / "empty"}, Options(), traces=tmp_path / "traces"))
 
 
 def test_lines_are_matched_to_the_most_similar_step() -> None:
@@ -117,8 +117,8 @@ def test_lines_are_matched_to_the_most_similar_step() -> None:
 def test_chosen_tests_are_run_alone_and_unknown_ones_named(lm: FrozenLM, folder: Path) -> None:
     traces = folder.parent / "traces"
     options = Options(methods=("reference",), sizes=(len(TOOLKENS),), splits=("test",))
-    *_, outcomes = run(lm, "virtualhome", folder, options, traces=traces)
+    *_, outcomes = run(lm, {"virtualhome": folder}, options, traces=traces)
     assert len(outcomes) == 1
     for none in (Options(sizes=(3,)), Options(splits=("synthetic",))):
         with pytest.raises(DataFormatError, match=f"name one of test with {len(TOOLKENS)} tools"):
-            next(iter(run(lm, "virtualhome", folder, none, traces=traces)))
+            next(iter(run(lm, {"virtualhome": folder}, none, traces=traces)))
