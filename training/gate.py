@@ -8,6 +8,7 @@ import torch
 from toolken.errors import HeadError
 from toolken.training.closed_form import discriminant, shrunk
 from toolken.training.features import WORDS, Decisions
+from toolken.training.statistics import blocks
 
 #: Shrinkage of the covariance behind an opening's boundary, and ridge penalty (in examples at one standard deviation)
 #: on that behind a result. Chosen on held-out problems of the project's own generators.
@@ -15,7 +16,7 @@ SHRINKAGE, RIDGE = 0.1, 10.0
 #: Ridge penalties that are tried in running text, the largest first, and folds of the examples to choose by.
 RIDGES, FOLDS = (300.0, 100.0, 30.0, 10.0, 3.0), 3
 #: Decisions on which the penalty and the threshold are chosen, at most: fifteen fits for one that uses them all.
-CHOSEN_ON = 20_000
+CHOSEN_ON = 40_000
 #: P(call) from which a tool is called by default, and the bounds of what is chosen for running text.
 THRESHOLD, THRESHOLDS = 0.5, (0.2, 0.8)
 #: Decisions that speak for chains of calls being as likely to end behind one result as behind many.
@@ -236,13 +237,24 @@ def logistic_boundary(
 def _logistic_path(
     points: Decisions, weights: torch.Tensor, ridges: Sequence[float], on_top: torch.Tensor | None = None
 ) -> list[Boundary]:
-    """Return the boundary of each penalty; each search begins where the one before ended."""
-    hidden, calls = points.hidden.double(), (points.labels != WORDS).double()
+    """Return the boundary of each penalty; each search begins where the one before ended.
+
+    The states are whitened in blocks and kept in float32, sums are taken in float64: tens of thousands of states are a
+    matter of memory, and their last digits are noise beside the penalty.
+    """
+    hidden, calls = points.hidden, (points.labels != WORDS).double()
     added = torch.zeros_like(calls) if on_top is None else on_top
-    mean = (weights @ hidden) / weights.sum()
-    centred = hidden - mean
-    factor = torch.linalg.cholesky(shrunk((centred * weights[:, None]).T @ centred / weights.sum(), 0.01))
-    white = torch.linalg.solve_triangular(factor, centred.T, upper=False).T.contiguous()
+    mean = torch.zeros(hidden.shape[1], dtype=torch.float64)
+    moment = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for block in blocks(len(hidden)):
+        mean += weights[block] @ hidden[block].double() / weights.sum()
+    for block in blocks(len(hidden)):
+        centred = hidden[block].double() - mean
+        moment += (centred * weights[block, None]).T @ centred / weights.sum()
+    factor = torch.linalg.cholesky(shrunk(moment, 0.01))
+    white = torch.empty(hidden.shape, dtype=torch.float32)
+    for block in blocks(len(hidden)):
+        white[block] = torch.linalg.solve_triangular(factor, (hidden[block].double() - mean).T, upper=False).T.float()
     row = torch.zeros(hidden.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
     found = []
@@ -252,7 +264,7 @@ def _logistic_path(
         def closure(optimiser: torch.optim.Optimizer = optimiser, ridge: float = ridge) -> float:
             optimiser.zero_grad()
             losses = torch.nn.functional.binary_cross_entropy_with_logits(
-                white @ row + bias + added, calls, reduction="none"
+                (white @ row.float()).double() + bias + added, calls, reduction="none"
             )
             objective = weights @ losses + 0.5 * ridge * row.square().sum()
             objective.backward()

@@ -15,9 +15,11 @@ from toolken.training.prompt import PromptFormat
 from toolken.training.provenance import Provenance
 from toolken.training.statistics import ToolStatistics
 
-#: Calls and words that are kept for the gate, the choice of settings and the refinement: a bound on memory, whatever
-#: the number of examples. In running text there are tens of words to a call.
-CALL_POINTS, WORD_POINTS = 4000, 32_000
+#: Calls and words that are kept: a bound on memory, whatever the number of examples. In running text there are tens of
+#: words to a call, and the gate there is as good as the sample is large.
+CALLS_KEPT, WORD_POINTS = 16_000, 64_000
+#: Calls of these for the choice of settings, the refinement, and a gate that decides behind openings alone.
+CALL_POINTS = 4000
 
 
 @dataclass
@@ -116,26 +118,33 @@ class Reading:
         self.tokens += other.tokens
         self.seconds += other.seconds
 
-    def points(self) -> tuple[Decisions, float]:
-        """Return the sample, and how many words each of its words stands for if each of its calls stands for one."""
-        kept = [self.sample[kind][0] for kind in (True, False) if kind in self.sample]
+    def points(self, calls: int | None = None) -> tuple[Decisions, float]:
+        """Return the sample with at most so many calls (default: `CALL_POINTS`), and how many words each of its words
+        stands for if each of these calls stands for one."""
+        most = {True: CALL_POINTS if calls is None else calls, False: WORD_POINTS}
+        kept = [_smallest(*self.sample[kind], most[kind])[0] for kind in most if kind in self.sample]
         points = Decisions.join([Decisions.none(self.statistics.hidden_size), *kept])
         words = int((points.labels == WORDS).sum())
-        calls = len(points.labels) - words
-        return points, word_weight(self.words, words, int(self.statistics.counts.sum()), calls)
+        called = len(points.labels) - words
+        return points, word_weight(self.words, words, int(self.statistics.counts.sum()), called)
 
     def _keep(self, kind: bool, chosen: Decisions, keys: torch.Tensor) -> None:
-        most = CALL_POINTS if kind else WORD_POINTS
         if kind in self.sample:
             before, old_keys = self.sample[kind]
             chosen, keys = Decisions.join([before, chosen]), torch.cat([old_keys, keys])
-        if len(keys) > most:
-            # Keeping the smallest of independent random keys is a uniform sample whatever the order and the grouping.
-            smallest = torch.topk(keys, most, largest=False).indices.sort().values
-            mask = torch.zeros(len(keys), dtype=torch.bool)
-            mask[smallest] = True
-            chosen, keys = chosen.where(mask), keys[mask]
-        self.sample[kind] = chosen, keys
+        self.sample[kind] = _smallest(chosen, keys, CALLS_KEPT if kind else WORD_POINTS)
+
+
+def _smallest(chosen: Decisions, keys: torch.Tensor, most: int) -> tuple[Decisions, torch.Tensor]:
+    """Return at most so many decisions with their random keys, in their order.
+
+    Keeping the smallest of independent random keys is a uniform sample whatever the order and the grouping.
+    """
+    if len(keys) <= most:
+        return chosen, keys
+    mask = torch.zeros(len(keys), dtype=torch.bool)
+    mask[torch.topk(keys, most, largest=False).indices] = True
+    return chosen.where(mask), keys[mask]
 
 
 def word_weight(words: int, kept_words: int, calls: int, kept_calls: int) -> float:

@@ -18,7 +18,7 @@ from toolken.training.lm import FrozenLM
 from toolken.training.priors import TEACHER, PriorSource, build_priors
 from toolken.training.prompt import PromptFormat
 from toolken.training.published_priors import published_prior, shuffled
-from toolken.training.reading import CALL_POINTS, WORD_POINTS, word_weight
+from toolken.training.reading import CALL_POINTS, CALLS_KEPT, WORD_POINTS, word_weight
 from toolken.training.reference import PRESETS, SCHEDULES, train_reference
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Encoder, Teacher
@@ -136,7 +136,8 @@ def toolken(
     calls = points.calls()
     statistics.add(calls.hidden, calls.labels)
     words = points.where(points.labels == WORDS)
-    shown, called = _some(words, WORD_POINTS), _some(calls)
+    most = CALLS_KEPT if material.prompt.everywhere else CALL_POINTS
+    shown, called = _some(words, WORD_POINTS), _some(calls, most)
     gate, threshold = fit_gate(
         Decisions.join([called, shown]),
         material.background.decisions,
