@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from toolken.errors import HeadError
 from toolken.training.atomic_file import partial_file, put_in_place, remove_abandoned, replace_file
-from toolken.training.closed_form import Settings
 from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Demonstration
 from toolken.training.gate import Boundary, Gate
 from toolken.training.prompt import PromptFormat
 from toolken.training.provenance import Provenance
 from toolken.training.refinement import Correction
+from toolken.training.settings import Settings
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Teacher
 from toolken.training.tool_spec import ToolSpec

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from toolken.training.closed_form import PriorGeometry
 from toolken.training.head import ToolkenHead
+from toolken.training.prior_geometry import PriorGeometry
 
 # In standard deviations of all requests towards the likeliest tool: below the first a request speaks against a call,
 # above the second for one, each by so much log odds a deviation. Chosen on requests of MetaTool's dev split, with sets

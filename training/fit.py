@@ -7,7 +7,7 @@ import torch
 
 from toolken.errors import ExampleError, HeadError, ToolSpecError
 from toolken.training.background import background
-from toolken.training.closed_form import TAUGHT, PriorGeometry, Settings, closed_form
+from toolken.training.closed_form import closed_form
 from toolken.training.examples import Example, check_examples
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.features import Decisions, decisions, query_states
@@ -15,11 +15,13 @@ from toolken.training.gate import fit_gate
 from toolken.training.head import ToolkenHead
 from toolken.training.leave_one_out import choose_settings
 from toolken.training.lm import FrozenLM
+from toolken.training.prior_geometry import PriorGeometry
 from toolken.training.priors import TEACHER, WORDINGS, PriorSource, prior_forms
 from toolken.training.prompt import PromptFormat
 from toolken.training.reading import CALL_POINTS, CALLS_KEPT, Reading, read
 from toolken.training.refinement import PENALTIES, Anchor, Correction, choose_refinement, held_out_refinement
 from toolken.training.refinement import refine as run_refinement
+from toolken.training.settings import TAUGHT, Settings
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Encoder, Teacher
 from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs

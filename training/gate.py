@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from toolken.errors import HeadError
-from toolken.training.closed_form import discriminant, shrunk
+from toolken.training.closed_form import discriminant
+from toolken.training.covariance import shrunk
 from toolken.training.features import WORDS, Decisions
 from toolken.training.statistics import blocks
 

@@ -10,17 +10,19 @@ import torch
 
 from toolken.errors import FingerprintError, ToolSpecError
 from toolken.training.background import Background
-from toolken.training.closed_form import PriorGeometry, Settings, closed_form
+from toolken.training.closed_form import closed_form
 from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Demonstration, Example, check_examples
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.features import Decisions, decisions
 from toolken.training.gate import THRESHOLD, Gate
 from toolken.training.lm import FrozenLM
+from toolken.training.prior_geometry import PriorGeometry
 from toolken.training.priors import prior_forms
 from toolken.training.prompt import PromptFormat
 from toolken.training.provenance import Provenance
 from toolken.training.refinement import Correction
+from toolken.training.settings import Settings
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Teacher
 from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_tools

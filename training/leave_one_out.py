@@ -6,16 +6,12 @@ from itertools import product
 
 import torch
 
-from toolken.training.closed_form import (
-    ClosedForm,
-    PriorGeometry,
-    Settings,
-    allowed,
-    cholesky,
-    closed_form,
-)
+from toolken.training.closed_form import ClosedForm, allowed, closed_form
+from toolken.training.covariance import cholesky
 from toolken.training.features import Decisions
+from toolken.training.prior_geometry import PriorGeometry
 from toolken.training.refinement import calibrate
+from toolken.training.settings import Settings
 from toolken.training.statistics import ToolStatistics
 
 #: Values that are tried for each of the numbers that are chosen.

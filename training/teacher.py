@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 
 from toolken.errors import HeadError
-from toolken.training.closed_form import PriorGeometry
 from toolken.training.lm.checkpoint import hub_resolves, without_progress_bars
+from toolken.training.prior_geometry import PriorGeometry
 
 #: The encoder that the extra `teacher` brings along inside a package.
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"

@@ -5,16 +5,10 @@ import pytest
 import torch
 
 from toolken.errors import HeadError
-from toolken.training.closed_form import (
-    SHARED_FROM,
-    PriorGeometry,
-    Settings,
-    closed_form,
-    discriminant,
-    posterior_means,
-    shrunk,
-    worth,
-)
+from toolken.training.closed_form import closed_form, discriminant, posterior_means, worth
+from toolken.training.covariance import shrunk
+from toolken.training.prior_geometry import SHARED_FROM, PriorGeometry
+from toolken.training.settings import Settings
 from toolken.training.statistics import ToolStatistics
 
 SIZE, TOOLS = 6, 4

@@ -13,10 +13,10 @@ import torch
 
 from toolken.errors import ExampleError
 from toolken.training import Example, FrozenLM, PromptFormat, ToolSpec, fit
-from toolken.training.closed_form import Settings
 from toolken.training.examples import write_examples
 from toolken.training.features import GROUP
 from toolken.training.reading import read
+from toolken.training.settings import Settings
 
 pytest.importorskip("ray", reason="Ray is missing: pip install toolken[ray]")
 pytestmark = [pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]  # Ray's libraries warn of each other

@@ -10,10 +10,10 @@ import torch
 
 from toolken.errors import ExampleError, ToolSpecError
 from toolken.training import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
-from toolken.training.closed_form import Settings
 from toolken.training.features import WORDS, Decisions, decisions
 from toolken.training.reading import Reading
 from toolken.training.refinement import Correction
+from toolken.training.settings import Settings
 
 BuildLM = Callable[..., FrozenLM]
 

@@ -16,7 +16,7 @@ import torch
 
 from toolken.errors import ExampleError, FingerprintError, HeadError, ToolSpecError
 from toolken.training import Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, artifacts, fit
-from toolken.training.closed_form import Settings
+from toolken.training.settings import Settings
 
 BuildLM = Callable[..., FrozenLM]
 

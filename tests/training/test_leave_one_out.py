@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from toolken.training.closed_form import PriorGeometry, Settings, closed_form
+from toolken.training.closed_form import closed_form
 from toolken.training.features import Decisions
 from toolken.training.leave_one_out import choose_settings, leave_one_out_scores
+from toolken.training.prior_geometry import PriorGeometry
+from toolken.training.settings import Settings
 from toolken.training.statistics import ToolStatistics
 
 SIZE, TOOLS = 8, 5

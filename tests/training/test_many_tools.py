@@ -10,10 +10,12 @@ from toolken.agents.toolset import Toolset
 from toolken.errors import ToolSpecError
 from toolken.training import FrozenLM, ToolkenHead, ToolSpec
 from toolken.training import statistics as statistics_module
-from toolken.training.closed_form import PriorGeometry, Settings, closed_form
+from toolken.training.closed_form import closed_form
 from toolken.training.evidence import Evidence
 from toolken.training.merging import merge
+from toolken.training.prior_geometry import PriorGeometry
 from toolken.training.refinement import Correction
+from toolken.training.settings import Settings
 from toolken.training.statistics import ToolStatistics
 
 MANY = 60_000

@@ -7,10 +7,10 @@ import torch
 
 from toolken.errors import FingerprintError, HeadError, ToolSpecError
 from toolken.training import Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
-from toolken.training.closed_form import Settings
 from toolken.training.differences import differences
 from toolken.training.merging import merge
 from toolken.training.provenance import Provenance
+from toolken.training.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from toolken.errors import HeadError
-from toolken.training.closed_form import discriminant, shrunk
+from toolken.training.closed_form import discriminant
+from toolken.training.covariance import shrunk
 from toolken.training.refinement import (
     TEMPERATURE_BOUNDS,
     Anchor,

@@ -9,7 +9,8 @@ import torch
 
 from toolken.errors import HeadError
 from toolken.training import Example, FrozenLM, ToolkenHead, ToolSpec, fit
-from toolken.training.closed_form import PriorGeometry, Settings
+from toolken.training.prior_geometry import PriorGeometry
+from toolken.training.settings import Settings
 from toolken.training.teacher import SentenceEncoder, Teacher
 
 pytestmark = pytest.mark.usefixtures("tiny_background")

@@ -8,18 +8,19 @@ from functools import cached_property
 import torch
 
 from toolken.training.background import Background, background
-from toolken.training.closed_form import TAUGHT, PriorGeometry, Settings
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.features import WORDS, Decisions, query_states
 from toolken.training.fit import choose
 from toolken.training.gate import fit_gate
 from toolken.training.head import TEMPERATURE, ToolkenHead
 from toolken.training.lm import FrozenLM
+from toolken.training.prior_geometry import PriorGeometry
 from toolken.training.priors import TEACHER, PriorSource, build_priors
 from toolken.training.prompt import PromptFormat
 from toolken.training.published_priors import published_prior, shuffled
 from toolken.training.reading import CALL_POINTS, CALLS_KEPT, WORD_POINTS, word_weight
 from toolken.training.reference import PRESETS, SCHEDULES, train_reference
+from toolken.training.settings import TAUGHT, Settings
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Encoder, Teacher
 from toolken.training.tool_spec import ToolSpec
