@@ -1,4 +1,4 @@
-"""The project's own Llama forward pass gives transformers' results to the last bit, or declines the checkpoint."""
+"""The project's own Llama forward pass gives transformers' results (batches to the last bit), or declines."""
 
 import json
 from collections.abc import Callable
