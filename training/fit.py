@@ -18,7 +18,7 @@ from toolken.training.lm import FrozenLM
 from toolken.training.prior_geometry import PriorGeometry
 from toolken.training.priors import TEACHER, WORDINGS, PriorSource, prior_forms
 from toolken.training.prompt import PromptFormat
-from toolken.training.reading import CALL_POINTS, CALLS_KEPT, Reading, read
+from toolken.training.reading import CALLS_KEPT, Reading, read
 from toolken.training.refinement import PENALTIES, Anchor, Correction, choose_refinement, held_out_refinement
 from toolken.training.refinement import refine as run_refinement
 from toolken.training.settings import TAUGHT, Settings
@@ -135,9 +135,8 @@ def fit(
         advance = step("Reading examples")(len(examples))
         reading = read(lm, prompt, examples, names, seed=seed, cache=cache, advance=advance)
     _report(lm, reading)
-    points, word_weight = reading.points(CALLS_KEPT if prompt.everywhere else CALL_POINTS)
+    points, word_weight = reading.points(CALLS_KEPT if prompt.everywhere else None)
     gate, threshold = fit_gate(points, gate_background, running_text=prompt.everywhere, word_weight=word_weight)
-    calls = reading.points()[0].calls()
     del points
     described = step("Reading descriptions")(WORDINGS * len(specs))
     head = ToolkenHead(
@@ -156,6 +155,7 @@ def fit(
         teacher=teacher,
         provenance=reading.provenance,
     )
+    calls = reading.calls()
     if len(calls.labels):
         held_out = Decisions.join(
             [Decisions.none(lm.hidden_size), *decisions(lm, prompt, validation, names, words=False, cache=cache)]

@@ -118,15 +118,22 @@ class Reading:
         self.tokens += other.tokens
         self.seconds += other.seconds
 
+    def calls(self, most: int | None = None) -> Decisions:
+        """Return the sample's calls, at most so many (default: `CALL_POINTS`)."""
+        nothing = Decisions.none(self.statistics.hidden_size)
+        if True not in self.sample:
+            return nothing
+        chosen, _ = _smallest(*self.sample[True], CALL_POINTS if most is None else most)
+        return chosen if len(chosen.labels) else nothing
+
     def points(self, calls: int | None = None) -> tuple[Decisions, float]:
         """Return the sample with at most so many calls (default: `CALL_POINTS`), and how many words each of its words
         stands for if each of these calls stands for one."""
-        most = {True: CALL_POINTS if calls is None else calls, False: WORD_POINTS}
-        kept = [_smallest(*self.sample[kind], most[kind])[0] for kind in most if kind in self.sample]
-        points = Decisions.join([Decisions.none(self.statistics.hidden_size), *kept])
-        words = int((points.labels == WORDS).sum())
-        called = len(points.labels) - words
-        return points, word_weight(self.words, words, int(self.statistics.counts.sum()), called)
+        called = self.calls(calls)
+        points = Decisions.join([called, *([self.sample[False][0]] if False in self.sample else [])])
+        words = len(points.labels) - len(called.labels)
+        total = int(self.statistics.counts.sum())
+        return points, word_weight(self.words, words, total, len(called.labels))
 
     def _keep(self, kind: bool, chosen: Decisions, keys: torch.Tensor) -> None:
         if kind in self.sample:
