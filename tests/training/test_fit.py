@@ -120,6 +120,30 @@ def test_the_gate_is_fitted_on_a_bounded_sample(
     assert head.statistics.total == 36
 
 
+def test_in_running_text_the_gate_sees_more_calls_than_the_choice_of_settings(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], gate_points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Decisions] = {}
+    own_gate, own_choice = FIT.fit_gate, FIT.choose
+    monkeypatch.setattr(FIT, "fit_gate", lambda points, *a, **k: seen.update(gate=points) or own_gate(points, *a, **k))
+    monkeypatch.setattr(
+        FIT, "choose", lambda head, calls, *a, **k: seen.update(choice=calls) or own_choice(head, calls, *a, **k)
+    )
+    examples = [
+        Example(
+            question=f"Tom has {n} apples and buys {n}.",
+            answer=f"He has {n} + {n} = {2 * n} apples now.",
+            calls=(Call(tool="add", args={"numbers": [n, n]}, result=str(2 * n), start=len(f"He has {n} + {n} = ")),),
+        )
+        for n in range(2, 11)
+    ]
+    fit(tiny_lm, specs, examples, prompt=PromptFormat(everywhere=True))
+    assert int((seen["gate"].labels != WORDS).sum()) == 9
+    assert int((seen["gate"].labels == WORDS).sum()) == gate_points
+    assert len(seen["choice"].labels) == gate_points
+    assert len(set(seen["choice"].examples.tolist())) == gate_points
+
+
 def test_the_grouping_of_the_examples_does_not_matter(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
