@@ -73,7 +73,7 @@ notebooks: setup  ## Open the notebooks in JupyterLab.
 	$(BIN)/jupyter lab notebooks
 
 outputs: setup  ## Run all notebooks and save what they show.
-	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False notebooks/*.ipynb
+	$(BIN)/python docs/scripts/outputs.py
 
 bench: setup  ## Measure selection on KAMEL; DATA names the folder with the data.
 	$(BIN)/toolken bench kamel --data $(DATA)

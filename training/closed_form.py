@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 
 from toolken.training.covariance import cholesky
-from toolken.training.prior_geometry import Prior, PriorGeometry
+from toolken.training.prior_geometry import SHARED_FROM, Prior, PriorGeometry
 from toolken.training.settings import Settings
 from toolken.training.statistics import ToolStatistics, blocks
 
@@ -98,6 +98,9 @@ def closed_form(
     farther from the estimate by that in each dimension: `d v_j / 2` less of a score, whatever the state. `allowance`
     of it is given back by the bias, or tools known by their descriptions alone would never win against trained ones.
 
+    Among fewer than `SHARED_FROM` tools with examples these are trusted as they are (an intraclass correlation of
+    zero): prior means that no other tool has taught anything are too poor to lean on.
+
     Time and memory grow in proportion to the number of tools, beside a few matrices `(d, d)`.
 
     Parameters
@@ -109,6 +112,8 @@ def closed_form(
     """
     if directions is None:
         directions = geometry.directions(forms)
+    if int((statistics.counts > 0).sum()) < SHARED_FROM:
+        settings = settings.model_copy(update={"intraclass_correlation": 0.0})
     prior = geometry.prior(directions, statistics, settings)
     covariance = geometry.pooled(statistics, prior, directions, settings)
     return ClosedForm(directions, prior, statistics, settings, covariance)

@@ -89,6 +89,22 @@ def test_a_single_example_is_worth_one_and_very_many_are_worth_a_few() -> None:
     assert torch.equal(worth(counts, Settings(intraclass_correlation=0)), counts)
 
 
+def test_few_tools_are_known_by_all_of_their_examples(
+    geometry: PriorGeometry,
+    forms: dict[str, torch.Tensor],
+    drawn: tuple[torch.Tensor, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    statistics = statistics_of(*drawn)
+    trusting, doubting = Settings(intraclass_correlation=0), Settings(intraclass_correlation=0.2)
+    one, other = (closed_form(geometry, forms, statistics, each) for each in (trusting, doubting))
+    assert torch.equal(one.rows, other.rows)
+    monkeypatch.setattr("toolken.training.closed_form.SHARED_FROM", TOOLS)
+    doubted = closed_form(geometry, forms, statistics, doubting)
+    nearer = (doubted.means - doubted.prior).norm(dim=1) < (one.means - one.prior).norm(dim=1)
+    assert bool(nearer.all())
+
+
 def test_prior_means_without_examples_spread_round_the_background_along_the_descriptions(
     geometry: PriorGeometry, forms: dict[str, torch.Tensor]
 ) -> None:

@@ -90,7 +90,8 @@ def test_held_out_examples_are_scored_in_the_place_of_left_out_ones() -> None:
     torch.testing.assert_close(choice.scores, scores)
 
 
-def test_only_held_out_examples_say_how_far_the_others_are_to_be_trusted() -> None:
+def test_only_held_out_examples_say_how_far_the_others_are_to_be_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolken.training.closed_form.SHARED_FROM", TOOLS)
     # Each tool's examples lie off their tool's centre together, as sentences of one pattern do; requests do not.
     points, forms = drawn([60, 2, 2, 2, 2], noise=3.0)
     shifts = 6 * torch.randn(TOOLS, SIZE, generator=torch.Generator().manual_seed(3))
