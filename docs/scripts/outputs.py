@@ -1,5 +1,6 @@
 """Run all notebooks from top to bottom and save what they show, without times: `make outputs`."""
 
+import copy
 from pathlib import Path
 
 import nbformat
@@ -19,7 +20,9 @@ def main() -> None:
             coalesce_streams=True,
             resources={"metadata": {"path": str(FOLDER)}},
         )
+        kept = copy.deepcopy(notebook.metadata)
         client.execute()
+        notebook.metadata = kept  # the kernel adds its version
         nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
         print(f"{path.name} is run and saved.")
 
