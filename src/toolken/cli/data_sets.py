@@ -115,7 +115,7 @@ def end_to_end(
     methods: Annotated[list[str] | None, typer.Option("--method", help="Method; may be repeated.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Random choices of the examples.")] = 1,
     lm: LmOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Questions of each test, the first ones.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Questions of each test, the first ones.")] = 10,
     traces: Annotated[Path | None, typer.Option(help="Folder of the trace files.")] = None,
 ) -> None:
     """Compare all methods on the four sets, from the question to the final answer, with the tools really called."""
