@@ -168,7 +168,8 @@ class Sums:
                     seed,
                     prompt_tokens=800,
                     read_tokens=500,
-                    written_tokens=40,
+                    # In running text the words between the calls are written too, at each of which it is decided.
+                    written_tokens=640 if self.prompt.everywhere else 40,
                     fit_tokens=90 * len(self.examples),
                     fit_key="head",
                 )
