@@ -168,7 +168,8 @@ class Sums:
                     seed,
                     prompt_tokens=800,
                     read_tokens=500,
-                    # In running text the words between the calls are written too, at each of which it is decided.
+                    # In running text the words between the calls are written too, and at each of them it is decided:
+                    # an attempt takes about as long as writing this many tokens.
                     written_tokens=640 if self.prompt.everywhere else 40,
                     fit_tokens=90 * len(self.examples),
                     fit_key="head",

@@ -14,29 +14,25 @@ def draw_end_to_end(rows: Sequence[Row], path: Path) -> list[Path]:
     Parameters
     ----------
     path
-        Name of the files; its ending is replaced. Where there are several benchmarks, each has files of its own, whose
-        names end with its name.
+        Name of the files; its ending is replaced. Where there are several benchmarks, each of which something can be
+        drawn has files of its own, whose names end with its name.
 
     Raises
     ------
     DataFormatError
         If matplotlib is not installed, nothing can be drawn, or a file cannot be written.
     """
-    names = list(dict.fromkeys(row.benchmark for row in rows))
-    if len(names) > 1:
-        return [
-            file
-            for name in names
-            for file in draw_end_to_end(
-                [row for row in rows if row.benchmark == name], path.with_name(f"{path.stem}-{name}")
-            )
-        ]
-    panels: list[Callable[[Any], None]] = [
-        panel
-        for panel in (_by_tools(rows), _by_examples(rows), _by_threshold(rows), _stages(rows))
-        if panel is not None
-    ]
-    return draw_panels(panels, path)
+    groups = {name: [row for row in rows if row.benchmark == name] for name in dict.fromkeys(r.benchmark for r in rows)}
+    drawn = {name: panels for name, group in groups.items() if (panels := _panels(group))}
+    if len(groups) < 2 or not drawn:
+        return draw_panels([panel for panels in drawn.values() for panel in panels], path)
+    return [file for name in drawn for file in draw_panels(drawn[name], path.with_name(f"{path.stem}-{name}"))]
+
+
+def _panels(rows: Sequence[Row]) -> list[Callable[[Any], None]]:
+    """Return what can be drawn of a benchmark."""
+    found = (_by_tools(rows), _by_examples(rows), _by_threshold(rows), _stages(rows))
+    return [panel for panel in found if panel is not None]
 
 
 def _answers(rows: Sequence[Row]) -> list[Row]:

@@ -16,6 +16,7 @@ import pytest
 from toolken.agents.benchmarks.end_to_end import BENCHMARKS, Options, run
 from toolken.agents.benchmarks.estimate import Speeds
 from toolken.agents.benchmarks.figures import mcnemar, rows, tables
+from toolken.agents.benchmarks.plots import draw_end_to_end
 from toolken.agents.benchmarks.traces import Attempt, read_traces
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, check, done, run_trial
 from toolken.errors import DataFormatError, PromptTooLongError
@@ -170,3 +171,14 @@ def test_the_four_benchmarks_run_at_once(build_lm: Any, data_folder: Path, tmp_p
     assert len(tables(rows(outcomes))) == len(
         {(one.trial.test.benchmark, one.trial.test.split, one.trial.test.tools) for one in outcomes}
     )
+
+
+def test_each_benchmark_with_anything_to_draw_has_pictures_of_its_own(tiny_lm: FrozenLM, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (row,) = [one for one in rows([run_trial(tiny_lm, make_trial(Adder()), tmp_path)]) if one.split == "test"]
+    stages = [row.model_copy(update={"benchmark": "one", "metric": name}) for name in ("call", "answer")]
+    bare = [row.model_copy(update={"benchmark": "two", "method": "zero-shot"})]
+    files = draw_end_to_end([*stages, *bare], tmp_path / "all.png")
+    assert [file.name for file in files] == ["all-one.png", "all-one.svg"]
+    with pytest.raises(DataFormatError, match="nothing among the rows"):
+        draw_end_to_end([*bare, bare[0].model_copy(update={"benchmark": "three"})], tmp_path / "none.png")
