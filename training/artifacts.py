@@ -15,7 +15,8 @@ from toolken.errors import HeadError
 from toolken.training.atomic_file import partial_file, put_in_place, remove_abandoned, replace_file
 from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Demonstration
-from toolken.training.gate import Boundary, Gate
+from toolken.training.gate import Gate
+from toolken.training.logistic import Boundary
 from toolken.training.prompt import PromptFormat
 from toolken.training.provenance import Provenance
 from toolken.training.refinement import Correction

@@ -5,43 +5,22 @@ from dataclasses import dataclass
 
 import torch
 
-from toolken.errors import HeadError
 from toolken.training.closed_form import discriminant
 from toolken.training.covariance import shrunk
 from toolken.training.features import WORDS, Decisions
-from toolken.training.statistics import blocks
+from toolken.training.logistic import Boundary, Whitened, log_odds_of, logistic_regression
 
 #: Shrinkage of the covariance behind an opening's boundary, and ridge penalty (in examples at one standard deviation)
 #: on that behind a result. Chosen on held-out problems of the project's own generators.
 SHRINKAGE, RIDGE = 0.1, 10.0
 #: Ridge penalties that are tried in running text, the largest first, and folds of the examples to choose by.
 RIDGES, FOLDS = (300.0, 100.0, 30.0, 10.0, 3.0), 3
-#: Decisions on which the penalty and the threshold are chosen, at most: fifteen fits for one that uses them all.
+#: Decisions on which the penalty and the threshold are chosen, at most: up to fifteen fits for one that uses them all.
 CHOSEN_ON = 40_000
 #: P(call) from which a tool is called by default, and the bounds of what is chosen for running text.
 THRESHOLD, THRESHOLDS = 0.5, (0.2, 0.8)
 #: Decisions that speak for chains of calls being as likely to end behind one result as behind many.
 PRIOR_CHAINS = 2.0
-
-
-@dataclass(frozen=True)
-class Boundary:
-    """A linear boundary between calls and words: `log odds of a call = v'h + c`.
-
-    Attributes
-    ----------
-    row
-        v, `(d,) float64`.
-    bias
-        c.
-    """
-
-    row: torch.Tensor
-    bias: float
-
-    def log_odds(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the log odds of a call, `(n,)`, for states `(n, d)`."""
-        return hidden @ self.row.to(hidden.dtype) + self.bias
 
 
 @dataclass(frozen=True)
@@ -121,8 +100,9 @@ def fit_gate(
     threshold = THRESHOLD
     if running_text and _has_both(own):
         weights = torch.where(own.labels == WORDS, word_weight, 1.0).double()
-        ridge, threshold = _chosen(own, weights)
-        opening = logistic_boundary(own, ridge, weights)
+        white, calls = Whitened(own.hidden, weights), own.labels != WORDS
+        ridge, threshold = _chosen(white, calls, weights, own.examples)
+        opening = white.boundary(*logistic_regression(white.hidden, calls, weights, ridge))
     else:
         weights = torch.cat([torch.ones(len(own.labels)), _background_weights(own, background)]).double()
         opening = discriminant_boundary(Decisions.join([own, background]), weights)
@@ -139,31 +119,33 @@ def _boundary_behind_results(points: Decisions, lengths: Sequence[float]) -> Bou
     chain it would always have the last word.
     """
     on_top = torch.tensor(lengths, dtype=torch.float64)[points.results - 1]
-    boundary = logistic_boundary(points, on_top=on_top)
-    folds = _folds(points)
-    if folds is None:
-        return boundary
     weights = torch.ones(len(points.labels), dtype=torch.float64)
+    white, calls = Whitened(points.hidden, weights), points.labels != WORDS
+    row, bias = logistic_regression(white.hidden, calls, weights, RIDGE, on_top=on_top)
+    folds = _folds(points.examples, calls)
+    if folds is None:
+        return white.boundary(row, bias)
     held_out_odds = torch.zeros_like(weights)
-    for fold in range(FOLDS):
-        mine = folds == fold
-        if _has_both(points.where(~mine)):
-            (part,) = _logistic_path(points.where(~mine), weights[~mine], [RIDGE], on_top[~mine])
-            held_out_odds[mine] = part.log_odds(points.hidden[mine].double())
-    calls = (points.labels != WORDS).double()
+    for mine in (folds == fold for fold in range(FOLDS)):
+        if 0 < int(calls[~mine].sum()) < int((~mine).sum()):
+            others, theirs = white.hidden[~mine], weights[~mine]
+            metric = white.metric(others, theirs)
+            part = logistic_regression(others, calls[~mine], theirs, RIDGE, metric=metric, on_top=on_top[~mine])
+            held_out_odds[mine] = log_odds_of(white.hidden[mine], *part)
+    truth = calls.double()
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
     shift = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([scale, shift], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> float:
         optimiser.zero_grad()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(scale * held_out_odds + shift + on_top, calls)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(scale * held_out_odds + shift + on_top, truth)
         loss.backward()
         return float(loss.detach())
 
     optimiser.step(closure)
     found, moved = float(scale.detach()), float(shift.detach())
-    return Boundary(boundary.row * found, boundary.bias * found + moved)
+    return white.boundary(row * found, bias * found + moved)
 
 
 def chain_lengths(points: Decisions) -> tuple[float, ...]:
@@ -206,117 +188,50 @@ def discriminant_boundary(points: Decisions, weights: torch.Tensor, shrinkage: f
     return Boundary(rows[0] - rows[1], float(biases[0] - biases[1]))
 
 
-def logistic_boundary(
-    points: Decisions,
-    ridge: float = RIDGE,
-    weights: torch.Tensor | None = None,
-    on_top: torch.Tensor | None = None,
-) -> Boundary:
-    """Return the boundary of logistic regression; convex, so the result does not depend on where it starts.
-
-    The penalty is on the row in whitened coordinates (design: method, fact 3): no direction is favoured by its scale.
-
-    Parameters
-    ----------
-    ridge
-        Weight of half the row's squared length there, in decisions.
-    weights
-        Weight of each decision, `(n,) float64`; 1 by default.
-    on_top
-        Log odds `(n,) float64` that are added to the boundary's; 0 by default.
-
-    Raises
-    ------
-    HeadError
-        If the states do not vary or are not finite.
-    """
-    given = torch.ones(len(points.labels), dtype=torch.float64) if weights is None else weights
-    (boundary,) = _logistic_path(points, given, [ridge], on_top)
-    return boundary
-
-
-def _logistic_path(
-    points: Decisions, weights: torch.Tensor, ridges: Sequence[float], on_top: torch.Tensor | None = None
-) -> list[Boundary]:
-    """Return the boundary of each penalty; each search begins where the one before ended.
-
-    The states are whitened in blocks and kept in float32, sums are taken in float64: tens of thousands of states are a
-    matter of memory, and their last digits are noise beside the penalty.
-    """
-    hidden, calls = points.hidden, (points.labels != WORDS).double()
-    added = torch.zeros_like(calls) if on_top is None else on_top
-    mean = torch.zeros(hidden.shape[1], dtype=torch.float64)
-    moment = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    for block in blocks(len(hidden)):
-        mean += weights[block] @ hidden[block].double() / weights.sum()
-    for block in blocks(len(hidden)):
-        centred = hidden[block].double() - mean
-        moment += (centred * weights[block, None]).T @ centred / weights.sum()
-    factor = torch.linalg.cholesky(shrunk(moment, 0.01))
-    white = torch.empty(hidden.shape, dtype=torch.float32)
-    for block in blocks(len(hidden)):
-        white[block] = torch.linalg.solve_triangular(factor, (hidden[block].double() - mean).T, upper=False).T.float()
-    row = torch.zeros(hidden.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    found = []
-    for ridge in ridges:
-        optimiser = torch.optim.LBFGS([row, bias], max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
-
-        def closure(optimiser: torch.optim.Optimizer = optimiser, ridge: float = ridge) -> float:
-            optimiser.zero_grad()
-            losses = torch.nn.functional.binary_cross_entropy_with_logits(
-                (white @ row.float()).double() + bias + added, calls, reduction="none"
-            )
-            objective = weights @ losses + 0.5 * ridge * row.square().sum()
-            objective.backward()
-            return float(objective.detach())
-
-        optimiser.step(closure)
-        whole = torch.linalg.solve_triangular(factor.T, row.detach()[:, None], upper=True)[:, 0]
-        if not bool(torch.isfinite(whole).all()):
-            raise HeadError("The gate did not come to a finite result: check the hidden states for extreme values.")
-        found.append(Boundary(whole, float(bias.detach()) - float(whole @ mean)))
-    return found
-
-
-def _chosen(points: Decisions, weights: torch.Tensor) -> tuple[float, float]:
+def _chosen(white: Whitened, calls: torch.Tensor, weights: torch.Tensor, examples: torch.Tensor) -> tuple[float, float]:
     """Return the penalty with the lowest log loss on held-out examples, and the threshold with the best F1 there.
 
     Where there are too few examples to hold any out, the penalty is the middle one of those that would be tried.
     """
-    if len(points.labels) > CHOSEN_ON:
+    hidden = white.hidden
+    if len(calls) > CHOSEN_ON:
         # At random, whatever order they stand in: calls and words are thinned alike, and weights keep their meaning.
-        drawn = torch.randperm(len(points.labels), generator=torch.Generator().manual_seed(0))[:CHOSEN_ON].sort().values
-        points = points.where(torch.zeros(len(points.labels), dtype=torch.bool).index_fill(0, drawn, True))
-        weights = weights[drawn]
-    calls, folds = points.labels != WORDS, _folds(points)
+        drawn = torch.randperm(len(calls), generator=torch.Generator().manual_seed(0))[:CHOSEN_ON].sort().values
+        hidden, calls, weights, examples = hidden[drawn], calls[drawn], weights[drawn], examples[drawn]
+    folds = _folds(examples, calls)
     if folds is None:
         return RIDGES[len(RIDGES) // 2], THRESHOLD
-    log_odds = torch.zeros(len(RIDGES), len(calls), dtype=torch.float64)
-    for fold in range(FOLDS):
-        held_out = folds == fold
-        path = _logistic_path(points.where(~held_out), weights[~held_out], RIDGES)
-        for at, boundary in enumerate(path):
-            log_odds[at, held_out] = boundary.log_odds(points.hidden[held_out].double())
-    truth = calls.double().expand_as(log_odds)
-    losses = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, truth, reduction="none") @ weights
-    best = int(losses.argmin())
-    return RIDGES[best], _best_threshold(torch.sigmoid(log_odds[best]), calls, weights)
+    others = [folds != fold for fold in range(FOLDS)]
+    metrics = [white.metric(hidden[mask], weights[mask]) for mask in others]
+    found: list[tuple[torch.Tensor, float] | None] = [None] * FOLDS
+    best, lowest, best_odds = RIDGES[0], torch.inf, torch.zeros(len(calls), dtype=torch.float64)
+    for ridge in RIDGES:
+        log_odds = torch.zeros_like(best_odds)
+        for at, (mask, metric) in enumerate(zip(others, metrics, strict=True)):
+            part = logistic_regression(hidden[mask], calls[mask], weights[mask], ridge, metric=metric, start=found[at])
+            log_odds[~mask] = log_odds_of(hidden[~mask], *part)
+            found[at] = part
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, calls.double(), reduction="none")
+        loss = float(weights @ losses)
+        if loss > lowest:
+            break  # the loss has one valley along the path
+        best, lowest, best_odds = ridge, loss, log_odds
+    return best, _best_threshold(torch.sigmoid(best_odds), calls, weights)
 
 
-def _folds(points: Decisions) -> torch.Tensor | None:
+def _folds(examples: torch.Tensor, calls: torch.Tensor) -> torch.Tensor | None:
     """Return the fold of each decision, `(n,)`, those of an example together; None where too few examples call."""
-    calling = points.examples[points.labels != WORDS].unique()
+    calling = examples[calls].unique()
     if len(calling) < 2 * FOLDS:
         return None
     # Calling examples are dealt out first, so that no fold is without calls.
-    others = points.examples.unique()
+    others = examples.unique()
     others = others[~torch.isin(others, calling)]
-    fold_of = torch.zeros(int(points.examples.max()) + 1, dtype=torch.long)
+    fold_of = torch.zeros(int(examples.max()) + 1, dtype=torch.long)
     for group in (calling, others):
         order = group[torch.randperm(len(group), generator=torch.Generator().manual_seed(0))]
         fold_of[order] = torch.arange(len(order)) % FOLDS
-    return fold_of[points.examples]
+    return fold_of[examples]
 
 
 def _best_threshold(probabilities: torch.Tensor, calls: torch.Tensor, weights: torch.Tensor) -> float:

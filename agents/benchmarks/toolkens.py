@@ -22,9 +22,10 @@ from toolken.agents.tool_runner import ToolRunner
 from toolken.training.examples import Example
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.features import Decisions, decisions
-from toolken.training.gate import Boundary, Gate
+from toolken.training.gate import Gate
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
+from toolken.training.logistic import Boundary
 from toolken.training.published_priors import published_prior
 from toolken.training.reference import PRESETS, SCHEDULES, train_reference
 from toolken.training.teacher import Encoder

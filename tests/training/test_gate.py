@@ -5,7 +5,7 @@ import torch
 
 from toolken.errors import HeadError
 from toolken.training.features import WORDS, Decisions
-from toolken.training.gate import THRESHOLD, Gate, chain_lengths, discriminant_boundary, fit_gate, logistic_boundary
+from toolken.training.gate import THRESHOLD, Gate, chain_lengths, discriminant_boundary, fit_gate
 from toolken.training.reading import word_weight
 
 SIZE = 8
@@ -102,9 +102,9 @@ def test_too_few_examples_to_hold_any_out_leave_the_default_threshold() -> None:
 
 def test_equal_data_give_an_equal_boundary() -> None:
     points = clouds(200, 0, distance=1.0)
-    one, other = logistic_boundary(points), logistic_boundary(points)
-    assert torch.equal(one.row, other.row)
-    assert one.bias == other.bias
+    (one, bar), (other, same_bar) = (fit_gate(points, clouds(40, 1), running_text=True) for _ in range(2))
+    assert torch.equal(one.opening.row, other.opening.row)
+    assert (one.opening.bias, bar) == (other.opening.bias, same_bar)
 
 
 def test_states_that_do_not_vary_are_refused() -> None:
