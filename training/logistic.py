@@ -8,9 +8,6 @@ from toolken.errors import HeadError
 from toolken.training.covariance import shrunk
 from toolken.training.statistics import blocks
 
-#: Shrinkage of the covariance that states are whitened by.
-WHITENING = 0.01
-
 
 @dataclass(frozen=True)
 class Boundary:
@@ -37,11 +34,27 @@ class Whitened:
 
     They are whitened in blocks and kept in float32, sums are taken in float64: tens of thousands of states are a matter
     of memory, and their last digits are noise beside the penalty.
+
+    Parameters
+    ----------
+    hidden
+        States `(n, d)`.
+    weights
+        Weight of each, `(n,) float64`.
+    shrinkage
+        Of their covariance, towards a multiple of the identity: it keeps directions in which a few hundred states
+        hardly vary from being blown up.
+
+    Raises
+    ------
+    HeadError
+        If the states do not vary or are not finite.
     """
 
-    def __init__(self, hidden: torch.Tensor, weights: torch.Tensor) -> None:
+    def __init__(self, hidden: torch.Tensor, weights: torch.Tensor, shrinkage: float) -> None:
+        self._shrinkage = shrinkage
         self._mean, moment = _moments(hidden, weights)
-        self._factor = torch.linalg.cholesky(shrunk(moment, WHITENING))
+        self._factor = torch.linalg.cholesky(shrunk(moment, self._shrinkage))
         self.hidden = torch.empty(hidden.shape, dtype=torch.float32)
         for block in blocks(len(hidden)):
             centred = hidden[block].double() - self._mean
@@ -59,7 +72,7 @@ class Whitened:
         weights
             Their weights `(m,) float64`.
         """
-        own = shrunk(self._factor @ _moments(part, weights)[1] @ self._factor.T, WHITENING)
+        own = shrunk(self._factor @ _moments(part, weights)[1] @ self._factor.T, self._shrinkage)
         half = torch.linalg.solve_triangular(self._factor, own, upper=False)
         metric: torch.Tensor = torch.linalg.solve_triangular(self._factor, half.T, upper=False)
         return metric

@@ -6,7 +6,7 @@ import torch
 from toolken.errors import HeadError
 from toolken.training.logistic import Whitened, log_odds_of, logistic_regression
 
-COUNT, SIZE = 600, 12
+COUNT, SIZE, SHRINKAGE = 600, 12, 0.01
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def sample() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_whitened_states_have_unit_covariance(sample: tuple[torch.Tensor, ...]) -> None:
     hidden, _, weights = sample
     # Scales here differ by 10^4, where the little shrinkage counts; the large ones are as they should be.
-    white = Whitened(hidden, weights).hidden[:, -4:].double()
+    white = Whitened(hidden, weights, SHRINKAGE).hidden[:, -4:].double()
     centred = white - weights @ white / weights.sum()
     covariance = (centred * weights[:, None]).T @ centred / weights.sum()
     assert torch.allclose(covariance, torch.eye(4, dtype=torch.float64), atol=0.2)
@@ -31,11 +31,11 @@ def test_whitened_states_have_unit_covariance(sample: tuple[torch.Tensor, ...]) 
 def test_a_part_is_fitted_as_if_it_were_whitened_by_itself(sample: tuple[torch.Tensor, ...]) -> None:
     hidden, calls, weights = sample
     part = torch.arange(COUNT) % 3 > 0
-    alone = Whitened(hidden[part], weights[part])
+    alone = Whitened(hidden[part], weights[part], SHRINKAGE)
     row, bias = logistic_regression(alone.hidden, calls[part], weights[part], 10.0)
     expected = alone.boundary(row, bias)
 
-    together = Whitened(hidden, weights)
+    together = Whitened(hidden, weights, SHRINKAGE)
     metric = together.metric(together.hidden[part], weights[part])
     found = logistic_regression(together.hidden[part], calls[part], weights[part], 10.0, metric=metric)
     boundary = together.boundary(*found)
@@ -48,7 +48,7 @@ def test_a_part_is_fitted_as_if_it_were_whitened_by_itself(sample: tuple[torch.T
 
 def test_a_start_does_not_change_what_is_found(sample: tuple[torch.Tensor, ...]) -> None:
     hidden, calls, weights = sample
-    white = Whitened(hidden, weights).hidden
+    white = Whitened(hidden, weights, SHRINKAGE).hidden
     row, bias = logistic_regression(white, calls, weights, 3.0)
     other, other_bias = logistic_regression(white, calls, weights, 3.0, start=(torch.ones(SIZE).double(), 5.0))
     assert torch.allclose(row, other, atol=1e-3)
@@ -57,4 +57,4 @@ def test_a_start_does_not_change_what_is_found(sample: tuple[torch.Tensor, ...])
 
 def test_states_without_variance_are_refused() -> None:
     with pytest.raises(HeadError, match="do not vary"):
-        Whitened(torch.ones(5, 3), torch.ones(5).double())
+        Whitened(torch.ones(5, 3), torch.ones(5).double(), SHRINKAGE)
