@@ -10,6 +10,8 @@ from toolken.agents.benchmarks.traces import Trace
 from toolken.agents.benchmarks.trials import Outcome, Settings
 from toolken.training.benchmarks.rows import Row, bootstrap_interval
 
+#: Random exchanges of a paired test on shares.
+PERMUTATIONS = 9999
 #: The method that all others are compared with, where it was run.
 OURS = "toolken"
 
@@ -17,8 +19,8 @@ OURS = "toolken"
 def rows(outcomes: Sequence[Outcome]) -> list[Row]:
     """Return the rows of some trials: each metric with its 95 % bootstrap interval, beside `OURS` on the same test.
 
-    Trials that differ in their seeds alone give one row, the mean over the seeds. Dev figures of the candidates stand
-    under the split `dev: ...`.
+    Trials that differ in their seeds alone give one row, the mean over the seeds, with the settings of each of them.
+    Dev figures of the candidates stand under the split `dev: ...`.
     """
     groups: dict[tuple[object, ...], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
@@ -26,7 +28,8 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
     found: list[Row] = []
     for group in groups.values():
         beside = [o for o in outcomes if o.trial.method == OURS and _test(o) == _test(group[0])]
-        found += _rows(group, beside[0] if beside and group[0].trial.method != OURS else None)
+        most = [o for o in beside if o.trial.examples_per_tool == beside[0].trial.examples_per_tool]
+        found += _rows(group, most if group[0].trial.method != OURS else [])
     return found
 
 
@@ -35,19 +38,37 @@ def _test(outcome: Outcome) -> tuple[str, str, int]:
     return test.benchmark, test.split, test.tools
 
 
-def _rows(group: Sequence[Outcome], beside: Outcome | None) -> Iterator[Row]:
-    first, test = group[0], group[0].trial.test
-    for settings, traces in first.dev:
+def _rows(group: Sequence[Outcome], beside: Sequence[Outcome]) -> Iterator[Row]:
+    test = group[0].trial.test
+    candidates: dict[str, tuple[Settings, list[Sequence[Trace]]]] = {}
+    for outcome in group:
+        for settings, traces in outcome.dev:
+            candidates.setdefault(repr(sorted(settings.items())), (settings, []))[1].append(traces)
+    for settings, runs in candidates.values():
         for metric in test.metrics:
-            yield from _row(group, f"dev: {test.split}", metric, [traces], settings)
+            yield from _row(group, f"dev: {test.split}", metric, runs, settings)
     for metric in test.metrics:
-        for row in _row(group, test.split, metric, [one.traces for one in group], first.settings):
-            if beside is None:
-                yield row
-                continue
-            mine, other = ([trace.scores.get(metric) for trace in one.traces] for one in (first, beside))
-            paired = any(a is not None and b is not None for a, b in zip(mine, other, strict=True))
-            yield row.model_copy(update={"p_value": mcnemar(mine, other), "beside": OURS}) if paired else row
+        for row in _row(group, test.split, metric, [one.traces for one in group], _settings(group)):
+            mine, other = _outcomes(group, metric), _outcomes(beside, metric)
+            paired = any(a is not None and b is not None for a, b in zip(mine, other, strict=bool(beside)))
+            yield row.model_copy(update={"p_value": p_value(mine, other), "beside": OURS}) if paired else row
+
+
+def _settings(group: Sequence[Outcome]) -> Settings:
+    """Return the settings, those in which the seeds differ as a list of each seed's."""
+    return {
+        name: value if all(one.settings[name] == value for one in group) else [one.settings[name] for one in group]
+        for name, value in group[0].settings.items()
+    }
+
+
+def _outcomes(group: Sequence[Outcome], metric: str) -> list[float | None]:
+    """Return what came of each question, the mean over the seeds; None where the metric does not apply."""
+    found: list[float | None] = []
+    for traces in zip(*(one.traces for one in group), strict=True):
+        values = [trace.scores[metric] for trace in traces if metric in trace.scores]
+        found.append(sum(values) / len(values) if len(values) == len(traces) else None)
+    return found
 
 
 def _row(
@@ -78,16 +99,26 @@ def _row(
     )
 
 
-def mcnemar(mine: Sequence[float | None], other: Sequence[float | None]) -> float:
-    """Return the two-sided p-value of the exact McNemar test on paired outcomes; pairs without both are left out.
+def p_value(mine: Sequence[float | None], other: Sequence[float | None]) -> float:
+    """Return the two-sided p-value of a paired test on the questions; pairs without both are left out.
 
-    Under the null hypothesis, of the questions that only one of two methods gets right, either has half.
+    Under the null hypothesis the two outcomes of a question may be exchanged. Where each is right or wrong, that is
+    the exact McNemar test: of the questions that only one of two methods gets right, either has half. Shares, such as
+    means over seeds, are exchanged at random `PERMUTATIONS` times.
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest, permutation_test
 
     pairs = [(a, b) for a, b in zip(mine, other, strict=True) if a is not None and b is not None]
-    first, second = sum(a > b for a, b in pairs), sum(b > a for a, b in pairs)
-    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+    if all(value in (0.0, 1.0) for pair in pairs for value in pair):
+        first, second = sum(a > b for a, b in pairs), sum(b > a for a, b in pairs)
+        return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+    differences = [a - b for a, b in pairs]
+    if not any(differences):
+        return 1.0
+    found = permutation_test(
+        (differences,), lambda d, axis: d.mean(axis=axis), permutation_type="samples", n_resamples=PERMUTATIONS, rng=0
+    )
+    return float(found.pvalue)
 
 
 def _mean(counts: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,13 @@
 """FuncQA from the question to the final answer: one call, or several, of thirteen operations."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from toolken.agents.benchmarks.arithmetic import METHODS, Sums
 from toolken.agents.benchmarks.end_to_end import Options
-from toolken.agents.benchmarks.sum_scores import sum_question
-from toolken.agents.benchmarks.trials import Question, Trial
+from toolken.agents.benchmarks.sum_scores import Rule, sum_question
+from toolken.agents.benchmarks.trials import Question, Trial, read_questions
 from toolken.tools.calculator import examples as generated
 from toolken.training.benchmarks.data_files import DataFolder
 from toolken.training.benchmarks.funcqa import read_funcqa
@@ -27,16 +29,7 @@ def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
     tests: dict[str, list[Question]] = {}
     for split, file in FILES.items():
         if files.has(file):
-            tests[split] = [
-                sum_question(
-                    at,
-                    record["question"].strip(),
-                    str(record["answer"]),
-                    "two decimals" if split == "one-hop" else "0.1 %",
-                    _example(record),
-                )
-                for at, (_, record) in enumerate(files.records(file))
-            ]
+            tests[split] = read_questions(files, file, partial(_question, split))
     solutions = [one for one in dataset.train.get("supervised", []) if one.question and one.calls]
     made = list(from_records(generated(GENERATED + GENERATED_DEV, seed=1)))
     held_out = [one for one in made[GENERATED:] if len(one.calls) > 1]
@@ -60,6 +53,11 @@ def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
         dev=dev,
         chains=made[:GENERATED],
     ).trials()
+
+
+def _question(split: str, at: int, record: dict[str, Any]) -> Question:
+    rule: Rule = "two decimals" if split == "one-hop" else "0.1 %"
+    return sum_question(at, record["question"].strip(), str(record["answer"]), rule, _example(record))
 
 
 def _example(record: dict[str, object]) -> Example | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from toolken.agents.benchmarks.arithmetic import METHODS, Sums
 from toolken.agents.benchmarks.end_to_end import Options
 from toolken.agents.benchmarks.sum_scores import sum_question
-from toolken.agents.benchmarks.trials import Trial
+from toolken.agents.benchmarks.trials import Trial, read_questions
 from toolken.training.benchmarks.data_files import DataFolder
 from toolken.training.benchmarks.gsm8k_xl import read_gsm8k_xl
 from toolken.training.examples import Example
@@ -22,17 +22,21 @@ def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
     """Return the trials."""
     dataset = read_gsm8k_xl(folder)
     files = DataFolder("gsm8k-xl", folder)
-    known = {" ".join(one.question.split()): one for one in dataset.tests["test"].examples}
-    tests = [
-        sum_question(at, record["question"], str(record["result"]), "two decimals", known.get(_plain(record)))
-        for at, (_, record) in enumerate(files.records("test.jsonl"))
-    ]
+    solved = dataset.tests["test"].examples if "test" in dataset.tests else []
+    known = {" ".join(one.question.split()): one for one in solved}
+    tests = read_questions(
+        files,
+        "test.jsonl",
+        lambda at, record: sum_question(
+            at, record["question"], str(record["result"]), "two decimals", known.get(_plain(record))
+        ),
+    )
     solutions = list(dataset.train.get("supervised", []))
     random.Random(0).shuffle(solutions)
     solutions = solutions[:PROBLEMS]
     dev = [
         sum_question(at, one.question, _final(one), "two decimals", one)
-        for at, one in enumerate(dataset.tests["dev"].examples)
+        for at, one in enumerate(dataset.tests["dev"].examples if "dev" in dataset.tests else [])
     ]
     return Sums(
         benchmark="gsm8k-xl",

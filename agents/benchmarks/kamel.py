@@ -3,7 +3,7 @@
 import random
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,11 +26,13 @@ from toolken.agents.benchmarks.toolkens import (
     with_threshold,
 )
 from toolken.agents.benchmarks.traces import Attempt
-from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, told
+from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, digest, read_questions, told
+from toolken.errors import DataFormatError
 from toolken.tools.knowledge import KnowledgeBase, read_kamel
 from toolken.tools.knowledge.names import fold
-from toolken.training.benchmarks.data_files import DataFolder
+from toolken.training.benchmarks.data_files import IN_TEST, UNKNOWN_TOOL, DataFolder, UnusableRecordError
 from toolken.training.benchmarks.dataset import Dataset
+from toolken.training.benchmarks.kamel import TEST
 from toolken.training.benchmarks.kamel import read_kamel as read_dataset
 from toolken.training.benchmarks.selection import draw
 from toolken.training.examples import Example
@@ -107,9 +109,13 @@ class _Data:
         facts = _facts(files)
         self.tests: dict[int, list[Question]] = {}
         for name in self.dataset.tests:
-            kept = options.limit or 10**9
-            asked = [one for _, one in files.records(f"test_first_{name}.json")][:kept]
-            self.tests[int(name)] = [_test_question(at, one, facts) for at, one in enumerate(asked)]
+            size = int(name)
+            # A test of more tools than there are is one of all of them.
+            named = [(int(found[1]), file.name) for file in folder.iterdir() if (found := TEST.fullmatch(file.name))]
+            file = next(one for count, one in sorted(named) if min(count, len(self.dataset.specs)) == size)
+            tools = {spec.name for spec in self.dataset.specs[:size]}
+            make = partial(_test_question, facts=facts, tools=tools)
+            self.tests[size] = read_questions(files, file, make, options.limit)
         self._dev_facts = _dev_questions(files, {q.text for questions in self.tests.values() for q in questions})
         self._heads, self._published, self._answered = Latest(), Latest(), Latest()
 
@@ -143,7 +149,7 @@ class _Data:
         It is drawn among those of all tools: a smaller test's are some of a larger one's, and the LM reads them once.
         """
         names = {spec.name for spec in self.dataset.specs[:size]}
-        train = self.dataset.train[kind]
+        train = self.dataset.train.get(kind, [])
         drawn = [train[at] for at in draw(train, k, seed, by_problem=False)]
         return [_named(one) for one in drawn if {call.tool for call in one.calls} <= names]
 
@@ -166,8 +172,10 @@ class _Data:
         elif method == "toolken" and curve:
             counts = self.options.examples or (EXAMPLES, 5, 1, 0)
         elif self.options.examples is not None:
-            counts = self.options.examples[:1]
+            counts = tuple(k for k in self.options.examples if k != 0)[:1] or (EXAMPLES,)
         test = self.test(size, kind)
+        if kind not in self.dataset.train:
+            counts = tuple(0 for _ in counts[:1]) if method == "toolken" else ()
         if method in ("toolken", *PUBLISHED):
             return [
                 Trial(
@@ -189,7 +197,7 @@ class _Data:
                 if k != 0 or method not in PUBLISHED
                 for seed in range(self.options.seeds if k else 1)
             ]
-        if method == "retriever" and self.options.encoder is None:
+        if method == "retriever" and (self.options.encoder is None or "supervised" not in self.dataset.train):
             return []
         if method == "chat-template" and not baselines.has_tool_template(self.lm):
             return []
@@ -200,8 +208,12 @@ class _Data:
         return [self._prompted(method, size, test, dev)]
 
     def _data(self, size: int, kind: str, k: int | None, seed: int) -> dict[str, Any]:
-        """Return hashes of what a head is fitted on."""
-        return told(self.dataset.specs[:size], self.examples(size, kind, k, seed))
+        """Return hashes of what a head is fitted on, and of what its calls are answered from."""
+        return told(self.dataset.specs[:size], self.examples(size, kind, k, seed)) | {"facts": self._facts_digest}
+
+    @cached_property
+    def _facts_digest(self) -> str:
+        return digest(self.folder / "facts", self.folder / "tools.json")
 
     def _toolkens(self, method: str, size: int, kind: str, k: int | None, seed: int, settings: Settings) -> Answerer:
         head = self.head(size, kind, k, seed)
@@ -221,7 +233,12 @@ class _Data:
     def _prompted(self, method: str, size: int, test: Test, dev: Test | None) -> Trial:
         readable = Readable.of(self.dataset.specs[:size], "subject")
         counts = (0,) if method in ("zero-shot", "chat-template") else SHOWN
-        dialogues = {shown: self._dialogue(method, size, shown, readable) for shown in counts}
+        # Where there are not so many examples to show, the prompts of two numbers are one, and it is tried once.
+        several = {shown: self._dialogue(method, size, shown, readable) for shown in counts}
+        dialogues: dict[int, Dialogue] = {}
+        for shown, dialogue in several.items():
+            if dialogue.beginning not in [other.beginning for other in dialogues.values()]:
+                dialogues[shown] = dialogue
         longest = max(len(self.lm.encode(one.beginning).ids) for one in dialogues.values())
         # With hundreds of tools described, each text of a batch takes hundreds of megabytes.
         batch = 16 if longest < 2000 else 4
@@ -237,7 +254,8 @@ class _Data:
             build,
             tuple({"demonstrations": shown} for shown in dialogues),
             dev,
-            {"beginning": [one.beginning for one in dialogues.values()]},
+            {"beginning": [one.beginning for one in dialogues.values()]}
+            | ({} if method in NO_TOOLS else {"facts": self._facts_digest}),
             prompt_tokens=longest + 40 + 3 * THOUGHT_TOKENS,
             read_tokens=25 if longest < 2000 else 60,
             written_tokens=(20 if method in NO_TOOLS else 60) * (1 if longest < 2000 else 3),
@@ -246,8 +264,10 @@ class _Data:
         )
 
     def _dialogue(self, method: str, size: int, shown: int, readable: Readable) -> Dialogue:
-        examples = self.examples(size, "supervised", 1, 0)[: 8 * shown : 8][:shown]
-        demonstrations = [_solved(readable.example(one)) for one in examples]
+        # Of different tools as far as there are so many, and not of neighbours: these are often alike.
+        pool = self.examples(size, "supervised", -(-shown // size), 0) if shown else []
+        apart = max(1, min(8, len(pool) // max(shown, 1)))
+        demonstrations = [_solved(readable.example(one)) for one in pool[::apart][:shown]]
         tools = described(readable.specs, readable.operands)
         match method:
             case "zero-shot":
@@ -323,7 +343,9 @@ def _plain(text: str) -> str:
 
 def _facts(files: DataFolder) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for _, record in files.records("facts/test.jsonl"):
+    for where, record in files.records("facts/test.jsonl"):
+        if not {"property", "sub_label", "obj_label"} <= record.keys():
+            raise DataFormatError(f"{where} is no fact as KAMEL writes them: mend or remove it.")
         found[record["property"]].append(record)
     return found
 
@@ -335,9 +357,19 @@ def _objects(labels: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _test_question(number: int, record: dict[str, Any], facts: dict[str, list[dict[str, Any]]]) -> Question:
-    """Make a question of a published record; its subject is that of the fact with these objects."""
+def _test_question(
+    number: int, record: dict[str, Any], facts: dict[str, list[dict[str, Any]]], tools: Collection[str]
+) -> Question:
+    """Make a question of a published record; its subject is that of the fact with these objects.
+
+    Raises
+    ------
+    UnusableRecordError
+        If its tool is not among those of the test.
+    """
     tool, text = record["api"].strip("<>"), record["question"]
+    if tool not in tools:
+        raise UnusableRecordError(UNKNOWN_TOOL)
     subjects = [
         one["sub_label"] for one in facts[tool] if one["sub_label"] in text and one["obj_label"] == record["answer"]
     ]
@@ -351,15 +383,17 @@ def _dev_questions(files: DataFolder, asked: set[str]) -> list[Question]:
         return []
     lines = [line.partition(", ") for line in files.text(TEMPLATES).splitlines() if ", " in line]
     templates = {name.strip(): template.strip() for name, _, template in lines}
-    found = []
-    for number, (_, record) in enumerate(files.records("facts/dev.jsonl")):
+
+    def make(number: int, record: dict[str, Any]) -> Question:
         tool, objects = record["property"], _objects(record["obj_label"])
         text = templates.get(tool, "").replace("[S]", record["sub_label"])
-        if text and text not in asked:
-            fact = Fact(tool, record["sub_label"], objects)
-            expected = f"{tool}({fact.subject}) = {', '.join(one[0] for one in objects)}"
-            found.append(Question(number, text, expected, fact))
-    return found
+        if not text or text in asked:
+            raise UnusableRecordError(IN_TEST if text else "there is no template for the relation")
+        fact = Fact(tool, record["sub_label"], objects)
+        expected = f"{tool}({fact.subject}) = {', '.join(one[0] for one in objects)}"
+        return Question(number, text, expected, fact)
+
+    return read_questions(files, "facts/dev.jsonl", make)
 
 
 def _named(example: Example) -> Example:

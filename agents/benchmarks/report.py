@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from math import inf
 
 from toolken.training.benchmarks.rows import Row
 
@@ -55,8 +56,8 @@ def page(rows: Sequence[Row], command: str) -> str:
     parts = [
         "# Results, end to end",
         "From the question to the final answer, with the tools really called. Intervals are 95 % bootstrap intervals "
-        "over the questions; p is that of the exact McNemar test on the same questions against `toolken`. Settings "
-        "were chosen on dev questions by the command.",
+        "over the questions; p is that of the exact McNemar test on the same questions against `toolken` (where seeds "
+        "are averaged, of a permutation test). Settings were chosen on dev questions by the command.",
         STAGES,
         "```sh\n" + "\n".join([*commands, command]) + "\n```",
     ]
@@ -94,8 +95,10 @@ def _table(group: Sequence[Row]) -> str:
 
 
 def _losses(group: Sequence[Row]) -> str:
-    """Say at which stage the project's own method loses most."""
-    values = {row.metric: row.value for row in group if row.method == "toolken"}
+    """Say at which stage the project's own method loses most, with the most examples that it was given."""
+    ours = [row for row in group if row.method == "toolken"]
+    most = max((_count(row) for row in ours), default=0.0)
+    values = {row.metric: row.value for row in ours if _count(row) == most}
     stages = [name for name in ("call", "tool", "tools", "arguments", "execution") if name in values]
     if not stages or "execution" not in values or group[0].benchmark != "kamel":
         return ""
@@ -104,3 +107,8 @@ def _losses(group: Sequence[Row]) -> str:
         losses[name] = before - values[name]
         before = values[name]
     return "Lost by `toolken` at each stage: " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + "."
+
+
+def _count(row: Row) -> float:
+    """Return a row's examples a tool; all there are is the most."""
+    return inf if row.examples_per_tool is None else row.examples_per_tool

@@ -19,18 +19,19 @@ def show_trace(trace: Trace, console: Console) -> None:
     scores = Text.assemble(("scores    ", "dim"))
     for metric, value in trace.scores.items():
         scores.append(f"{metric} {value:g}  ", style="green" if value >= 1 else "red" if value <= 0 else "yellow")
-    title = f"{trace.benchmark}, {trace.split}, question {trace.number}: {trace.method}"
+    title = f"{trace.benchmark}, {trace.split}, question {trace.number}: {_run(trace)}"
     console.print(Panel(Group(*parts, scores), title=Text(title), title_align="left", subtitle=_settings(trace)))
 
 
 def list_traces(traces: list[Trace], console: Console) -> None:
     """Print a line for each question of a trace file."""
     table = Table(title=f"{len(traces)} traces")
-    for heading in ("question", "settings", "asked", "calls", "answer", "expected", "scores"):
+    for heading in ("question", "run", "settings", "asked", "calls", "answer", "expected", "scores"):
         table.add_column(heading)
     for trace in traces:
         table.add_row(
             str(trace.number),
+            _run(trace),
             _settings(trace),
             Text(_short(trace.question)),
             Text(", ".join(call.tool or "" for call in trace.attempt.calls)),
@@ -51,6 +52,16 @@ def _piece(piece: Piece) -> Text:
         others = "".join(f", {name} {share:.2f}" for name, share in piece.runners_up)
         line.append(f"\n      probability {piece.probability:.2f}{others}", style="dim")
     return line
+
+
+def _run(trace: Trace) -> str:
+    """Name the method, and what tells its runs on one question apart."""
+    parts = [trace.method]
+    if trace.tools is not None:
+        parts += [f"{trace.tools} tools", f"{'all' if trace.examples is None else trace.examples} examples"]
+    if trace.seed:
+        parts.append(f"seed {trace.seed}")
+    return ", ".join(parts)
 
 
 def _settings(trace: Trace) -> Text:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -75,6 +76,9 @@ class Trace(BaseModel):
         Digest of all that the attempt depends on; see `trace_key`.
     benchmark, split, method, number
         What was run, and the place of the question in its test.
+    tools, examples, seed
+        Number of tools, of training examples of each (None for all), and the draw; None in files that were written
+        before they were kept.
     question, expected
         The question and its right answer, for a reader.
     attempt
@@ -94,6 +98,9 @@ class Trace(BaseModel):
     split: str
     method: str
     number: int
+    tools: int | None = None
+    examples: int | None = None
+    seed: int | None = None
     question: str
     expected: str
     attempt: Attempt
@@ -121,13 +128,17 @@ class TraceFile:
     Raises
     ------
     DataFormatError
-        If the file is there and holds anything but traces.
+        If the file is there and holds anything but traces, or cannot be read and appended to.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.traces: dict[str, Trace] = {}
         self._open: TextIO | None = None
+        if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+            raise DataFormatError(
+                f"{str(path)!r} is no file that can be read and appended to: remove it, or name another folder as --traces."
+            )
         if path.is_file():
             whole = path.read_bytes()
             end = whole.rfind(b"\n") + 1

@@ -1,5 +1,6 @@
 """`Trial`: one method on one test, with the settings to choose among, run in batches and resumed where it stopped."""
 
+import hashlib
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -10,6 +11,7 @@ from typing import Any
 
 from toolken.agents.benchmarks.traces import Attempt, Trace, TraceFile, trace_key
 from toolken.errors import DataFormatError, PromptTooLongError
+from toolken.training.benchmarks.data_files import DataFolder, UnusableRecordError
 from toolken.training.examples import Example
 from toolken.training.fit import Progress
 from toolken.training.lm import FrozenLM
@@ -29,6 +31,17 @@ Answerer = Callable[[Sequence["Question"]], Sequence[Attempt]]
 def told(specs: Sequence[ToolSpec], examples: Sequence[Example]) -> dict[str, Any]:
     """Return hashes of all that a head is told, for the identity of a trial: no attempt of another one is taken up."""
     return {"tools": [spec.digest for spec in specs], "data": Provenance.of(examples).data}
+
+
+def digest(*files: Path) -> str:
+    """Return a hash of what stands in some files and folders, for the identity of a trial that depends on them."""
+    found = hashlib.sha256()
+    for place in files:
+        inside = sorted(one for one in place.rglob("*") if one.is_file()) if place.is_dir() else [place]
+        for file in (one for one in inside if one.is_file()):
+            found.update(f"{file.name} {file.stat().st_size}\n".encode())
+            found.update(file.read_bytes())
+    return found.hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,38 @@ class Question:
     text: str
     expected: str
     reference: Any = field(default=None, compare=False)
+
+
+def read_questions(
+    files: DataFolder, name: str, make: Callable[[int, dict[str, Any]], Question], limit: int | None = None
+) -> list[Question]:
+    """Return the questions of a published file, the first ones if there is a limit.
+
+    Parameters
+    ----------
+    make
+        Makes a question of its place and its record; raises `UnusableRecordError` where that is of no use, which is
+        then left out and counted.
+
+    Raises
+    ------
+    DataFormatError
+        If a record is in another form; file and line are named.
+    """
+    found: list[Question] = []
+    for at, (where, record) in enumerate(files.records(name)):
+        if limit is not None and len(found) == limit:
+            break
+        try:
+            found.append(make(at, record))
+        except UnusableRecordError as reason:
+            files.drop(name, str(reason))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            detail = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise DataFormatError(
+                f"{where} is not a question of {files.name} in the published form ({detail}): mend or remove it."
+            ) from error
+    return found
 
 
 @dataclass(frozen=True)
@@ -181,6 +226,8 @@ def check(lm: FrozenLM, trials: Sequence[Trial]) -> None:
 def run_trial(lm: FrozenLM, trial: Trial, folder: Path, progress: Progress | None = None) -> Outcome:
     """Choose the settings on the dev questions, then answer the test; what is in the trace files is not done again.
 
+    Attempts that are taken up are scored anew, so that a mended answer in the data counts.
+
     Parameters
     ----------
     folder
@@ -267,6 +314,12 @@ def _answered(
     progress: Progress | None,
 ) -> Iterator[Trace]:
     keys = [_key(lm, trial, test, question, settings) for question in test.questions]
+    for key, question in zip(keys, test.questions, strict=True):
+        if key in file.traces:
+            old = file.traces[key]
+            now = {"scores": test.score(question, old.attempt), "expected": question.expected}
+            if now != {"scores": old.scores, "expected": old.expected}:
+                file.add(old.model_copy(update=now))
     missing = [at for at, key in enumerate(keys) if key not in file.traces]
     if missing:
         answer = answerer(settings)
@@ -288,6 +341,9 @@ def _answered(
                         split=test.split,
                         method=trial.method,
                         number=question.number,
+                        tools=test.tools,
+                        examples=trial.examples_per_tool,
+                        seed=trial.seed,
                         question=question.text,
                         expected=question.expected,
                         attempt=attempt,

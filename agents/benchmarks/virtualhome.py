@@ -8,7 +8,7 @@ from pathlib import Path
 from toolken.agents.benchmarks.end_to_end import Options, methods_of
 from toolken.agents.benchmarks.toolkens import PUBLISHED, Latest, published_head
 from toolken.agents.benchmarks.traces import Attempt, Piece
-from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, told
+from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, digest, told
 from toolken.agents.benchmarks.worded_plans import MAX_TOKENS, free_plans, grounded_plans, matched
 from toolken.agents.household_planner import fit_plans
 from toolken.agents.plan_choice import choose_rehearsed, permitted
@@ -83,7 +83,8 @@ class _Data:
             method,
             partial(self._build, method),
             ({"beams": beams},) if learned else ({},),
-            identity={"beginning": self.beginning, "toolkens": MOST_TOOLKENS} | told((), self._published),
+            identity={"beginning": self.beginning, "toolkens": MOST_TOOLKENS, "files": self._files_digest}
+            | told((), self._published),
             prompt_tokens=len(self.lm.encode(self.beginning).ids) + longest + MAX_TOKENS,
             read_tokens=longest if learned or method in IN_PROMPT else 0,
             written_tokens=MAX_TOKENS * beams if learned or method in IN_PROMPT else 0,
@@ -91,6 +92,11 @@ class _Data:
             fit_key="plans" if method != "toolken-more-plans" else method,
             batch=10,
         )
+
+    @cached_property
+    def _files_digest(self) -> str:
+        """Of the plans, programs and scenes."""
+        return digest(self.folder)
 
     def examples(self, method: str) -> list[Example]:
         """Return the plans that a method learns from."""

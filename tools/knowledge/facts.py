@@ -130,7 +130,7 @@ def read_kamel(folder: str | Path) -> tuple[list[Relation], Iterator[Triple]]:
     folder = Path(folder)
     files = sorted((folder / "facts").glob("*.jsonl"))
     try:
-        tools = json.loads((folder / "tools.json").read_text(encoding="utf-8"))["tool_information"]
+        tools = json.loads((folder / "tools.json").read_text(encoding="utf-8-sig"))["tool_information"]
         relations = [Relation(tag.strip("<>"), tool["tool_description"]) for tag, tool in tools.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise KnowledgeError(f"{quoted(folder)} has no tools.json with the descriptions of KAMEL's tools.") from error
@@ -141,7 +141,7 @@ def read_kamel(folder: str | Path) -> tuple[list[Relation], Iterator[Triple]]:
 
 def _kamel_triples(files: list[Path]) -> Iterator[Triple]:
     for file in files:
-        with file.open(encoding="utf-8") as lines:
+        with file.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 place = f"{file}, line {number}"
                 record = _json_object(line, place)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from toolken.agents.benchmarks.end_to_end import Options, run
-from toolken.agents.benchmarks.kamel import named
+from toolken.agents.benchmarks.kamel import named, trials
 from toolken.errors import DataFormatError
 from toolken.training import FrozenLM
 
@@ -87,6 +87,77 @@ def test_attempts_of_other_training_data_are_not_taken_up(
     *_, after = run(lm, {"kamel": folder}, options, traces=tmp_path / "traces")
     taken_up = {old.trial.method: old.traces == new.traces for old, new in zip(before, after, strict=True)}
     assert taken_up == {"toolken": False, "zero-shot": True}
+
+
+def test_attempts_on_other_facts_are_not_taken_up(
+    build_lm: Any, folder: Path, tmp_path: Path, tiny_background: Path
+) -> None:
+    lm = build_lm(context=2048)
+    options = Options(methods=("in-context", "zero-shot"))
+    *_, before = run(lm, {"kamel": folder}, options, traces=tmp_path / "traces")
+    facts = folder / "facts" / "test.jsonl"
+    facts.write_text(facts.read_text().replace("P17 of Lima", "P17 of Lima town"))
+    said: list[str] = []
+    *_, after = run(lm, {"kamel": folder}, options, traces=tmp_path / "traces", say=said.append)
+    assert len(after) == len(before) == 2
+    assert "2 trials, 14 attempts" in said[0], "two of the test, two settings on six of dev, and none without tools"
+
+
+def test_as_many_demonstrations_are_shown_as_are_recorded(build_lm: Any, folder: Path) -> None:
+    (trial,) = trials(build_lm(context=2048), folder, Options(methods=("few-shot",)))
+    texts = trial.identity["beginning"]
+    recorded = [settings["demonstrations"] for settings in trial.candidates]
+    assert recorded == [4, 8]
+    assert [text.count("Question: ") for text in texts] == recorded
+
+
+def test_equal_prompts_are_tried_once(build_lm: Any, folder: Path) -> None:
+    train = folder / "supervised_train.jsonl"
+    train.write_text("".join(line for line in train.read_text().splitlines(True) if "Quito" in line))
+    (trial,) = trials(build_lm(context=2048), folder, Options(methods=("few-shot",)))
+    assert [settings["demonstrations"] for settings in trial.candidates] == [4]
+
+
+def test_without_training_data_descriptions_are_enough(
+    build_lm: Any, folder: Path, tmp_path: Path, tiny_background: Path
+) -> None:
+    (folder / "supervised_train.jsonl").unlink()
+    options = Options(methods=("toolken", "toolkengpt", "zero-shot"))
+    *_, outcomes = run(build_lm(context=2048), {"kamel": folder}, options, traces=tmp_path / "traces")
+    found = [(one.trial.method, one.trial.examples_per_tool) for one in outcomes]
+    assert found == [
+        ("toolken", 0),
+        ("zero-shot", None),
+    ]
+
+
+def test_a_test_of_more_tools_than_there_are_is_one_of_all(build_lm: Any, folder: Path) -> None:
+    (folder / "test_first_2.json").rename(folder / "test_first_10.json")
+    (trial,) = trials(build_lm(context=2048), folder, Options(methods=("zero-shot",)))
+    assert (trial.test.tools, len(trial.test.questions)) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("test_first_2.json", '"answer"', '"reply"', "record 1 is not a question of kamel"),
+        ("facts/test.jsonl", '"property"', '"relation"', "test.jsonl, line 1 is no fact"),
+        ("facts/dev.jsonl", '"alternative"', '"others"', "dev.jsonl, line 1 is not a question of kamel"),
+    ],
+)
+def test_records_in_another_form_are_refused_by_their_place(
+    tiny_lm: FrozenLM, folder: Path, file: str, old: str, new: str, said: str
+) -> None:
+    (folder / file).write_text((folder / file).read_text().replace(old, new))
+    with pytest.raises(DataFormatError, match=said):
+        trials(tiny_lm, folder, Options(methods=("zero-shot",)))
+
+
+def test_questions_for_tools_that_are_not_there_are_left_out(tiny_lm: FrozenLM, folder: Path) -> None:
+    file = folder / "test_first_2.json"
+    file.write_text(file.read_text().replace('"api": "P36"', '"api": "P99"'))
+    (trial,) = trials(tiny_lm, folder, Options(methods=("zero-shot",)))
+    assert [one.reference.tool for one in trial.test.questions] == ["P17"]
 
 
 def test_an_unknown_method_is_refused_before_anything_starts(tiny_lm: FrozenLM, folder: Path, tmp_path: Path) -> None:

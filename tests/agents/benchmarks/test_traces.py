@@ -80,6 +80,18 @@ def test_keys_differ_with_everything_they_are_made_of() -> None:
     assert trace_key(a=1, b=2) == trace_key(b=2, a=1)
 
 
+def test_runs_of_one_question_are_told_apart() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=160)
+    runs = [make_trace(7).model_copy(update={"tools": 30, "examples": k, "seed": k or 0}) for k in (None, 5)]
+    for run in runs:
+        show_trace(run, console)
+    list_traces(runs, console)
+    text = written.getvalue()
+    assert text.count("30 tools, all examples") == 2
+    assert text.count("30 tools, 5 examples, seed 5") == 2
+
+
 def test_a_trace_is_shown_with_calls_results_and_scores() -> None:
     written = io.StringIO()
     console = Console(file=written, width=120)

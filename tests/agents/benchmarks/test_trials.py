@@ -15,8 +15,9 @@ import pytest
 
 from toolken.agents.benchmarks.end_to_end import BENCHMARKS, Options, run
 from toolken.agents.benchmarks.estimate import Speeds
-from toolken.agents.benchmarks.figures import mcnemar, rows, tables
+from toolken.agents.benchmarks.figures import p_value, rows, tables
 from toolken.agents.benchmarks.plots import draw_end_to_end
+from toolken.agents.benchmarks.report import page
 from toolken.agents.benchmarks.traces import Attempt, read_traces
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, check, done, run_trial
 from toolken.errors import DataFormatError, PromptTooLongError
@@ -146,9 +147,50 @@ def test_rows_have_intervals_and_paired_tests(tiny_lm: FrozenLM, tmp_path: Path)
 
 
 def test_mcnemar_is_the_exact_binomial_test() -> None:
-    assert mcnemar([1, 1, 1, 0, 0], [1, 1, 1, 0, 0]) == 1.0
-    assert mcnemar([1, 1, 1, 1, 0], [0, 0, 0, 0, 0]) == pytest.approx(2 / 16)
-    assert mcnemar([1, 1, 1, 1, None], [0, 0, 0, 0, 1]) == pytest.approx(2 / 16)
+    assert p_value([1, 1, 1, 0, 0], [1, 1, 1, 0, 0]) == 1.0
+    assert p_value([1, 1, 1, 1, 0], [0, 0, 0, 0, 0]) == pytest.approx(2 / 16)
+    assert p_value([1, 1, 1, 1, None], [0, 0, 0, 0, 1]) == pytest.approx(2 / 16)
+
+
+def test_shares_are_compared_by_exchanging_them() -> None:
+    assert p_value([1, 0.5, 1, 0.5], [1, 0.5, 1, 0.5]) == 1.0
+    # All ten differences have one sign: two of 2^10 exchanges are as extreme.
+    assert p_value([0.5] * 10, [0] * 10) == pytest.approx(2 / 2**10, rel=0.5)
+
+
+def test_seeds_are_averaged_in_the_paired_test_and_keep_their_settings(tiny_lm: FrozenLM, tmp_path: Path) -> None:
+    """One seed is always right and one always wrong: half of the questions, on the mean, and not by chance."""
+    ours = run_trial(tiny_lm, make_trial(Adder()), tmp_path)
+    other = make_trial(Adder(), method="other")
+    trials = [replace(other, candidates=({"offset": offset},), seed=seed) for seed, offset in enumerate((0, 1))]
+    seeds = [run_trial(tiny_lm, trial, tmp_path) for trial in trials]
+    (row,) = [one for one in rows([ours, *seeds]) if one.method == "other"]
+    assert row.value == 0.5
+    assert row.settings == {"offset": [0, 1]}
+    assert row.p_value is not None
+    assert row.p_value < 0.01
+
+
+def test_a_mended_answer_counts_for_attempts_that_are_there(tiny_lm: FrozenLM, tmp_path: Path) -> None:
+    trial = replace(make_trial(Adder()), candidates=({"offset": 0},))
+    run_trial(tiny_lm, trial, tmp_path)
+    mended = [replace(one, expected="none", reference=-1) for one in trial.test.questions]
+    adder = Adder()
+    again = run_trial(tiny_lm, replace(trial, test=replace(trial.test, questions=mended), build=adder.build), tmp_path)
+    assert not adder.asked
+    assert [trace.scores["answer"] for trace in again.traces] == [0.0] * 10
+    kept = read_traces(tmp_path / "sums-test-toolken.jsonl")
+    assert [(one.expected, one.scores["answer"]) for one in kept] == [("none", 0.0)] * 10
+
+
+def test_losses_are_those_with_the_most_examples(tiny_lm: FrozenLM, tmp_path: Path) -> None:
+    (row,) = [one for one in rows([run_trial(tiny_lm, make_trial(Adder()), tmp_path)]) if one.split == "test"]
+    stages = [
+        row.model_copy(update={"benchmark": "kamel", "metric": name, "examples_per_tool": k, "value": value})
+        for k, value in ((40, 0.75), (0, 0.25))
+        for name in ("call", "execution")
+    ]
+    assert "call 0.250, execution 0.000." in page(stages, "toolken bench report")
 
 
 def test_what_several_trials_read_is_counted_once() -> None:
