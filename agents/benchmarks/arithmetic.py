@@ -182,7 +182,15 @@ class Sums:
             data = told(self.specs, self.examples)
             return [
                 Trial(
-                    test, method, self._retriever, identity=data, prompt_tokens=800, read_tokens=250, written_tokens=80
+                    test,
+                    method,
+                    self._retriever,
+                    identity=data,
+                    prompt_tokens=800,
+                    read_tokens=250,
+                    written_tokens=80,
+                    fit_tokens=90 * len(self.examples),
+                    fit_key="head",
                 )
             ]
         if method == "chat-template" and not baselines.has_tool_template(self.lm):

@@ -73,16 +73,22 @@ class _Going:
 def written(
     lm: FrozenLM, dialogue: Dialogue, tools: Sequence[BaseTool] = (), read_operands: ReadOperands | None = None
 ) -> Answerer:
-    """Return what answers questions by a dialogue; calls that are written are made, and their results written in."""
+    """Return what answers questions by a dialogue; calls that are written are made, and their results written in.
+
+    An answer that fills the LM's context by its calls ends there, and is scored as it stands.
+    """
     continuations = Continuations(lm, dialogue.beginning, special=dialogue.special)
     runner = ToolRunner({tool.name: tool for tool in tools}, timeout=None, retries=0)
 
     def answer(questions: Sequence[Question]) -> list[Attempt]:
         going = [_Going() for _ in questions]
         while left := [at for at, one in enumerate(going) if not one.done]:
-            texts = [dialogue.asked(questions[at].text) + going[at].text for at in left]
+            texts = {at: dialogue.asked(questions[at].text) + going[at].text for at in left}
+            for at in left:
+                going[at].done = bool(going[at].calls) and not continuations.fits(texts[at])
+            left = [at for at in left if not going[at].done]
             stop = dialogue.stop if dialogue.call_stop is None else (dialogue.call_stop, *dialogue.stop)
-            found = continuations.write(texts, stop=stop, max_tokens=dialogue.max_tokens)
+            found = continuations.write([texts[at] for at in left], stop=stop, max_tokens=dialogue.max_tokens)
             for at, (text, ended_by) in zip(left, found, strict=True):
                 _go_on(going[at], text, ended_by, dialogue, runner, read_operands)
         return [Attempt(pieces=tuple(one.pieces), answer=dialogue.final(one.text)) for one in going]

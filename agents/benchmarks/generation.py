@@ -44,6 +44,10 @@ class Continuations:
             found.append((session, session.feed(ids[shared:])))
         return found
 
+    def fits(self, text: str) -> bool:
+        """Whether the beginning and a text leave room in the LM's context."""
+        return len(self._encode(self._beginning + text)) < self.lm.max_length
+
     def _encode(self, text: str) -> list[int]:
         if self._special:
             return list(self.lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

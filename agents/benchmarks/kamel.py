@@ -190,7 +190,7 @@ class _Data:
                     prompt_tokens=600,
                     read_tokens=170,
                     written_tokens=12,
-                    fit_tokens=25 * size * min(k if k is not None else 35, 80),
+                    fit_tokens=_fit_tokens(size, k),
                     fit_key=(kind, k, seed),
                 )
                 for k in counts
@@ -204,7 +204,19 @@ class _Data:
         if method == "retriever":
             build = partial(self._retriever, size)
             data = self._data(size, "supervised", EXAMPLES, 0)
-            return [Trial(test, method, build, identity=data, prompt_tokens=600, read_tokens=170, written_tokens=80)]
+            return [
+                Trial(
+                    test,
+                    method,
+                    build,
+                    identity=data,
+                    prompt_tokens=600,
+                    read_tokens=170,
+                    written_tokens=80,
+                    fit_tokens=_fit_tokens(size, EXAMPLES),
+                    fit_key=("supervised", EXAMPLES, 0),
+                )
+            ]
         return [self._prompted(method, size, test, dev)]
 
     def _data(self, size: int, kind: str, k: int | None, seed: int) -> dict[str, Any]:
@@ -284,6 +296,11 @@ class _Data:
                     for spec in readable.specs
                 ]
                 return baselines.chat_template(self.lm, schemas, max_tokens=THOUGHT_TOKENS)
+
+
+def _fit_tokens(size: int, k: int | None) -> int:
+    """Return the tokens that are read to fit a head, roughly; the synthetic set has some 35 examples a tool."""
+    return 25 * size * min(k if k is not None else 35, 80)
 
 
 _SUBJECT = {"type": "object", "properties": {"subject": {"type": "string"}}, "required": ["subject"]}

@@ -26,7 +26,18 @@ def draw_end_to_end(rows: Sequence[Row], path: Path) -> list[Path]:
     drawn = {name: panels for name, group in groups.items() if (panels := _panels(group))}
     if len(groups) < 2 or not drawn:
         return draw_panels([panel for panels in drawn.values() for panel in panels], path)
-    return [file for name in drawn for file in draw_panels(drawn[name], path.with_name(f"{path.stem}-{name}"))]
+    names = zip(drawn.values(), _names(path, list(drawn)), strict=True)
+    return [file for panels, name in names for file in draw_panels(panels, name)]
+
+
+def picture_names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
+    """Return the names of the pictures of some benchmarks; one benchmark, or none, has the name itself."""
+    return [path] if len(benchmarks) < 2 else _names(path, benchmarks)
+
+
+def _names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
+    # With an ending, which is replaced: without one, what follows a point in the stem would be.
+    return [path.with_name(f"{path.stem}-{name}.png") for name in benchmarks]
 
 
 def _panels(rows: Sequence[Row]) -> list[Callable[[Any], None]]:

@@ -128,7 +128,7 @@ class TraceFile:
     Raises
     ------
     DataFormatError
-        If the file is there and holds anything but traces, or cannot be read and appended to.
+        If the file is there and holds anything but traces, or cannot be read and written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -137,7 +137,7 @@ class TraceFile:
         self._open: TextIO | None = None
         if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
             raise DataFormatError(
-                f"{str(path)!r} is no file that can be read and appended to: remove it, or name another folder as --traces."
+                f"{str(path)!r} is no file to append to: move it away, or name another folder as --traces."
             )
         if path.is_file():
             whole = path.read_bytes()

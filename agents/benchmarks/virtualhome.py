@@ -78,6 +78,7 @@ class _Data:
         longest = max((len(self.lm.encode(question.text).ids) for question in self.test.questions), default=0)
         beams = REHEARSED_BEAMS if method.endswith(REHEARSED) else BEAMS
         learned = method in TOOLKEN_METHODS
+        by_lm = learned or method in IN_PROMPT
         return Trial(
             self.test,
             method,
@@ -85,10 +86,10 @@ class _Data:
             ({"beams": beams},) if learned else ({},),
             identity={"beginning": self.beginning, "toolkens": MOST_TOOLKENS, "files": self._files_digest}
             | told((), self._published),
-            prompt_tokens=len(self.lm.encode(self.beginning).ids) + longest + MAX_TOKENS,
-            read_tokens=longest if learned or method in IN_PROMPT else 0,
-            written_tokens=MAX_TOKENS * beams if learned or method in IN_PROMPT else 0,
-            fit_tokens=(longest + MAX_TOKENS) * len(self._published) if learned else 0,
+            prompt_tokens=len(self.lm.encode(self.beginning).ids) + longest + MAX_TOKENS if by_lm else 0,
+            read_tokens=longest if by_lm else 0,
+            written_tokens=MAX_TOKENS * beams if by_lm else 0,
+            fit_tokens=(longest + MAX_TOKENS) * len(self.examples(method)) if learned else 0,
             fit_key="plans" if method != "toolken-more-plans" else method,
             batch=10,
         )

@@ -4,10 +4,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolken.errors import DataFormatError
 from toolken.training.benchmarks.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
@@ -52,10 +55,7 @@ def draw_panels(panels: Sequence[Callable[[Any], None]], path: Path) -> list[Pat
     DataFormatError
         If matplotlib is not installed, there is no panel, or a file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DataFormatError("Drawing needs matplotlib: run `pip install toolken[bench]`.") from error
+    Figure = figure_type()
     if not panels:
         raise DataFormatError("There is nothing among the rows that can be drawn: run more methods or questions.")
     figure = Figure(figsize=(6 * len(panels), 4.5), layout="constrained")
@@ -65,13 +65,33 @@ def draw_panels(panels: Sequence[Callable[[Any], None]], path: Path) -> list[Pat
         axes.set_ylim(0, 1.02)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="x-small")
-    files = [path.with_suffix(ending) for ending in (".png", ".svg")]
+    files = picture_files(path)
     for file in files:
         try:
             figure.savefig(file)
         except OSError as error:
             raise DataFormatError(f"The picture cannot be written to {str(file)!r}: {error}.") from error
     return files
+
+
+def picture_files(path: Path) -> list[Path]:
+    """Return the files that a picture of some name is drawn to."""
+    return [path.with_suffix(ending) for ending in (".png", ".svg")]
+
+
+def figure_type() -> "type[Figure]":
+    """Return what pictures are drawn on.
+
+    Raises
+    ------
+    DataFormatError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DataFormatError("Drawing needs matplotlib: run `pip install toolken[bench]`.") from error
+    return Figure
 
 
 def _panel(title: str, methods: Mapping[str, Sequence[tuple[str, Row]]], axes: Any) -> None:

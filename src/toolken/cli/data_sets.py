@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolken.cli.application import LmOption, bench, command_line, err, out, plain
+from toolken.cli.outputs import check_outputs
 from toolken.errors import ToolkenError
 
 if TYPE_CHECKING:
     from toolken.agents.benchmarks.end_to_end import Options
+
+#: Parameters of the end-to-end mode alone, and what they are called on the command line.
+_END_TO_END = {"limit": "--limit", "sizes": "--tools", "splits": "--split", "traces": "--traces"}
+#: Sets whose number of examples is fixed end to end, and those of them on which nothing is drawn either.
+_FIXED_EXAMPLES, _NOTHING_DRAWN = ("gsm8k-xl", "funcqa", "virtualhome"), ("virtualhome",)
 
 
 def _selection(name: str) -> Callable[..., None]:
     """Return the command that compares the methods on a data set."""
 
     def command(
+        context: typer.Context,
         data: Annotated[Path, typer.Option(help="Folder with the data, or with a folder of it for each set.")],
         json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to.")] = None,
         plot: Annotated[Path | None, typer.Option(help="File to draw the figures to, as PNG and as SVG.")] = None,
@@ -49,6 +56,14 @@ def _selection(name: str) -> Callable[..., None]:
         if mode == "end-to-end":
             if test is not None:
                 raise ToolkenError("--test is for the selection mode: put the file into the --data folder instead.")
+            if examples and name in _FIXED_EXAMPLES:
+                raise ToolkenError(
+                    f"--examples has no effect on {name} end to end, where their number is fixed: leave it away."
+                )
+            if (seeds or 1) > 1 and name in _NOTHING_DRAWN:
+                raise ToolkenError(
+                    f"--seeds has no effect on {name} end to end, where nothing is drawn: leave it away."
+                )
             from toolken.agents.benchmarks.end_to_end import Options
 
             options = Options(
@@ -63,6 +78,8 @@ def _selection(name: str) -> Callable[..., None]:
             return
         if mode != "selection":
             raise ToolkenError(f"There is no mode {mode!r}: say selection or end-to-end.")
+        _refuse_end_to_end_options(context, name)
+        check_outputs(file=json_file, picture=plot)
         from toolken.agents.display import progress_bar
         from toolken.errors import HeadError
         from toolken.training.benchmarks.datasets import read_dataset
@@ -144,13 +161,14 @@ def _end_to_end(
     from toolken.training.lm.embedded import cache_folder
     from toolken.training.teacher import SentenceEncoder
 
+    folder = traces or cache_folder() / "traces"
+    check_outputs(file=json_file, picture=plot, folder=folder, benchmarks=list(folders))
     typed = command_line()
     try:
         encoder = SentenceEncoder()
     except HeadError as error:
         encoder = None
         err.print(f"Without the retriever: {plain(str(error))}")
-    folder = traces or cache_folder() / "traces"
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm)
         options = replace(options, encoder=encoder, progress=progress)
@@ -166,6 +184,25 @@ def _end_to_end(
         from toolken.agents.benchmarks.plots import draw_end_to_end
 
         draw_end_to_end(found, plot)
+
+
+def _refuse_end_to_end_options(context: typer.Context, name: str) -> None:
+    """Refuse what the selection mode would ignore.
+
+    Raises
+    ------
+    ToolkenError
+        If an option was given that only the end-to-end mode has.
+    """
+    from toolken.agents.benchmarks.end_to_end import BENCHMARKS
+
+    for parameter, option in _END_TO_END.items():
+        source = context.get_parameter_source(parameter)
+        if source is None or source.name == "DEFAULT":
+            continue
+        if name in BENCHMARKS:
+            raise ToolkenError(f"{option} is for the end-to-end mode: add --mode end-to-end, or leave it away.")
+        raise ToolkenError(f"{option} is for the end-to-end mode, which {name} does not have: leave it away.")
 
 
 def _count(text: str) -> int | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolken.cli.application import EngineOption, LmOption, bench, command_line, engine_of, err, out
+from toolken.cli.outputs import check_outputs
 from toolken.errors import ToolkenError
 
 if TYPE_CHECKING:
@@ -178,6 +179,9 @@ def export(
     for name in names or SETS:
         if name not in SETS:
             raise ToolkenError(f"There is no dev set {name!r} to compare on: say {' or '.join(SETS)}.")
+        if out_folder is not None:
+            _check_checkpoint(out_folder / name)
+    for name in names or SETS:
         with progress_bar(err) as progress:
             loaded = FrozenLM.from_pretrained(lm)
             found = measure(loaded, name, data, limit=limit, examples=examples, keep=out_folder, progress=progress)
@@ -185,6 +189,22 @@ def export(
         out.print(_shares(f"{name}, dev: the next token of decoder and checkpoint", lines, "steps"))
         for line in found.notes:
             out.print(line, highlight=False)
+
+
+def _check_checkpoint(folder: Path) -> None:
+    """Make sure, before anything is fitted, that a checkpoint can be written to a folder.
+
+    Raises
+    ------
+    ToolkenError
+        If it cannot.
+    """
+    from toolken.errors import ExportError
+    from toolken.training.export.mark import MARK
+
+    check_outputs(folder=folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise ExportError(f"{str(folder)!r} holds something that is no exported head: name another folder as --out.")
 
 
 def _shares(title: str, lines: Sequence[tuple[str, float, float, float, int]], counted: str = "questions") -> "Table":
@@ -206,10 +226,12 @@ def report(
 ) -> None:
     """Turn rows into a page of Markdown tables, with the command lines that measured them."""
     from toolken.agents.benchmarks.report import page as end_to_end_page
+    from toolken.errors import DataFormatError
     from toolken.training.atomic_file import replace_file
     from toolken.training.benchmarks.report import page
     from toolken.training.benchmarks.rows import read_rows
 
+    check_outputs(file=out_file)
     found = read_rows(files)
     pages = [
         write([row for row in found if row.mode == mode], command_line())
@@ -219,5 +241,8 @@ def report(
     text = "\n".join(pages)
     if out_file is None:
         out.print(text, markup=False, highlight=False, soft_wrap=True)
-    else:
+        return
+    try:
         replace_file(out_file, text.encode())
+    except OSError as error:
+        raise DataFormatError(f"The report cannot be written to {str(out_file)!r}: {error}.") from error

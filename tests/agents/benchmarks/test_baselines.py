@@ -1,11 +1,16 @@
 """The baselines: calls are read off text and really made, and batches write what single texts would."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from toolken.agents.benchmarks import baselines
 from toolken.agents.benchmarks.arithmetic import read_operands
+from toolken.agents.benchmarks.baselines import MAX_CALLS, Dialogue, written
 from toolken.agents.benchmarks.demonstrated import solved
 from toolken.agents.benchmarks.generation import Continuations
+from toolken.agents.benchmarks.trials import Question
 from toolken.agents.tool_runner import ToolRunner
 from toolken.tools.calculator import calculator_tools
 from toolken.training import Call, Example, FrozenLM
@@ -85,3 +90,30 @@ def test_a_batch_writes_what_single_texts_would(tiny_lm: FrozenLM) -> None:
 
 def test_a_chat_template_with_tools_is_recognised(tiny_lm: FrozenLM) -> None:
     assert not baselines.has_tool_template(tiny_lm)
+
+
+def test_an_answer_that_fills_the_context_ends_and_the_others_go_on(
+    build_lm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm: FrozenLM = build_lm(context=256)
+    texts: list[str] = []
+
+    def write(_: Continuations, given: Sequence[str], **__: Any) -> list[tuple[str, str | None]]:
+        texts.extend(given)
+        return [("add(1, 2", ")=") if "long" in text else ("Done.", None) for text in given]
+
+    monkeypatch.setattr(Continuations, "write", write)
+    dialogue = Dialogue(
+        "",
+        str,
+        ("\n",),
+        str,
+        8,
+        call_stop=")=",
+        call=lambda _: ("add", "1, 2"),
+        result=lambda text: "word " * 40 + text,
+    )
+    long, short = written(lm, dialogue)([Question(0, "long", "3"), Question(1, "short", "3")])
+    assert 1 <= len(long.calls) < MAX_CALLS
+    assert short.answer == "Done."
+    assert all(len(lm.encode(text).ids) <= lm.max_length for text in texts)
