@@ -143,6 +143,28 @@ def test_broken_offsets_are_left_out_and_told_from_words_cut_short(kamel: Path) 
     }
 
 
+def test_questions_that_call_no_tool_are_left_out_and_counted(kamel: Path, tmp_path: Path) -> None:
+    uncalled = {"text": "Question: Who are you?\nAnswer: The answer is me", "start_str_idx": [], "tool_calling": []}
+    write_lines(kamel / "supervised_train.jsonl", [supervised("Where is Oslo?", "Norway", "P17"), uncalled])
+    statement = {"text": "Who are you? I am me.", "start_str_idx": [], "tool_calling": []}
+    write_lines(kamel / "synthetic_train.jsonl", [record("Where is Voss? In Norway.", "Norway", "P17"), statement])
+    dataset = read_dataset("kamel", kamel)
+    assert questions(dataset.train["supervised"]) == ["Where is Oslo?"]
+    assert dataset.dropped["supervised_train.jsonl"] == {"no tool is called": 1}
+    assert questions(dataset.train["synthetic"]) == ["Where is Voss?"]
+    assert dataset.dropped["synthetic_train.jsonl, cut to questions"] == {"no tool is called": 1}
+    assert [len(example.calls) for example in dataset.train["synthetic-text"]] == [1, 0]
+
+
+def test_a_question_of_a_knowledge_base_that_calls_no_tool_is_left_out_and_counted(tmp_path: Path) -> None:
+    write_tools(tmp_path, {"film/film/genre": "gets a genre"})
+    uncalled = {"text": "Who are you?", "start_str_idx": [], "tool_calling": []}
+    write_lines(tmp_path / "dev.jsonl", [record("What is Fjols? Comedy", "Comedy", "film/film/genre"), uncalled])
+    dataset = read_dataset("stq", tmp_path)
+    assert questions(dataset.tests["dev"].examples) == ["What is Fjols?"]
+    assert dataset.dropped["dev.jsonl"] == {"no tool is called": 1}
+
+
 def test_a_file_of_ones_own_replaces_the_tests(kamel: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.jsonl"
     write_lines(own, [supervised("Where is Oslo?", "Norway", "P17"), supervised("Who knows?", "me", "P5")])

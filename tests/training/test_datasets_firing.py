@@ -180,6 +180,14 @@ def test_broken_arithmetic_is_not_trained_on(funcqa: Path) -> None:
     assert dataset.dropped["test_one_hop.json"] == {"a call is not written as <tool>(arguments)=result": 1}
 
 
+def test_arithmetic_that_calls_no_tool_is_not_trained_on(funcqa: Path) -> None:
+    train = [published("Q: 9 by 5?\nA: 9 mod 5 = 4.", ("remainder", " 4", 23)), published("Q: 1 by 1?\nA: One.")]
+    write_lines(funcqa / "train.jsonl", train)
+    dataset = read_dataset("funcqa", funcqa)
+    assert [example.question for example in dataset.train["supervised"]] == ["9 by 5?"]
+    assert dataset.dropped["train.jsonl"] == {"no tool is called": 1}
+
+
 @pytest.mark.parametrize("name", ["one-hop", "multi-hop"])
 def test_the_form_of_a_test_file_tells_which_test_it_is(funcqa: Path, tmp_path: Path, name: str) -> None:
     own = tmp_path / "own.json"

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from toolken.errors import DataFormatError
+from toolken.errors import DataFormatError, PromptTooLongError
 from toolken.training import Call, Example, FrozenLM, ToolSpec
 from toolken.training.benchmarks.comparisons import comparisons
 from toolken.training.benchmarks.dataset import Dataset, Evaluation
@@ -16,9 +18,10 @@ from toolken.training.benchmarks.methods import METHODS
 from toolken.training.benchmarks.plots import draw_rows
 from toolken.training.benchmarks.report import LEGEND, page
 from toolken.training.benchmarks.rows import Row, bootstrap_interval, read_rows, write_rows
-from toolken.training.benchmarks.selection import RETRIEVER, run
+from toolken.training.benchmarks.selection import RETRIEVER, compare, draw, run
 from toolken.training.benchmarks.tables import markdown
 from toolken.training.feature_cache import FeatureCache
+from toolken.training.refinement import calibration_error
 
 pytestmark = pytest.mark.usefixtures("tiny_background")
 METRICS = {"accuracy", "top5", "ece"}
@@ -79,7 +82,7 @@ def test_every_method_has_a_row_for_each_seed_and_their_mean(
     assert drawn[2].value == pytest.approx((drawn[0].value + drawn[1].value) / 2)
     assert {row.split for row in rows if row.examples_per_tool == 0} == {"zero-shot"}
     assert {row.split for row in rows if row.examples_per_tool != 0} == {"supervised"}
-    assert all(0 <= row.low <= row.value <= row.high <= 1 for row in rows if row.metric != "ece")
+    assert all(0 <= row.low <= row.value <= row.high <= 1 for row in rows)
     assert all(row.n == 8 and row.tools == 2 for row in rows)
 
 
@@ -133,6 +136,120 @@ def test_an_interval_holds_the_value_and_narrows_with_more_questions() -> None:
         assert low < float(counts.mean()) < high
         widths.append(high - low)
     assert widths[1] < widths[0] / 5
+
+
+def as_sure_as_right() -> tuple[torch.Tensor, torch.Tensor]:
+    """Confidences `(50,)` and hits `(50,)` in five bins, as sure as they are right, so that any resample is worse."""
+    confidence = torch.arange(1, 6).repeat_interleave(10) / 5
+    return confidence, torch.cat([(torch.arange(10) < 2 * k).double() for k in range(1, 6)])
+
+
+def test_an_interval_of_the_calibration_error_holds_the_value(
+    tiny_lm: FrozenLM, questions: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    confidence, hits = as_sure_as_right()
+    probabilities = torch.cat([confidence[:, None], ((1 - confidence) / 9)[:, None].expand(-1, 9)], dim=1)
+    measured = {"ece": (probabilities, (hits == 0).long())}
+    monkeypatch.setattr("toolken.training.benchmarks.selection._measure", lambda *_: measured)
+    options: dict[str, Any] = {"methods": ["toolken"], "examples_per_tool": [1], "seeds": 2}
+    rows = list(run(tiny_lm, questions, cache=FeatureCache(tiny_lm, tmp_path), **options))
+    assert [row.metric for row in rows] == ["ece"] * 3
+    assert all(0 <= row.low <= row.value < row.high < 0.1 for row in rows)
+
+
+def test_an_interval_around_the_value_is_as_wide_as_that_of_the_resamples() -> None:
+    counts = torch.stack(as_sure_as_right(), dim=1)[None] - torch.tensor([0.1, 0.0])
+
+    def error(rows: torch.Tensor) -> torch.Tensor:
+        return calibration_error(*rows.unbind(-1))
+
+    value = float(error(counts))
+    low, high = bootstrap_interval(counts, error)
+    moved_low, moved_high = bootstrap_interval(counts, error, around=value)
+    assert moved_low < value < moved_high < high
+    assert moved_high - moved_low == pytest.approx(high - low)
+    one = counts[:, :1]
+    assert bootstrap_interval(one, error, around=float(error(one))) == pytest.approx((float(error(one)),) * 2)
+
+
+def test_test_questions_longer_than_the_context_are_an_error_before_anything_runs(
+    build_lm: Any, questions: Dataset, tmp_path: Path
+) -> None:
+    (evaluation,) = questions.tests.values()
+    long = [Example(question="What is the capital " * 20 + "?", calls=(Call(tool="P1"),))] * 3
+    dataset = replace(questions, tests={"2": replace(evaluation, examples=[*evaluation.examples, *long])})
+    lm = build_lm(context=64)
+    message = r"^3 of 11 test questions of kamel, supervised, are longer than the 64 tokens tiny-llama-0 takes: name "
+    with pytest.raises(PromptTooLongError, match=message):
+        next(run(lm, dataset, methods=["toolken"], cache=FeatureCache(lm, tmp_path)))
+    with pytest.raises(PromptTooLongError, match=message):
+        next(compare(lm, next(comparisons(dataset)), benchmark="kamel", methods=["toolken"]))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_training_examples_longer_than_the_context_are_left_out_with_a_warning(
+    build_lm: Any, questions: Dataset, tmp_path: Path
+) -> None:
+    lm = build_lm(context=64)
+    long = [Example(question=f"What is the capital {i} " * 20 + "?", calls=(Call(tool="P1"),)) for i in range(3)]
+    train = questions.train["supervised"]
+    options: dict[str, Any] = {"examples_per_tool": [None], "seeds": 1, "encoder": Lengths()}
+    methods = ["toolken", "toolken-teacher"]
+    dataset = replace(questions, train={"supervised": [*train, *long]})
+    with pytest.warns(UserWarning, match="^3 of 15 training examples of kamel, supervised, are longer ") as caught:
+        rows = list(run(lm, dataset, methods=methods, cache=FeatureCache(lm, tmp_path), **options))
+    assert len(caught) == 1
+    assert {row.n for row in rows} == {8}
+    short = run(lm, questions, methods=methods, cache=FeatureCache(lm, tmp_path), **options)
+    assert [row.value for row in rows] == pytest.approx([row.value for row in short], abs=1e-6)
+    with pytest.raises(PromptTooLongError, match=r"^3 of 3 training examples .*: name an LM with a longer context"):
+        list(run(lm, replace(questions, train={"supervised": long}), methods=["toolken"], **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "train", "message"),
+    [
+        ({"examples_per_tool": [1]}, False, "since there are no training examples: .* or compare .* by --examples 0"),
+        ({"methods": ["toolkengpt"]}, False, "since toolkengpt cannot do without training examples: give "),
+        ({"methods": ["toolkengpt"], "examples_per_tool": [0]}, True, "toolkengpt cannot do without training examples"),
+        ({"methods": ["minilm", "toolken-teacher"]}, True, "minilm and toolken-teacher cannot do without the sentence"),
+        (
+            {"methods": ["minilm"], "encoder": Lengths(), "examples_per_tool": [1]},
+            True,
+            "minilm is not compared with examples, but by --examples 0: give ",
+        ),
+        ({"methods": []}, True, "without a method and a number of examples: name at least one of each"),
+        ({"examples_per_tool": []}, True, "without a method and a number of examples: name at least one of each"),
+    ],
+)
+def test_a_run_without_a_row_is_an_error_that_says_why(
+    tiny_lm: FrozenLM, questions: Dataset, options: dict[str, Any], train: bool, message: str
+) -> None:
+    dataset = questions if train else replace(questions, train={})
+    with pytest.raises(DataFormatError, match=f"^Nothing can be compared on kamel.*{message}"):
+        list(run(tiny_lm, dataset, **options))
+    with pytest.raises(DataFormatError, match=f"^Nothing can be compared on own.*{message}"):
+        list(compare(tiny_lm, next(comparisons(dataset)), **options))
+
+
+def test_a_running_text_without_a_row_is_an_error_that_says_why(tiny_lm: FrozenLM, problems: Dataset) -> None:
+    with pytest.raises(DataFormatError, match="since minilm is not compared in running text: "):
+        list(run(tiny_lm, problems, methods=["minilm"], examples_per_tool=[0], encoder=Lengths()))
+    uncalled = Evaluation(problems.specs, [Example(question="What is x?", answer="It is 3.")])
+    with pytest.raises(DataFormatError, match="since no test question calls a tool: give a test with questions that"):
+        list(run(tiny_lm, replace(problems, tests={"test": uncalled}), methods=["toolken"]))
+
+
+def test_examples_that_words_alone_answer_are_not_drawn_for_a_tool(
+    tiny_lm: FrozenLM, questions: Dataset, tmp_path: Path
+) -> None:
+    plain = Example(question="What is the opposite of cold?", answer="The answer is warm.")
+    train = [plain, *questions.train["supervised"]]
+    assert 0 not in draw(train, 5, 0, by_problem=False)
+    comparison = replace(next(comparisons(questions)), train=train, test=[*questions.tests["2"].examples, plain])
+    options: dict[str, Any] = {"methods": ["toolken", "minilm"], "examples_per_tool": [0, 1], "encoder": Lengths()}
+    rows = list(compare(tiny_lm, comparison, seeds=1, cache=FeatureCache(tiny_lm, tmp_path), **options))
+    assert {row.n for row in rows} == {8}
 
 
 def test_rows_are_written_read_and_drawn(tiny_lm: FrozenLM, questions: Dataset, tmp_path: Path) -> None:
@@ -210,6 +327,11 @@ def test_rows_become_markdown_tables(tmp_path: Path) -> None:
     ]
     write_rows(tmp_path / "rows.json", rows)
     assert read_rows([tmp_path / "rows.json"]) == rows
+    write_rows(tmp_path / "same.json", rows)
+    assert read_rows([tmp_path / "rows.json", tmp_path / "same.json"]) == [*rows, *rows]
+    write_rows(tmp_path / "other.json", [rows[0].model_copy(update={"value": rows[0].value - 0.1})])
+    with pytest.raises(DataFormatError, match="different figures for accuracy of"):
+        read_rows([tmp_path / "rows.json", tmp_path / "other.json"])
     lines = markdown(rows).splitlines()
     assert lines[0] == "### kamel, supervised, 2 tools (8 decisions)"
     assert "| toolken | 0 | 0.750 (0.500–0.900) |  | 1.2 |" in lines

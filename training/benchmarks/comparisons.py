@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from toolken.errors import DataFormatError
 from toolken.training.benchmarks.dataset import Dataset, leave_out
 from toolken.training.examples import Example
 from toolken.training.prompt import PromptFormat
@@ -29,6 +30,8 @@ EXAMPLES_PER_TOOL: dict[str, tuple[int | None, ...]] = {
 }
 #: Data sets in which a number of examples is one of problems, since a problem calls several tools.
 BY_PROBLEM = ("gsm8k-xl", "virtualhome")
+#: Numbers of tools that KAMEL is compared with, where the folder has their tests.
+SIZES = ("30", "234")
 #: Tools of SimpleToolQuestions that are left out of training to be chosen among.
 LEFT_OUT = 299
 
@@ -40,7 +43,8 @@ class Comparison:
     Attributes
     ----------
     split
-        supervised, synthetic, left-out or dev; without training examples it is called zero-shot.
+        supervised, synthetic, left-out, or dev where the questions are those of the dev file (but not for stq, on
+        whose dev file figures are published); without training examples it is called zero-shot.
     prompt
         The wording of all examples and descriptions.
     specs
@@ -66,14 +70,27 @@ class Comparison:
 
 
 def comparisons(dataset: Dataset) -> Iterator[Comparison]:
-    """Yield what is compared on a data set by default."""
+    """Yield what is compared on a data set by default.
+
+    Raises
+    ------
+    DataFormatError
+        If it is none of the published sets, or has no test.
+    """
+    if dataset.name not in EXAMPLES_PER_TOOL:
+        raise DataFormatError(
+            f"Nothing is known to compare on {dataset.name!r}: name one of {', '.join(EXAMPLES_PER_TOOL)}, or compare "
+            "data of your own with `compare`."
+        )
+    if not dataset.tests:
+        raise DataFormatError(f"{dataset.name} has no test: give the folder with its data, or a file as --test.")
     counts = EXAMPLES_PER_TOOL[dataset.name]
     supervised = dataset.train.get("supervised", [])
+    split = "dev" if next(iter(dataset.tests)) == "dev" else "supervised"
     match dataset.name:
         case "kamel":
-            for name in sorted(dataset.tests, key=int):
-                if int(name) in (30, 234) or len(dataset.tests) == 1:
-                    yield from _kamel(dataset, name, counts)
+            for name in [size for size in SIZES if size in dataset.tests] or sorted(dataset.tests, key=int):
+                yield from _kamel(dataset, name, counts)
         case "stq":
             yield _whole(dataset, "supervised", QUESTIONS, supervised, counts)
             calling = {
@@ -90,15 +107,15 @@ def comparisons(dataset: Dataset) -> Iterator[Comparison]:
         case "metatool":
             yield _whole(dataset, "supervised", REQUESTS, supervised, counts)
         case "gsm8k-xl":
-            yield replace(_whole(dataset, "dev", REASONING, supervised, counts, asked=False), firing=True)
+            yield replace(_whole(dataset, split, REASONING, supervised, counts, asked=False), firing=True)
         case "funcqa":
-            yield _whole(dataset, "supervised", QUESTIONS, supervised, counts)
+            yield _whole(dataset, split, QUESTIONS, supervised, counts)
             if "dev" in dataset.tests and len(dataset.tests) > 1:
                 # Here the formula stands in front of its result.
                 written = _whole(dataset, "dev", REASONING, supervised, (None,), asked=False, test="dev")
                 yield replace(written, firing=True)
         case "virtualhome":
-            yield _whole(dataset, "dev", plans_after(dataset.preamble), supervised, counts, asked=False)
+            yield _whole(dataset, split, plans_after(dataset.preamble), supervised, counts, asked=False)
 
 
 def plans_after(demonstrations: str) -> PromptFormat:
@@ -135,7 +152,7 @@ def _whole(
 
 def _asked(example: Example) -> Example:
     """Return the question with its first call alone, which is then decided behind the question."""
-    if not example.question:
+    if not example.question or not example.calls:
         return example
     first = example.calls[0].model_copy(update={"start": None, "result": ""})
     return Example(question=example.question, calls=(first,))

@@ -21,6 +21,7 @@ OFFSET = "an offset does not point at the result"
 PART = "an offset points into a longer word or number"
 LEFT_OVER = "marks of calls are left in the text"
 UNKNOWN_TOOL = "a tool is called that is not among the tools"
+NO_CALL = "no tool is called"
 IN_TEST = "the question stands in the test or dev data too"
 
 
@@ -154,6 +155,7 @@ class DataFolder:
         *,
         without: Iterable[Example] = (),
         label: str | None = None,
+        uncalled: bool = False,
     ) -> list[Example]:
         """Read the examples of a file, without those that cannot be used, which are counted.
 
@@ -169,6 +171,8 @@ class DataFolder:
             Examples whose questions are left out here: those that figures are reported on.
         label
             What the records are counted under, where it is not the file.
+        uncalled
+            Whether a record that calls no tool is of use: it is in running text, where every word is decided.
 
         Raises
         ------
@@ -182,6 +186,8 @@ class DataFolder:
         for where, record in self.records(file):
             try:
                 read = example(record)
+                if not read.calls and not uncalled:
+                    raise UnusableRecordError(NO_CALL)
                 if any(call.tool not in tools for call in read.calls):
                     raise UnusableRecordError(UNKNOWN_TOOL)
                 if normal(read.question) in excluded:
@@ -205,12 +211,19 @@ class DataFolder:
         return found
 
     def training(
-        self, example: Callable[[dict[str, Any]], Example], tools: Collection[str], tests: dict[str, Evaluation]
+        self,
+        example: Callable[[dict[str, Any]], Example],
+        tools: Collection[str],
+        tests: dict[str, Evaluation],
+        *,
+        uncalled: bool = False,
     ) -> dict[str, list[Example]]:
-        """Read train.jsonl, where there is one, without the questions of the tests."""
+        """Read train.jsonl, where there is one, without the questions of the tests; see `examples`."""
         asked = [asked for test in tests.values() for asked in test.examples]
         file = "train.jsonl"
-        return {"supervised": self.examples(file, example, tools, without=asked)} if self.has(file) else {}
+        if not self.has(file):
+            return {}
+        return {"supervised": self.examples(file, example, tools, without=asked, uncalled=uncalled)}
 
     def count(self, file: str | Path, records: int) -> None:
         """Count records of a file that are used."""

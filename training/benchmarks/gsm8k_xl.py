@@ -33,11 +33,11 @@ def read_gsm8k_xl(folder: str | Path, *, test_file: Path | None = None) -> Datas
     if test_file is not None:
         files = {"test": test_file}
     tests = {
-        name: Evaluation(specs, data.examples(file, solution, tools))
+        name: Evaluation(specs, data.examples(file, solution, tools, uncalled=True))
         for name, file in files.items()
         if isinstance(file, Path) or data.has(file)
     }
-    return data.dataset(specs, data.training(solution, tools, tests), tests)
+    return data.dataset(specs, data.training(solution, tools, tests, uncalled=True), tests)
 
 
 def solution(record: dict[str, Any]) -> Example:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolken.training.benchmarks.data_files import IN_TEST, DataFolder, UnusableRecordError, normal, published
+from toolken.training.benchmarks.data_files import IN_TEST, NO_CALL, DataFolder, UnusableRecordError, normal, published
 from toolken.training.benchmarks.dataset import Dataset, Evaluation
 from toolken.training.examples import Call, Example
 from toolken.training.tool_spec import ToolSpec
@@ -56,10 +56,12 @@ def cut_to_question(record: dict[str, Any]) -> Example:
     Raises
     ------
     UnusableRecordError
-        If the record is broken, or its text asks no question.
+        If the record is broken, calls no tool, or its text asks no question.
     """
     example = published(record)
-    if example.question or not example.calls:
+    if not example.calls:
+        raise UnusableRecordError(NO_CALL)
+    if example.question:
         return example
     asked = _asked(example)
     if not asked:
@@ -106,5 +108,5 @@ def _read_kinds(
             label = f"{file}, cut to questions" if kind == "synthetic" else file
             read[kind] = data.examples(file, cut_to_question, tools, without=without, label=label)
             if kind == "synthetic":
-                read[f"{kind}-text"] = data.examples(file, in_full, tools)
+                read[f"{kind}-text"] = data.examples(file, in_full, tools, uncalled=True)
     return read

@@ -29,7 +29,8 @@ _HEAD = """# Results
 
 Which tool is chosen at the positions where one is called and, where words stand between the calls, at which positions
 any tool is called (precision, recall, f1). Every method gets the same model, wording, examples and positions. In
-brackets the 95 % bootstrap interval over the test questions; several draws of the training examples are averaged.
+brackets the 95 % bootstrap interval over the test questions; several draws of the training examples are averaged. The
+interval of the calibration error (ece), which resampling raises, is moved back around its figure.
 Settings were chosen on training or dev data, never on the test. "Examples" are training examples of each tool; in
 gsm8k-xl and virtualhome, training problems. "Seconds to fit" do not count the run of the LM, which all methods share;
 the first row of a comparison includes what is computed once for all of them, and other work on the machine makes them

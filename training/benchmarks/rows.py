@@ -69,7 +69,11 @@ class Row(BaseModel):
 
 
 def bootstrap_interval(
-    counts: torch.Tensor, statistic: Callable[[torch.Tensor], torch.Tensor], seed: int = 0
+    counts: torch.Tensor,
+    statistic: Callable[[torch.Tensor], torch.Tensor],
+    seed: int = 0,
+    *,
+    around: float | None = None,
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of a statistic over resampled questions (Efron 1979).
 
@@ -80,6 +84,11 @@ def bootstrap_interval(
         training examples. A resample takes the same questions under every draw.
     statistic
         From `(..., n, c)` to `(...)`; averaged over the seeds.
+    around
+        The figure itself, for a statistic between 0 and 1 that resampling raises. A calibration error sums absolute
+        differences, one a bin: chance enters each of them once with the questions and once more with every resample, so
+        that the percentiles lie above the figure, all of them where it is small. Both bounds are moved by as much as
+        the figure lies below the mean of the resamples, and kept between 0 and 1. By default they stay where they are.
     """
     generator = torch.Generator().manual_seed(seed)
     size = counts.shape[1]
@@ -87,8 +96,13 @@ def bootstrap_interval(
     for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
         picks = torch.randint(size, (RESAMPLES_AT_ONCE, size), generator=generator)
         values.append(torch.stack([statistic(one[picks]) for one in counts]).double().mean(0))
-    low, high = torch.quantile(torch.cat(values), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high
+    resampled = torch.cat(values)
+    low, high = torch.quantile(resampled, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    if around is None:
+        return low, high
+    shift = around - float(resampled.mean())
+    # Where all resamples are alike, rounding alone must not put a bound on the wrong side of the figure.
+    return max(0.0, min(low + shift, around)), min(1.0, max(high + shift, around))
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -115,15 +129,29 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
     Raises
     ------
     DataFormatError
-        If a file is missing or holds anything else.
+        If a file is missing or holds anything else, or if two files have different figures for one cell of a table:
+        of different LMs, for instance, or of different numbers of questions.
     """
-    rows = []
+    rows: list[Row] = []
+    cells: dict[tuple[object, ...], tuple[Row, Path]] = {}
     for path in paths:
         try:
-            rows += _ROWS.validate_json(path.read_bytes())
+            read = _ROWS.validate_json(path.read_bytes())
         except OSError as error:
             raise DataFormatError(f"There is no {str(path)!r}: give a file that `toolken bench` wrote.") from error
         except ValueError as error:
             reason = str(error).split("\n")[0]
             raise DataFormatError(f"{str(path)!r} holds no rows of `toolken bench`: {reason}.") from error
+        for row in read:
+            # On dev questions each setting that was tried has a row.
+            tried = str(row.settings) if row.split.startswith("dev: ") else ""
+            test = (row.mode, row.benchmark, row.split, row.tools)
+            key = (*test, row.method, row.examples_per_tool, row.seed, row.metric, tried)
+            other, where = cells.setdefault(key, (row, path))
+            if where != path and (other.value, other.n) != (row.value, row.n):
+                raise DataFormatError(
+                    f"{str(where)!r} and {str(path)!r} have different figures for {row.metric} of {row.method} on "
+                    f"{row.benchmark}, {row.split}: give files of one LM and of the same questions."
+                )
+        rows += read
     return rows

@@ -2,12 +2,14 @@
 
 import random
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
-from toolken.errors import DataFormatError
+from toolken.errors import DataFormatError, PromptTooLongError
 from toolken.training.benchmarks.comparisons import BY_PROBLEM, Comparison, comparisons
 from toolken.training.benchmarks.dataset import Dataset
 from toolken.training.benchmarks.methods import METHODS, NEEDS_ENCODER, NEEDS_EXAMPLES, Fitted, Material
@@ -56,10 +58,19 @@ def run(
     Raises
     ------
     DataFormatError
-        If there is no such method, or the data set has nothing to compare.
+        If there is no such method, or nothing can be compared with what is there.
+    PromptTooLongError
+        If test questions, or all training examples, do not fit the LM's context.
     """
     cache = cache or FeatureCache(lm)
-    for comparison in comparisons(dataset):
+    chosen = _named(methods)
+    planned = [(one, _plan(one, chosen, examples_per_tool, encoder)) for one in comparisons(dataset)]
+    compared = [one for one, plan in planned if plan]
+    if not compared:
+        raise _nothing(dataset.name, *planned[0], encoder)
+    for comparison in compared:
+        _check_test(lm, comparison, dataset.name)
+    for comparison in compared:
         yield from compare(
             lm,
             comparison,
@@ -100,14 +111,19 @@ def compare(
     Raises
     ------
     DataFormatError
-        If there is no such method.
+        If there is no such method, or nothing can be compared with what is there.
+    PromptTooLongError
+        If test questions, or all training examples, do not fit the LM's context.
+
+    Warns
+    -----
+    UserWarning
+        If some training examples do not fit it; they are left out.
     """
-    methods = list(methods) if methods is not None else [*METHODS, RETRIEVER]
-    unknown = [name for name in methods if name not in METHODS and name != RETRIEVER]
-    if unknown:
-        raise DataFormatError(
-            f"There is no method called {unknown[0]!r}: choose among {', '.join([*METHODS, RETRIEVER])}."
-        )
+    plan = _plan(comparison, _named(methods), examples_per_tool, encoder)
+    if not plan:
+        raise _nothing(benchmark, comparison, plan, encoder)
+    _check_test(lm, comparison, benchmark)
     cache = cache or FeatureCache(lm)
     names = [spec.name for spec in comparison.specs]
     tag = f"{benchmark}, {comparison.split}, {len(comparison.candidates)} tools"
@@ -115,20 +131,22 @@ def compare(
     def started(label: str, total: int) -> Advance:
         return progress(f"{tag}: {label}", total) if progress else lambda _: None
 
-    counts = comparison.examples_per_tool
-    if examples_per_tool is not None and counts != (None,):
-        counts = tuple(examples_per_tool)
-    if not comparison.train:
-        counts = tuple(count for count in counts if count == 0)
     by_problem = benchmark in BY_PROBLEM
-    draws = {(k, seed): draw(comparison.train, k, seed, by_problem) for k in counts for seed in range(_seeds(k, seeds))}
+    numbers = [(k, seed) for k in plan.counts for seed in range(_seeds(k, seeds))]
+    draws = {(k, seed): draw(comparison.train, k, seed, by_problem) for k, seed in numbers}
     needed = sorted({index for draw in draws.values() for index in draw})
-    test = _decisions(lm, comparison, comparison.test, names, cache, started("reading the test", len(comparison.test)))
-    read = _decisions(
-        lm, comparison, [comparison.train[i] for i in needed], names, cache, started("reading examples", len(needed))
-    )
+    advance = started("reading the test", len(comparison.test))
+    test = _decisions(lm, comparison, comparison.test, names, cache, advance)
+    too_long: list[int] = []
+    advance = started("reading examples", len(needed))
+    shown = [comparison.train[i] for i in needed]
+    read = _decisions(lm, comparison, shown, names, cache, advance, lambda number, _: too_long.append(number))
+    _report(lm, comparison, benchmark, len(too_long), len(needed))
     unlabelled = list(dict.fromkeys(example.question for example in comparison.train if example.question))
     random.Random(0).shuffle(unlabelled)
+    unlabelled = [] if comparison.firing or by_problem else unlabelled[:UNLABELLED]
+    if any(name in NEEDS_ENCODER for name, _ in plan.fits):
+        unlabelled = [text for text in unlabelled if len(lm.encode(comparison.prompt.query(text)).ids) <= lm.max_length]
     material = Material(
         benchmark,
         lm,
@@ -136,22 +154,13 @@ def compare(
         comparison.specs,
         cache,
         encoder,
-        [] if comparison.firing or by_problem else unlabelled[:UNLABELLED],
+        unlabelled,
         lambda total: started("reading background requests", total),
     )
     position = {index: at for at, index in enumerate(needed)}
-    wanted = [
-        (name, k)
-        for k in counts
-        for name in methods
-        if name != RETRIEVER
-        # Rows that only examples make are none for tools without any.
-        and ((k != 0 and comparison.split != "left-out") or name not in NEEDS_EXAMPLES)
-        and (encoder is not None or name not in NEEDS_ENCODER)
-    ]
-    advance = started("fitting", sum(_seeds(k, seeds) for _, k in wanted))
+    advance = started("fitting", sum(_seeds(k, seeds) for _, k in plan.fits))
     candidates = torch.tensor([names.index(name) for name in comparison.candidates])
-    for name, k in wanted:
+    for name, k in plan.fits:
         measured: list[dict[str, tuple[torch.Tensor, ...]]] = []
         seconds: list[float] = []
         for seed in range(_seeds(k, seeds)):
@@ -165,16 +174,131 @@ def compare(
             advance(1)
             yield from _rows(benchmark, comparison, name, k, seed, measured[-1:], seconds[-1])
         yield from _rows(benchmark, comparison, name, k, None, measured, sum(seconds) / len(seconds))
-    if RETRIEVER in methods and encoder is not None and 0 in (*counts, None if comparison.split != "left-out" else 0):
+    if plan.retrieves:
+        assert encoder is not None
         begun = time.perf_counter()
-        asked = [example.question for example in comparison.test]
+        asked = [example for example in comparison.test if example.calls]
         specs = [comparison.specs[i] for i in candidates.tolist()]
-        scores = encoder.encode(asked) @ encoder.encode([spec.words for spec in specs]).T
-        known = torch.tensor([comparison.candidates.index(example.calls[0].tool) for example in comparison.test])
-        if not comparison.prompt.everywhere:
-            found = _selected(scores, known)
-            seconds_spent = time.perf_counter() - begun
-            yield from _rows(benchmark, comparison, RETRIEVER, 0, None, [found], seconds_spent)
+        scores = encoder.encode([one.question for one in asked]) @ encoder.encode([spec.words for spec in specs]).T
+        known = torch.tensor([comparison.candidates.index(example.calls[0].tool) for example in asked])
+        found = _selected(scores, known)
+        seconds_spent = time.perf_counter() - begun
+        yield from _rows(benchmark, comparison, RETRIEVER, 0, None, [found], seconds_spent)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is done in a comparison; false where that is nothing.
+
+    Attributes
+    ----------
+    methods
+        As they were asked for.
+    counts
+        Numbers of training examples that there can be.
+    fits
+        Methods that are fitted, each with one of these numbers.
+    retrieves
+        Whether the retriever is asked as well.
+    """
+
+    methods: list[str]
+    counts: tuple[int | None, ...]
+    fits: list[tuple[str, int | None]]
+    retrieves: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.fits or self.retrieves)
+
+
+def _named(methods: Sequence[str] | None) -> list[str]:
+    """Return the names of the methods, all of them by default; one that does not exist is an error."""
+    named = list(methods) if methods is not None else [*METHODS, RETRIEVER]
+    unknown = [name for name in named if name not in METHODS and name != RETRIEVER]
+    if unknown:
+        raise DataFormatError(
+            f"There is no method called {unknown[0]!r}: choose among {', '.join([*METHODS, RETRIEVER])}."
+        )
+    return named
+
+
+def _plan(
+    comparison: Comparison,
+    methods: list[str],
+    examples_per_tool: Sequence[int | None] | None,
+    encoder: Encoder | None,
+) -> _Plan:
+    counts = comparison.examples_per_tool
+    if examples_per_tool is not None and counts != (None,):
+        counts = tuple(examples_per_tool)
+    if not comparison.train:
+        counts = tuple(count for count in counts if count == 0)
+    if not any(example.calls for example in comparison.test):
+        return _Plan(methods, counts, [], False)
+    fits = [
+        (name, k)
+        for k in counts
+        for name in methods
+        if name != RETRIEVER
+        # Rows that only examples make are none for tools without any.
+        and ((k != 0 and comparison.split != "left-out") or name not in NEEDS_EXAMPLES)
+        and (encoder is not None or name not in NEEDS_ENCODER)
+    ]
+    without = 0 in counts or comparison.split == "left-out"
+    retrieves = RETRIEVER in methods and encoder is not None and without and not comparison.prompt.everywhere
+    return _Plan(methods, counts, fits, retrieves)
+
+
+def _nothing(benchmark: str, comparison: Comparison, plan: _Plan, encoder: Encoder | None) -> DataFormatError:
+    """Return the error that says why a comparison has no row."""
+    what = f"Nothing can be compared on {benchmark}"
+    if not any(example.calls for example in comparison.test):
+        return DataFormatError(f"{what}, since no test question calls a tool: give a test with questions that do.")
+    if not plan.counts and not comparison.train:
+        zero = "" if comparison.examples_per_tool == (None,) else ", or compare without any by --examples 0"
+        return DataFormatError(
+            f"{what}, since there are no training examples: give the folder with the training data{zero}."
+        )
+    if not plan.counts or not plan.methods:
+        return DataFormatError(f"{what} without a method and a number of examples: name at least one of each.")
+    alone = [name for name in plan.methods if encoder is None and name in (*NEEDS_ENCODER, RETRIEVER)]
+    bare = [name for name in plan.methods if name in NEEDS_EXAMPLES]
+    reasons = [f"{' and '.join(alone)} cannot do without the sentence encoder, which is not installed"] * bool(alone)
+    reasons += [f"{' and '.join(bare)} cannot do without training examples"] * bool(bare)
+    if RETRIEVER in plan.methods and not alone:
+        only = "in running text" if comparison.prompt.everywhere else "with examples, but by --examples 0"
+        reasons.append(f"{RETRIEVER} is not compared {only}")
+    return DataFormatError(
+        f"{what}, since {', and '.join(reasons)}: give what is missing, or name other methods with --method."
+    )
+
+
+def _check_test(lm: FrozenLM, comparison: Comparison, benchmark: str) -> None:
+    """Make sure, before any long work starts, that the LM's context takes all test questions."""
+    lengths = [
+        max(len(lm.encode(rendered.text).ids) for rendered in comparison.prompt.renderings(example))
+        for example in comparison.test
+    ]
+    too_long = sum(length > lm.max_length for length in lengths)
+    if too_long:
+        raise PromptTooLongError(
+            f"{too_long} of {len(lengths)} test questions of {benchmark}, {comparison.split}, are longer than the "
+            f"{lm.max_length} tokens {lm.name} takes: name an LM with a longer context, or shorter questions with "
+            "--test."
+        )
+
+
+def _report(lm: FrozenLM, comparison: Comparison, benchmark: str, too_long: int, examples: int) -> None:
+    """Say how many training examples were left out."""
+    if not too_long:
+        return
+    what = (
+        f"{too_long} of {examples} training examples of {benchmark}, {comparison.split}, are longer than the "
+        f"{lm.max_length} tokens {lm.name} takes"
+    )
+    if too_long == examples:
+        raise PromptTooLongError(f"{what}: name an LM with a longer context, or shorten them.")
+    warnings.warn(f"{what} and are left out.", stacklevel=3)
 
 
 def _seeds(k: int | None, seeds: int) -> int:
@@ -183,7 +307,7 @@ def _seeds(k: int | None, seeds: int) -> int:
 
 
 def draw(train: Sequence[Example], k: int | None, seed: int, by_problem: bool) -> list[int]:
-    """Return the indices of k examples of each tool (counted by its first call), or of k problems, or all."""
+    """Return the indices of k examples of each tool (counted by their first call), or of k problems, or all."""
     if k is None:
         return list(range(len(train)))
     chosen = random.Random(seed)
@@ -191,7 +315,8 @@ def draw(train: Sequence[Example], k: int | None, seed: int, by_problem: bool) -
         return chosen.sample(range(len(train)), min(k, len(train)))
     by_tool: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(train):
-        by_tool[example.calls[0].tool].append(index)
+        if example.calls:
+            by_tool[example.calls[0].tool].append(index)
     return [i for _, indices in sorted(by_tool.items()) for i in chosen.sample(indices, min(k, len(indices)))]
 
 
@@ -202,8 +327,8 @@ def _decisions(
     names: Sequence[str],
     cache: FeatureCache,
     advance: Advance,
+    skipped: Callable[[int, str], None] | None = None,
 ) -> Decisions:
-    skipped: list[int] = []
     parts = decisions(
         lm,
         comparison.prompt,
@@ -212,7 +337,7 @@ def _decisions(
         words=comparison.firing,
         cache=cache,
         advance=advance,
-        skipped=lambda number, _: skipped.append(number),
+        skipped=skipped,
     )
     return Decisions.join([Decisions.none(lm.hidden_size), *parts])
 
@@ -260,7 +385,8 @@ def _rows(
         if metric == "ece":
             pairs = [torch.stack([p.max(1).values, (p.argmax(1) == y).float()], dim=1) for p, y in values]
             counts = torch.stack(pairs)
-            figures["ece"] = (float(_ece(counts).mean()), *bootstrap_interval(counts, _ece), counts.shape[1])
+            mean = float(_ece(counts).mean())
+            figures["ece"] = (mean, *bootstrap_interval(counts, _ece, around=mean), counts.shape[1])
         elif metric == "firing":
             counts = torch.stack([torch.stack(one, 1) for one in values])
             for name, statistic in (("precision", _precision), ("recall", _recall), ("f1", _f1)):

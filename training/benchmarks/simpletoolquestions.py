@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from toolken.training.benchmarks.data_files import DataFolder, published
+from toolken.training.benchmarks.data_files import NO_CALL, DataFolder, UnusableRecordError, published
 from toolken.training.benchmarks.dataset import Dataset, Evaluation
 from toolken.training.examples import Example
 
@@ -33,8 +33,10 @@ def question(record: dict[str, Any]) -> Example:
     Raises
     ------
     UnusableRecordError
-        If the record is broken.
+        If the record is broken, or calls no tool.
     """
     example = published(record)
+    if not example.calls:
+        raise UnusableRecordError(NO_CALL)
     (call,) = example.calls
     return Example(question=record["text"][: call.start].strip(), calls=(call.model_copy(update={"start": None}),))
