@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import uuid
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,7 +102,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
         self,
         lm: FrozenLM,
         head: ToolkenHead | None,
-        tools: Sequence[BaseTool],
+        tools: Iterable[BaseTool],
         *,
         max_calls: int = MAX_CALLS,
         options: DecodingOptions | None = None,
@@ -110,6 +110,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
         tool_retries: int = 0,
         grounded: bool | Sequence[str] = (),
     ) -> None:
+        tools = list(tools)
         tool_specs(tools)
         self.tools = {tool.name: tool for tool in tools}
         self.decoder = Engine(lm, head, by_name=True).decoder(BoundTools.of(tools, grounded=grounded))

@@ -126,6 +126,11 @@ class CopyingGrammar:
         if not _is_grounded(argument):
             return [f"{self._free(path, argument)} {after}"] if after else []
         branches = [_schema(one) for one in argument.get("anyOf") or argument.get("oneOf") or []]
+        if argument.get(GROUNDED) and any("array" in _kinds(one) for one in branches):
+            # The mark and what else stands beside the branches holds for each of them: an array has its items there.
+            beside = {key: value for key, value in argument.items() if key not in ("anyOf", "oneOf")}
+            branches = [beside | one for one in branches]
+            argument = {}
         if branches and not argument.get(GROUNDED):
             return [v for at, one in enumerate(branches) for v in self._values(index, f"{path}b{at}", one, left)]
         if "array" in _kinds(argument):
@@ -133,7 +138,7 @@ class CopyingGrammar:
             most = max(int(argument.get("maxItems", MAX_ITEMS)), least)
             usable = [n for n in left if self._fits(n, item)] if _is_number(item) else []
             if len(usable) >= least:
-                items = self._items(index, item, left, 0, least, most)
+                items = self._items(index, path, item, left, 0, least, most)
                 return [f'"[" {items}'] if items else []
             if not after or (self._strict and _is_number(item)):
                 return []
@@ -150,10 +155,10 @@ class CopyingGrammar:
         return [f"{self._copied(path, argument) or self._free(path, argument)} {after}"]
 
     def _items(
-        self, index: int, item: dict[str, Any], left: tuple[str, ...], count: int, least: int, most: int
+        self, index: int, path: str, item: dict[str, Any], left: tuple[str, ...], count: int, least: int, most: int
     ) -> str | None:
         """Return the name of the rule for the rest of an array of copied numbers, of which `count` are written."""
-        rule = f"items{index}c{count}{self._key(left)}"
+        rule = f"items{path}c{count}{self._key(left)}"
         if rule in self._dead:
             return None
         if rule not in self._rules:
@@ -162,7 +167,7 @@ class CopyingGrammar:
             if count < most:
                 for number in dict.fromkeys(left):
                     if self._fits(number, item):
-                        rest = self._items(index, item, _without(left, number), count + 1, least, most)
+                        rest = self._items(index, path, item, _without(left, number), count + 1, least, most)
                         choices += [f"{json.dumps((', ' if count else '') + number)} {rest}"] if rest else []
             if count >= least and (after := self._rest(index + 1, left, first=False)):
                 choices.append(f'"]" {after}')

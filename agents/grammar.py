@@ -32,7 +32,8 @@ def token_trie(lm: FrozenLM) -> LLTokenizer:
     """Return the LM's vocabulary in the form the grammar engine needs (about half a second, once for each LM)."""
     from llguidance.hf import from_tokenizer
 
-    return from_tokenizer(lm.tokenizer, n_vocab=lm.vocab_size)
+    # Tokens that were added to the tokenizer only have no logit; what a mask says of them is cut off.
+    return from_tokenizer(lm.tokenizer, n_vocab=max(lm.vocab_size, len(lm.tokenizer)))
 
 
 def argument_matcher(

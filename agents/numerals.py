@@ -3,12 +3,15 @@
 import json
 import re
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?%?(?!\w)|(?<![\w.])[-+]?\.\d+")
+# A comma is part of a number where it separates thousands; any other stands between two numbers. Digits once read as
+# thousands are not read anew without their comma (`?>`), or the 1 of "1,200km" would be a number.
+_DIGITS = r"(?>(?<!\d,)\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
+_NUMBER = re.compile(rf"(?<![\w.])[-+]?{_DIGITS}(?:\.\d+)?(?:[eE][-+]?\d+)?%?(?!\w)|(?<![\w.])[-+]?\.\d+")
 
 
 def numbers_in(text: str) -> list[str]:
-    """Return the numbers of a text in order, as JSON values: `1,200` as `1200`, `5%` as `"5%"`."""
-    found = (match.rstrip(",").replace(",", "").removeprefix("+") for match in _NUMBER.findall(text))
+    """Return the numbers of a text in order, as JSON values: `1,200` as `1200`, `5%` as `"5%"`; `3,4` are two."""
+    found = (match.replace(",", "").removeprefix("+") for match in _NUMBER.findall(text))
     return [plain if is_json_number(plain) else json.dumps(plain) for plain in found]
 
 

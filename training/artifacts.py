@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 HEAD_FILE = "head.json"
 #: What the files with the tensors are called.
 TENSOR_FILES = "head-*.safetensors"
+#: Held by whoever writes a head into the folder; no part of the head.
+LOCK_FILE = ".head.lock"
 FORMAT = 4
 #: How often a head is read anew that is replaced by another process while it is read.
 READINGS = 5
@@ -83,17 +87,17 @@ def write_head(head: "ToolkenHead", folder: Path) -> str:
     """
     tensors = {key: value.contiguous() for key, value in _tensors(head).items()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with partial_file(folder, "head") as partial:
-            save_file(tensors, partial)
-            checksum = _checksum(partial)
-            name = f"head-{checksum[:16]}.safetensors"
-            put_in_place(partial, folder / name)
-        sidecar = _sidecar(head, name, checksum)
-        replace_file(folder / HEAD_FILE, sidecar.model_dump_json(indent=1).encode())
+        with _written_alone(folder):
+            with partial_file(folder, "head") as partial:
+                save_file(tensors, partial)
+                checksum = _checksum(partial)
+                name = f"head-{checksum[:16]}.safetensors"
+                put_in_place(partial, folder / name)
+            sidecar = _sidecar(head, name, checksum)
+            replace_file(folder / HEAD_FILE, sidecar.model_dump_json(indent=1).encode())
+            _tidy(folder, name)
     except OSError as error:
         raise HeadError(f"The head cannot be written to {str(folder)!r}: {error}.") from error
-    _tidy(folder, name)
     return sidecar.version
 
 
@@ -165,21 +169,34 @@ def copy_head(source: Path, folder: Path) -> Sidecar:
     sidecar = read_sidecar(source)
     file = source / Path(sidecar.tensors).name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with partial_file(folder, "head") as partial:
-            digest = hashlib.sha256()
-            with file.open("rb") as original, partial.open("wb") as copied:
-                while block := original.read(2**20):
-                    digest.update(block)
-                    copied.write(block)
-            if digest.hexdigest() != sidecar.sha256:
-                raise HeadError(f"The file {str(file)!r} is truncated or altered: restore it, or fit the head anew.")
-            put_in_place(partial, folder / file.name)
-        replace_file(folder / HEAD_FILE, sidecar.model_dump_json(indent=1).encode())
+        with _written_alone(folder):
+            with partial_file(folder, "head") as partial:
+                digest = hashlib.sha256()
+                with file.open("rb") as original, partial.open("wb") as copied:
+                    while block := original.read(2**20):
+                        digest.update(block)
+                        copied.write(block)
+                if digest.hexdigest() != sidecar.sha256:
+                    raise HeadError(
+                        f"The file {str(file)!r} is truncated or altered: restore it, or fit the head anew."
+                    )
+                put_in_place(partial, folder / file.name)
+            replace_file(folder / HEAD_FILE, sidecar.model_dump_json(indent=1).encode())
+            _tidy(folder, file.name)
     except OSError as error:
         raise HeadError(f"The head cannot be copied from {str(source)!r} to {str(folder)!r}: {error}.") from error
-    _tidy(folder, file.name)
     return sidecar
+
+
+@contextmanager
+def _written_alone(folder: Path) -> Iterator[None]:
+    """Make a folder and keep other writers of heads waiting: each removes the tensors that its own head does not name.
+
+    The lock file stays: if it were removed, a writer that waits for it and one that makes it anew would both go on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK_FILE):
+        yield
 
 
 def _tensors(head: "ToolkenHead") -> dict[str, torch.Tensor]:

@@ -87,10 +87,17 @@ def background(
 ) -> Background:
     """Return the background of an LM and a prompt format, from the cache or by running the LM once (about a minute).
 
+    A cached one that is damaged, or has states that are not numbers, is computed anew.
+
     Parameters
     ----------
     started
         Called with the number of texts before a run begins; returns what is called as they are done.
+
+    Raises
+    ------
+    HeadError
+        If a hidden state is not a finite number; nothing is cached then.
     """
     # Few requests have a number that would lead a decision: the background is the same with such a lead and without.
     prompt = prompt.model_copy(update={"lead": ""})
@@ -99,9 +106,13 @@ def background(
     path = cache_folder() / "background" / f"{lm.fingerprint}-{prompt.fingerprint}-{digest[:8]}.safetensors"
     if path.is_file():
         try:
-            return _from_tensors(requests, load_file(path))
+            tensors = load_file(path)
+            # An older version kept what a number format that overflows had left.
+            if all(bool(torch.isfinite(tensors[key]).all()) for key in ("requests.hidden", "words.hidden")):
+                return _from_tensors(requests, tensors)
         except (SafetensorError, KeyError):
-            path.unlink(missing_ok=True)  # half a file of an older version: it is computed anew
+            pass  # half a file of an older version
+        path.unlink(missing_ok=True)
     advance = started(len(requests) + len(plain)) if started else None
     states = query_states(lm, prompt, requests, advance=advance)
     computed = Background.of(requests, states, Decisions.join(decisions(lm, prompt, plain, [], advance=advance)))

@@ -1,6 +1,7 @@
 """`Demonstrations`: examples of the tools' arguments, shown to the LM only while it writes arguments."""
 
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -34,17 +35,11 @@ class Demonstrations:
         kept = Counter((one.tool, bool(one.results)) for one in self.shown)
         states = []
         for hidden, example, number in _calls(part):
-            call = examples[example].calls[number]
-            earlier, question = examples[example].calls[:number], examples[example].question
-            if running_text and call.start is not None:
-                earlier, question = (), PromptFormat.recent((examples[example].answer or "")[: call.start])
-            results, before = tuple(one.result for one in earlier), tuple(one.args for one in earlier)
-            key = (call.tool, bool(results))
-            if call.args and question and kept[key] < KEPT:
+            one = _demonstration(examples[example], number, running_text=running_text)
+            key = (one.tool, bool(one.results))
+            if one.args and one.question and kept[key] < KEPT:
                 kept[key] += 1
-                self.shown.append(
-                    Demonstration(tool=call.tool, question=question, results=results, args=call.args, before=before)
-                )
+                self.shown.append(one)
                 states.append(hidden)
         if states:
             self.states = torch.cat([self.states, torch.stack(states)]) if len(self.states) else torch.stack(states)
@@ -95,14 +90,46 @@ class Demonstrations:
         gone = set(tools)
         return self._where([one.tool not in gone for one in self.shown])
 
-    def without_examples(self, examples: Sequence[Example]) -> "Demonstrations":
-        """Return the demonstrations that are not calls of some examples."""
-        gone = {(example.question, call.tool) for example in examples for call in example.calls}
-        return self._where([(one.question, one.tool) not in gone for one in self.shown])
+    def without_examples(
+        self, examples: Sequence[Example], part: Decisions, *, running_text: bool = False
+    ) -> "Demonstrations":
+        """Return the demonstrations without those that `add` made of the calls of a feature pass.
+
+        Of several that read the same, one is taken for each call, the one whose state is nearest.
+        """
+        places: defaultdict[str, list[int]] = defaultdict(list)
+        for at, one in enumerate(self.shown):
+            places[_key(one)].append(at)
+        keep = [True] * len(self.shown)
+        # Older heads may hold the whole question of a call in running text.
+        wordings = (True, False) if running_text else (False,)
+        for hidden, example, number in _calls(part):
+            told = examples[example]
+            there = [places[_key(_demonstration(told, number, running_text=wording))] for wording in wordings]
+            same = next((found for found in there if found), None)
+            if same is not None:
+                nearest = int((self.states[same] - hidden).square().sum(1).argmin())
+                keep[same.pop(nearest)] = False
+        return self._where(keep)
 
     def _where(self, kept: Sequence[bool]) -> "Demonstrations":
         keep = [i for i, one in enumerate(kept) if one]
         return Demonstrations([self.shown[i] for i in keep], self.states[keep] if keep else torch.empty(0, 0))
+
+
+def _demonstration(example: Example, number: int, *, running_text: bool) -> Demonstration:
+    """Return what a call of an example shows of its arguments."""
+    call = example.calls[number]
+    earlier, question = example.calls[:number], example.question
+    if running_text and call.start is not None:
+        earlier, question = (), PromptFormat.recent((example.answer or "")[: call.start])
+    results, before = tuple(one.result for one in earlier), tuple(one.args for one in earlier)
+    return Demonstration(tool=call.tool, question=question, results=results, args=call.args, before=before)
+
+
+def _key(one: Demonstration) -> str:
+    """Return what is equal in demonstrations that read the same, whether they have been saved in between or not."""
+    return json.dumps(one.model_dump(mode="json"), sort_keys=True)
 
 
 def _calls(part: Decisions) -> Iterator[tuple[torch.Tensor, int, int]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from toolken.errors import ExampleError
+from toolken.errors import ExampleError, FingerprintError, HeadError
 from toolken.training.examples import Example
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.lm import Encoding, FrozenLM, States
@@ -87,6 +87,11 @@ def decision_places(encoding: Encoding, rendered: Rendered, names: dict[str, int
     A call, or a word whose place is known, is decided at the last token that ends before it. Where everything is
     decided, so is every token that the model itself writes; those that touch a result are not.
     """
+    return _placed(encoding, rendered, names)[0]
+
+
+def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tuple[list[Place], str | None]:
+    """Return what `decision_places` does, and the first tool whose call has no place of its own, if there is one."""
     labels: dict[int, int] = {}
     behind_results = {offset: count for count, offset in enumerate(sorted(rendered.behind_results), 1)}
     results: dict[int, int] = {}
@@ -95,14 +100,38 @@ def decision_places(encoding: Encoding, rendered: Rendered, names: dict[str, int
             after = encoding.spans[position + 1] if position + 1 < len(encoding.ids) else None
             if after is None or not any(after[0] < end and start < after[1] for start, end in rendered.given):
                 labels[position] = WORDS
-    decided = [(offset, WORDS) for offset in rendered.words] + [(o, names[tool]) for o, tool in rendered.calls]
-    for offset, label in decided:
+    called: set[int] = set()
+    homeless: str | None = None
+    decided: list[tuple[int, str | None]] = [*((offset, None) for offset in rendered.words), *rendered.calls]
+    for offset, tool in decided:
         position = encoding.last_token_before(offset)
+        if tool is not None:
+            if homeless is None and (position < 0 or position in called):
+                homeless = tool
+            called.add(position)
         if position >= 0:
-            labels[position] = label
+            labels[position] = WORDS if tool is None else names[tool]
             if offset in behind_results:
                 results[position] = behind_results[offset]
-    return [Place(position, labels[position], results.get(position, 0)) for position in sorted(labels)]
+    return [Place(position, labels[position], results.get(position, 0)) for position in sorted(labels)], homeless
+
+
+def states_source(lm: FrozenLM, cache: FeatureCache | None) -> FrozenLM | FeatureCache:
+    """Return where the states of an LM come from: a cache of them, or the LM itself.
+
+    Raises
+    ------
+    FingerprintError
+        If the cache holds the states of another LM.
+    """
+    if cache is None:
+        return lm
+    if cache.lm.fingerprint != lm.fingerprint:
+        raise FingerprintError(
+            f"The feature cache holds the states of the LM {cache.lm.name!r}, and {lm.name!r} is another one: "
+            f"make one for {lm.name!r}."
+        )
+    return cache
 
 
 def decisions(
@@ -129,15 +158,22 @@ def decisions(
     advance
         Called with the number of examples done since the last call.
     skipped
-        Called with the index of an example that is left out, and the reason; by default that is an error.
+        Called with the index of an example that is left out, and the reason; by default that is an error. Left out is
+        what does not fit the LM's context, and what has a call without a place of its own: no token stands in front of
+        it, or another call is decided behind the same one.
 
     Raises
     ------
     ExampleError
-        If an example does not fit the LM's context and `skipped` is not given.
+        If an example has to be left out and `skipped` is not given.
+    FingerprintError
+        If the cache is of another LM.
+    HeadError
+        If a hidden state is not a finite number.
     KeyError
         If an example calls a tool that is not in `names`.
     """
+    source = states_source(lm, cache)
     index_of = {name: i for i, name in enumerate(names)}
     group: list[_Wanted] = []
     for number, example in enumerate(examples):
@@ -150,18 +186,25 @@ def decisions(
                 raise ExampleError(f"Example {number + 1} {reason}: shorten or remove it.")
             skipped(number, reason)
             continue
-        for rendered, encoding in zip(texts, encodings, strict=True):
-            places = decision_places(encoding, rendered, index_of)
+        placed = [_placed(encoding, rendered, index_of) for rendered, encoding in zip(texts, encodings, strict=True)]
+        homeless = next((tool for _, tool in placed if tool is not None), None)
+        if homeless is not None:
+            reason = f"calls {homeless!r} where no text stands in front, or where another call is decided"
+            if skipped is None:
+                raise ExampleError(f"Example {number + 1} {reason}: mend or remove it.")
+            skipped(number, reason)
+            continue
+        for (places, _), encoding in zip(placed, encodings, strict=True):
             if not words:
                 places = [place for place in places if place.label != WORDS]
             if places:
                 # Causal attention: nothing after the last wanted position can change a wanted state.
                 group.append(_Wanted(number, encoding.ids[: places[-1].position + 1], places))
         if len(group) >= GROUP:
-            yield _run(lm if cache is None else cache, group, advance)
+            yield _run(lm, source, group, advance)
             group = []
     if group:
-        yield _run(lm if cache is None else cache, group, advance)
+        yield _run(lm, source, group, advance)
 
 
 def query_states(
@@ -172,12 +215,22 @@ def query_states(
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> States:
-    """Return the states at the decision on each request, one row a request (design: the query form)."""
+    """Return the states at the decision on each request, one row a request (design: the query form).
+
+    Raises
+    ------
+    FingerprintError
+        If the cache is of another LM.
+    HeadError
+        If a hidden state is not a finite number.
+    """
+    source = states_source(lm, cache)
     encodings = [lm.encode(prompt.query(request)).ids for request in requests]
     hidden, logsumexp = torch.empty(len(requests), lm.hidden_size), torch.empty(len(requests))
     last = [[len(ids) - 1] for ids in encodings]
-    for index, state in (lm if cache is None else cache).hidden_states(encodings, last, advance=advance):
+    for index, state in source.hidden_states(encodings, last, advance=advance):
         hidden[index], logsumexp[index] = state.hidden[0], state.logsumexp[0]
+    _check_finite(lm, hidden)
     return States(hidden, logsumexp)
 
 
@@ -190,7 +243,14 @@ class _Wanted:
     places: list[Place]
 
 
-def _run(lm: FrozenLM | FeatureCache, group: list[_Wanted], advance: Callable[[int], None] | None) -> Decisions:
+def _check_finite(lm: FrozenLM, hidden: torch.Tensor) -> None:
+    if not bool(torch.isfinite(hidden).all()):
+        raise HeadError(f"A hidden state of {lm.name} is not a finite number: load it in float32 or check its weights.")
+
+
+def _run(
+    lm: FrozenLM, source: FrozenLM | FeatureCache, group: list[_Wanted], advance: Callable[[int], None] | None
+) -> Decisions:
     parts: dict[int, Decisions] = {}
     sequences, positions = [one.ids for one in group], [[place.position for place in one.places] for one in group]
     examples, done = len({one.example for one in group}), [0]
@@ -201,8 +261,9 @@ def _run(lm: FrozenLM | FeatureCache, group: list[_Wanted], advance: Callable[[i
         before, done[0] = done[0], done[0] + count
         advance(done[0] * examples // len(group) - before * examples // len(group))
 
-    for index, states in lm.hidden_states(sequences, positions, advance=advance and advance_texts):
+    for index, states in source.hidden_states(sequences, positions, advance=advance and advance_texts):
         one = group[index]
+        _check_finite(lm, states.hidden)
         parts[index] = Decisions(
             states.hidden,
             states.logsumexp,

@@ -1,16 +1,16 @@
 """`fit`: examples and descriptions in, a head out."""
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 
-from toolken.errors import ExampleError, HeadError, ToolSpecError
+from toolken.errors import ExampleError, HeadError
 from toolken.training.background import background
 from toolken.training.closed_form import closed_form
 from toolken.training.examples import Example, check_examples
 from toolken.training.feature_cache import FeatureCache
-from toolken.training.features import Decisions, decisions, query_states
+from toolken.training.features import Decisions, decisions, query_states, states_source
 from toolken.training.gate import fit_gate
 from toolken.training.head import ToolkenHead
 from toolken.training.leave_one_out import choose_settings
@@ -24,7 +24,7 @@ from toolken.training.refinement import refine as run_refinement
 from toolken.training.settings import TAUGHT, Settings
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Encoder, Teacher
-from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs
+from toolken.training.tool_spec import ToolLike, ToolSpec, check_descriptions, tool_specs
 
 #: Examples a tool from which it is tried whether a refinement helps; with fewer it never did on KAMEL's dev split.
 ENOUGH_TO_REFINE = 10
@@ -43,15 +43,15 @@ Progress = Callable[[str, int], Callable[[int], None]]
 def fit(
     lm: FrozenLM,
     tools: Iterable[ToolLike | ToolSpec],
-    examples: Sequence[Example] | Reading = (),
+    examples: Iterable[Example] | Reading = (),
     *,
     prompt: PromptFormat | None = None,
     prior: PriorSource = "query",
     encoder: Encoder | None = None,
-    unlabelled: Sequence[str] = (),
+    unlabelled: Iterable[str] = (),
     settings: Settings | None = None,
     refine: bool | None = None,
-    validation: Sequence[Example] = (),
+    validation: Iterable[Example] = (),
     cache: FeatureCache | None = None,
     progress: Progress | None = None,
     seed: int = 0,
@@ -99,21 +99,27 @@ def fit(
         If there is no tool, or two have one name or one description.
     ExampleError
         If an example calls an unknown tool, or none fits the LM's context.
+    FingerprintError
+        If a cache or a reading of examples is of another LM, or the reading of another wording.
     HeadError
         If unlabelled requests are given without an encoder, or hidden states are not finite numbers.
     """
     specs = tool_specs(tools)
-    _check_descriptions(specs)
+    check_descriptions(specs)
+    prompt = prompt or PromptFormat()
+    states_source(lm, cache)
     names = [spec.name for spec in specs]
     if isinstance(examples, Reading):
         if examples.statistics.names != names:
             raise HeadError("The examples were read for other tools: name the same tools in the same order.")
+        examples.check(lm.fingerprint, prompt.fingerprint)
     else:
+        examples = list(examples)
         check_examples(examples, names)
+    validation, unlabelled = list(validation), list(unlabelled)
     check_examples(validation, names)
     if unlabelled and encoder is None:
         raise HeadError("Unlabelled requests are of use to an encoder only: give one (`encoder=SentenceEncoder()`).")
-    prompt = prompt or PromptFormat()
 
     def step(label: str) -> Callable[[int], Callable[[int], None]]:
         return lambda total: progress(label, total) if progress else (lambda _: None)
@@ -237,32 +243,27 @@ def choose(
 
 
 def _report(lm: FrozenLM, reading: Reading) -> None:
-    """Say which examples were left out, and which tools lost all of theirs by it."""
-    if not reading.too_long:
-        return
-    number = len(reading.too_long)
-    what = f"{number} of {reading.examples} examples are longer than the {lm.max_length} tokens {lm.name} takes"
-    if number == reading.examples:
-        raise ExampleError(f"{what}: shorten them.")
+    """Say which examples were left out and why, and which tools lost all of theirs by it."""
+    reasons = (
+        (
+            reading.too_long,
+            f"are longer than the {lm.max_length} tokens {lm.name} takes",
+            "shorten them",
+        ),
+        (
+            reading.unplaced,
+            "call a tool where no text stands in front, or where another call is decided",
+            "mend them",
+        ),
+    )
+    left_out = len(reading.too_long) + len(reading.unplaced)
     index = {name: i for i, name in enumerate(reading.statistics.names)}
     bare = [name for name in reading.lost if not reading.statistics.counts[index[name]]]
-    names = ", ".join(map(repr, bare))
-    known = f"; known by their descriptions alone are therefore {names}" if bare else ""
-    first = reading.too_long[0] + 1
-    warnings.warn(f"{what} and are left out, the first being example {first}{known}.", stacklevel=3)
-
-
-def _check_descriptions(specs: Sequence[ToolSpec]) -> None:
-    by_words: dict[str, str] = {}
-    for spec in specs:
-        if not spec.description.strip():
-            warnings.warn(
-                f"The tool {spec.name!r} has no description: the words of its name are used instead.", stacklevel=3
-            )
-        words = spec.words.strip().lower()
-        if words in by_words:
-            raise ToolSpecError(
-                f"The tools {by_words[words]!r} and {spec.name!r} have one description, so nothing tells them apart: "
-                "describe what each is for."
-            )
-        by_words[words] = spec.name
+    known = f"; known by their descriptions alone are therefore {', '.join(map(repr, bare))}" if bare else ""
+    for numbers, reason, cure in reasons:
+        if not numbers:
+            continue
+        what = f"{len(numbers)} of {reading.examples} examples {reason}"
+        if left_out == reading.examples:
+            raise ExampleError(f"{what}: {cure}.")
+        warnings.warn(f"{what} and are left out, the first being example {numbers[0] + 1}{known}.", stacklevel=3)

@@ -1,7 +1,7 @@
 """`ToolkenHead`: the learned vectors of a set of tools, and everything needed to extend, save and check them."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from toolken.training.refinement import Correction
 from toolken.training.settings import Settings
 from toolken.training.statistics import ToolStatistics
 from toolken.training.teacher import Teacher
-from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_tools
+from toolken.training.tool_spec import ToolLike, ToolSpec, check_descriptions, tool_specs, unknown_tools
 
 #: Temperature of a head that no example says anything about. Chosen on KAMEL's supervised dev split.
 TEMPERATURE = 2.0
@@ -154,7 +154,7 @@ class ToolkenHead:
                 "This head was fitted for another prompt format: use the head's own (`head.prompt`), or fit it anew."
             )
 
-    def mask(self, names: Sequence[str]) -> torch.Tensor:
+    def mask(self, names: Iterable[str]) -> torch.Tensor:
         """Return a mask `(T,) bool` of some of the tools, for requests that may call no others.
 
         Raises
@@ -162,7 +162,7 @@ class ToolkenHead:
         ToolSpecError
             If a name is not in the head.
         """
-        index = self.index
+        index, names = self.index, list(names)
         unknown_tools([name for name in names if name not in index][:1], self.names)
         mask = torch.zeros(len(self.specs), dtype=torch.bool)
         mask[[index[name] for name in names]] = True
@@ -217,13 +217,17 @@ class ToolkenHead:
         odds = self.gate.log_odds(hidden.double(), results=results).float()
         return (odds + logsumexp)[:, None] + self.selection(hidden, allowed)
 
-    def with_tools(self, tools: Sequence[ToolLike | ToolSpec], lm: FrozenLM) -> "ToolkenHead":
+    def with_tools(self, tools: Iterable[ToolLike | ToolSpec], lm: FrozenLM) -> "ToolkenHead":
         """Return a head that has further tools; one whose name is taken already replaces the old one.
+
+        Whether descriptions tell the tools apart is not checked, as `add_tools` does: not all of them need be in use.
 
         Raises
         ------
         FingerprintError
             If `lm` is not the LM of this head.
+        ToolSpecError
+            If there is no tool, or two of the new ones share a name.
         """
         new = tool_specs(tools)
         head = copy.copy(self)
@@ -236,14 +240,14 @@ class ToolkenHead:
             head.statistics = self.statistics.without_tools(replaced).merge(fresh)
         elif replaced:
             head.remove_tools(replaced)
-        head.add_tools(new, lm)
+        head._extend(new, lm)
         return head
 
     def demonstrations_for(self, tool: str, hidden: torch.Tensor) -> list[Demonstration]:
         """Return the demonstrations of a tool's arguments that are most like the call decided at a state `(d,)`."""
         return self.demonstrations.nearest(tool, hidden, self.geometry.factor)
 
-    def add_tools(self, tools: Sequence[ToolLike | ToolSpec], lm: FrozenLM) -> None:
+    def add_tools(self, tools: Iterable[ToolLike | ToolSpec], lm: FrozenLM) -> None:
         """Add tools by their descriptions alone; examples for them can follow.
 
         Raises
@@ -251,20 +255,25 @@ class ToolkenHead:
         FingerprintError
             If `lm` is not the LM of this head.
         ToolSpecError
-            If a tool's name is taken already.
+            If there is no tool, or a tool's name or description is taken already.
         """
         self.check(lm)
         new = tool_specs(tools)
         taken = [spec.name for spec in new if spec.name in self.index]
         if taken:
             raise ToolSpecError(f"The head has a tool {taken[0]!r} already: remove that one first, or rename the new.")
+        check_descriptions(new, self.specs)
+        self._extend(new, lm)
+
+    def _extend(self, new: list[ToolSpec], lm: FrozenLM) -> None:
+        self.check(lm)
         forms = prior_forms(lm, new, self.prompt, list(self.forms), self.teacher)
         self.specs = [*self.specs, *new]
         self.forms = {source: torch.cat([form, forms[source]]) for source, form in self.forms.items()}
         self.statistics = self.statistics.with_tools([spec.name for spec in new])
         self.forget()
 
-    def remove_tools(self, names: Sequence[str]) -> None:
+    def remove_tools(self, names: Iterable[str]) -> None:
         """Take tools out of the head.
 
         Raises
@@ -272,6 +281,7 @@ class ToolkenHead:
         ToolSpecError
             If a name is not in the head, or no tool would be left.
         """
+        names = list(names)
         unknown_tools(names, self.names)
         gone = set(names)
         keep = [i for i, spec in enumerate(self.specs) if spec.name not in gone]
@@ -284,7 +294,7 @@ class ToolkenHead:
         self.demonstrations = self.demonstrations.without(names)
         self.forget()
 
-    def add_examples(self, examples: Sequence[Example], lm: FrozenLM, *, cache: FeatureCache | None = None) -> None:
+    def add_examples(self, examples: Iterable[Example], lm: FrozenLM, *, cache: FeatureCache | None = None) -> None:
         """Learn from further examples of the head's tools: the LM reads them, and their states join the sums.
 
         Rows, biases and demonstrations of arguments follow them exactly. What `fit` chose stays as it is: the gate, the
@@ -294,21 +304,23 @@ class ToolkenHead:
         Raises
         ------
         FingerprintError
-            If `lm` is not the LM of this head.
+            If `lm` is not the LM of this head, or the cache is of another one.
         ExampleError
-            If an example calls a tool the head does not have, or does not fit the LM's context.
+            If an example calls a tool the head does not have, does not fit the LM's context, or has a call without a
+            place of its own.
         """
+        examples = list(examples)
         read = self._read(examples, lm, cache)
         calls = read.calls()
         # Copies of a head share what they have in common.
         statistics, demonstrations = self.statistics.copy(), copy.deepcopy(self.demonstrations)
         statistics.add(calls.hidden, calls.labels)
-        demonstrations.add(examples, read)
+        demonstrations.add(examples, read, running_text=self.prompt.everywhere)
         self.statistics, self.demonstrations = statistics, demonstrations
         self.provenance = self.provenance.joined(examples)
         self.forget()
 
-    def remove_examples(self, examples: Sequence[Example], lm: FrozenLM, *, cache: FeatureCache | None = None) -> None:
+    def remove_examples(self, examples: Iterable[Example], lm: FrozenLM, *, cache: FeatureCache | None = None) -> None:
         """Forget examples that were learnt before, exactly: what is left is as if they had never been there.
 
         What `fit` chose on them stays as it is: the gate, the settings and the temperature.
@@ -316,17 +328,19 @@ class ToolkenHead:
         Raises
         ------
         FingerprintError
-            If `lm` is not the LM of this head.
+            If `lm` is not the LM of this head, or the cache is of another one.
         ExampleError
             If an example calls a tool the head does not have.
         HeadError
             If a tool has had fewer examples than are to be removed.
         """
+        examples = list(examples)
         calls = self._read(examples, lm, cache).calls()
         statistics = self.statistics.copy()
         statistics.remove(calls.hidden, calls.labels)
         self.statistics = statistics
-        self.demonstrations = self.demonstrations.without_examples(examples)
+        running_text = self.prompt.everywhere
+        self.demonstrations = self.demonstrations.without_examples(examples, calls, running_text=running_text)
         self.provenance = self.provenance.without(examples)
         self.forget()
 

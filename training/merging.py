@@ -1,6 +1,6 @@
 """`merge`: heads that were fitted apart become one head, as if it had been fitted on all of their examples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from copy import copy
 
 import torch
@@ -8,9 +8,10 @@ import torch
 from toolken.errors import FingerprintError, HeadError, ToolSpecError
 from toolken.training.demonstrations import Demonstrations
 from toolken.training.head import ToolkenHead
+from toolken.training.tool_spec import ToolSpec, check_descriptions
 
 
-def merge(heads: Sequence[ToolkenHead]) -> ToolkenHead:
+def merge(heads: Iterable[ToolkenHead]) -> ToolkenHead:
     """Return one head with the tools and the examples of several, tools matched by name.
 
     The statistics are sums, so rows and biases are those of a fit on all examples with the same settings. What `fit`
@@ -24,13 +25,18 @@ def merge(heads: Sequence[ToolkenHead]) -> ToolkenHead:
     FingerprintError
         If two were fitted with different LMs or prompt formats.
     ToolSpecError
-        If tools of one name have different descriptions.
+        If tools of one name have different descriptions, or tools of different names have one.
     """
+    heads = list(heads)
     if not heads:
         raise HeadError("There is nothing to merge: name at least one head.")
     largest = max(heads, key=lambda head: head.provenance.examples)
+    specs = {spec.name: spec for spec in largest.specs}
     for head in heads:
         _check_pair(largest, head)
+        _check_names(specs, head)
+        specs |= {spec.name: spec for spec in head.specs if spec.name not in specs}
+    check_descriptions(list(specs.values()))
     seen: dict[str, int] = {}
     for number, head in enumerate(heads):
         if head.provenance.examples and seen.setdefault(head.provenance.data, number) != number:
@@ -77,9 +83,11 @@ def _check_pair(one: ToolkenHead, other: ToolkenHead) -> None:
             "Heads with different priors cannot be merged: fit both with the same prior, teacher and unlabelled "
             "requests."
         )
-    words = {spec.name: spec.words for spec in one.specs}
+
+
+def _check_names(specs: dict[str, ToolSpec], other: ToolkenHead) -> None:
     for spec in other.specs:
-        if words.get(spec.name, spec.words) != spec.words:
+        if spec.name in specs and specs[spec.name].words != spec.words:
             raise ToolSpecError(
                 f"Two different tools are called {spec.name!r}: rename one of them, or give both one description."
             )

@@ -10,7 +10,7 @@ import torch
 
 from toolken.errors import HeadError
 from toolken.training.feature_cache import FeatureCache
-from toolken.training.features import query_states
+from toolken.training.features import query_states, states_source
 from toolken.training.lm import FrozenLM
 from toolken.training.prompt import PromptFormat
 from toolken.training.published_priors import PRESETS, Scale, Text, published_prior, random_same_norm, shuffled
@@ -112,9 +112,13 @@ def build_priors(
     ------
     ToolSpecError
         If there is no tool, or two have one name.
+    FingerprintError
+        If the cache is of another LM.
     HeadError
-        If the rows of a word matrix are not as wide as the LM's hidden states, or there is no such source.
+        If the rows of a word matrix are not as wide as the LM's hidden states, a hidden state is not a finite number,
+        or there is no such source.
     """
+    states_source(lm, cache)
     specs = tool_specs(tools)
     match source:
         case "query":

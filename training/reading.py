@@ -6,6 +6,7 @@ from itertools import islice
 
 import torch
 
+from toolken.errors import FingerprintError
 from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Example
 from toolken.training.feature_cache import FeatureCache
@@ -44,12 +45,16 @@ class Reading:
         Number of all words that were decided.
     too_long
         Indices of the examples that do not fit the LM's context.
+    unplaced
+        Indices of the examples with a call that has no place of its own; see `decisions`.
     lost
         Tools that those call.
     examples
-        Number of examples, too long ones included.
+        Number of examples, those that are left out included.
     tokens, seconds
         What it cost, where workers of a cluster have read: tokens of the texts, and seconds of a processor.
+    lm_fingerprint, prompt_fingerprint
+        What has read them, and in which wording; None where that is not known.
     """
 
     statistics: ToolStatistics
@@ -62,6 +67,9 @@ class Reading:
     examples: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    lm_fingerprint: str | None = None
+    prompt_fingerprint: str | None = None
+    unplaced: list[int] = field(default_factory=list)
 
     @classmethod
     def nothing(cls, names: Sequence[str], hidden_size: int) -> "Reading":
@@ -83,9 +91,10 @@ class Reading:
     ) -> "Reading":
         """Run the LM over at most `GROUP` examples, the ones of a number, and return what a fit needs of them."""
         reading = cls.nothing(names, lm.hidden_size)
+        reading.lm_fingerprint, reading.prompt_fingerprint = lm.fingerprint, prompt.fingerprint
         random = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        too_long: list[int] = []
-        skipped = lambda at, _: too_long.append(at)  # noqa: E731
+        left_out: list[int] = []
+        skipped = lambda at, _: left_out.append(at)  # noqa: E731
         for part in decisions(lm, prompt, examples, names, cache=cache, advance=advance, skipped=skipped):
             calls = part.calls()
             reading.statistics.add(calls.hidden, calls.labels)
@@ -97,15 +106,25 @@ class Reading:
                 # Examples are told apart by their index among all: folds must not part those of one example.
                 chosen = chosen.shifted(number * GROUP)
                 reading._keep(kind, chosen, torch.rand(len(chosen.labels), generator=random))
-        left_out = set(too_long)
-        reading.too_long = [number * GROUP + at for at in too_long]
-        reading.lost = list(dict.fromkeys(call.tool for at in too_long for call in examples[at].calls))
+        for at in left_out:
+            fits = all(len(lm.encode(one.text).ids) <= lm.max_length for one in prompt.renderings(examples[at]))
+            (reading.unplaced if fits else reading.too_long).append(number * GROUP + at)
+        reading.lost = list(dict.fromkeys(call.tool for at in left_out for call in examples[at].calls))
         reading.provenance = Provenance.of(one for at, one in enumerate(examples) if at not in left_out)
         reading.examples = len(examples)
         return reading
 
     def join(self, other: "Reading") -> None:
-        """Add the reading of the examples that come next."""
+        """Add the reading of the examples that come next.
+
+        Raises
+        ------
+        FingerprintError
+            If another LM has read them, or this one in another wording.
+        """
+        self.check(other.lm_fingerprint, other.prompt_fingerprint)
+        self.lm_fingerprint = self.lm_fingerprint or other.lm_fingerprint
+        self.prompt_fingerprint = self.prompt_fingerprint or other.prompt_fingerprint
         self.statistics.include(other.statistics)
         self.demonstrations.include(other.demonstrations)
         self.provenance = self.provenance.merge(other.provenance)
@@ -113,10 +132,24 @@ class Reading:
             self._keep(kind, chosen, keys)
         self.words += other.words
         self.too_long += other.too_long
+        self.unplaced += other.unplaced
         self.lost = list(dict.fromkeys([*self.lost, *other.lost]))
         self.examples += other.examples
         self.tokens += other.tokens
         self.seconds += other.seconds
+
+    def check(self, lm_fingerprint: str | None, prompt_fingerprint: str | None) -> None:
+        """Make sure that the examples were read by an LM and in a wording, as far as these are known.
+
+        Raises
+        ------
+        FingerprintError
+            If they were not.
+        """
+        if None not in (self.lm_fingerprint, lm_fingerprint) and self.lm_fingerprint != lm_fingerprint:
+            raise FingerprintError("The examples were read by another LM: read them anew with this one.")
+        if None not in (self.prompt_fingerprint, prompt_fingerprint) and self.prompt_fingerprint != prompt_fingerprint:
+            raise FingerprintError("The examples were read in another prompt format: read them anew in this one.")
 
     def calls(self, most: int | None = None) -> Decisions:
         """Return the sample's calls, at most so many (default: `CALL_POINTS`)."""

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -113,7 +115,9 @@ class ToolSpec(BaseModel):
 
 def name_words(name: str) -> str:
     """Split a tool's name into words: `get_weatherReport` becomes "get weather report"."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", re.sub(r"[^0-9A-Za-z]+", " ", name))
+    # Vowel signs and accents of their own are no letters to `isalnum`, and belong to the letter in front of them.
+    spelt = "".join(one if one.isalnum() or unicodedata.category(one).startswith("M") else " " for one in name)
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", spelt)
     return " ".join(spaced.split()).lower() or name
 
 
@@ -132,6 +136,39 @@ def tool_specs(tools: "Iterable[ToolLike | ToolSpec]") -> list[ToolSpec]:
     if twice:
         raise ToolSpecError(f"Two tools are called {twice[0]!r}: rename one of them.")
     return specs
+
+
+def check_descriptions(specs: Sequence[ToolSpec], known: Sequence[ToolSpec] = (), *, stacklevel: int = 3) -> None:
+    """Make sure that descriptions tell tools apart, and name tools without one in a warning.
+
+    Parameters
+    ----------
+    specs
+        The tools.
+    known
+        Tools beside which they are going to stand, and which were checked before.
+    stacklevel
+        Of the warnings, as it is counted from this function.
+
+    Raises
+    ------
+    ToolSpecError
+        If a tool has the description of another one.
+    """
+    by_words = {spec.words.strip().lower(): spec.name for spec in known}
+    for spec in specs:
+        if not spec.description.strip():
+            warnings.warn(
+                f"The tool {spec.name!r} has no description: the words of its name are used instead.",
+                stacklevel=stacklevel,
+            )
+        words = spec.words.strip().lower()
+        if words in by_words:
+            raise ToolSpecError(
+                f"The tools {by_words[words]!r} and {spec.name!r} have one description, so nothing tells them apart: "
+                "describe what each is for."
+            )
+        by_words[words] = spec.name
 
 
 def unknown_tools(names: Iterable[str], known: Sequence[str]) -> None:

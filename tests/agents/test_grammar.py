@@ -333,6 +333,14 @@ def test_grounded_and_free_arguments_stand_beside_each_other(tiny_lm: FrozenLM) 
         ("v2 and 3rd and x1", []),
         ("2e3", ["2e3"]),
         (".5 or 007", ['".5"', '"007"']),
+        ("Add 3,4 and 5", ["3", "4", "5"]),
+        ("1,2,3", ["1", "2", "3"]),
+        ("12,30 and 1,-2.5", ["12", "30", "1", "-2.5"]),
+        ("1,5 kg", ["1", "5"]),
+        ("12,34,567 or 1,2345", ["12", "34", "567", "1", "2345"]),
+        ("1,250.50 of $1,000,000, +2,500", ["1250.50", "1000000", "2500"]),
+        ("1,200%", ['"1200%"']),
+        ("1,200km", []),
         ("", []),
     ],
 )
@@ -402,6 +410,44 @@ def test_one_of_several_kinds_of_value_can_be_copied(tiny_lm: FrozenLM) -> None:
     copied = {one["subject"] for one in found} - {None}
     assert copied
     assert all(is_run_of_words(value, "Ada of 1815") for value in copied)
+
+
+LISTED = {"type": "array", "items": {"type": "number"}}
+
+
+@pytest.mark.parametrize(
+    ("argument", "least"),
+    [
+        ({"anyOf": [LISTED, {"type": "null"}]}, 1),
+        ({"oneOf": [{"type": "integer"}, LISTED]}, 1),
+        ({"anyOf": [LISTED, {"type": "null"}], "minItems": 2}, 2),
+        ({"anyOf": [{"anyOf": [LISTED, {"type": "integer"}]}, {"type": "null"}]}, 1),
+    ],
+    ids=str,
+)
+def test_a_list_among_several_kinds_of_value_is_copied_where_the_mark_stands_beside_them(
+    tiny_lm: FrozenLM, argument: dict[str, Any], least: int
+) -> None:
+    parameters = object_of(value={**argument, "x-grounded": True})
+    found = [json.loads(write(tiny_lm, parameters, "What is 3 plus 4 and 12?", seed)) for seed in range(40)]
+    for one in found:
+        validate(one, parameters)
+        assert used(one) <= Counter([3.0, 4.0, 12.0])
+    lists = [one["value"] for one in found if isinstance(one["value"], list)]
+    assert 0 < len(lists) < len(found)
+    assert min(map(len, lists)) >= least
+
+
+def test_two_kinds_of_list_are_copied_by_their_own_schemas(tiny_lm: FrozenLM) -> None:
+    whole = {"type": "array", "items": {"type": "integer"}, "maxItems": 1}
+    words = {"type": "array", "items": {"type": "string"}, "maxItems": 2}
+    parameters = object_of(value={"anyOf": [whole, {**LISTED, "minItems": 2}, words], "x-grounded": True})
+    found = [json.loads(write(tiny_lm, parameters, "7 rivers of 2.5 miles", seed))["value"] for seed in range(60)]
+    for value in found:
+        validate({"value": value}, parameters)
+    assert [7] in found
+    assert [2.5, 7] in found or [7, 2.5] in found
+    assert any(isinstance(one, str) and is_run_of_words(one, "7 rivers of 2.5 miles") for v in found for one in v)
 
 
 def test_numbers_are_not_endless(tiny_lm: FrozenLM) -> None:

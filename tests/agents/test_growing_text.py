@@ -48,3 +48,9 @@ def test_a_long_text_is_the_same_as_a_short_one(tiny_lm: FrozenLM, length: int) 
     ids = tiny_lm.encode("é😀漢 and the weather in Paris " * length).ids
     growing = GrowingText(tiny_lm, ())
     assert "".join(growing.add(token)[0] for token in ids) + growing.finish() == tiny_lm.decode(ids)
+
+
+def test_half_a_character_gives_out_no_stop_text_that_may_have_begun(tiny_lm: FrozenLM) -> None:
+    growing = GrowingText(tiny_lm, ["日本"])
+    pieces = [growing.add(token)[0] for token in tiny_lm.encode("a日光日本").ids]
+    assert "".join(pieces) == growing.text == "a日光"

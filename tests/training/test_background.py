@@ -1,14 +1,19 @@
 """The background is computed once for an LM and a wording, and a broken cache is only a lost minute."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
+from toolken.errors import HeadError
 from toolken.training import FrozenLM, PromptFormat
 from toolken.training import background as module
 from toolken.training.background import background
 from toolken.training.features import WORDS
+
+BuildLM = Callable[..., FrozenLM]
 
 
 def test_a_background_is_read_from_the_cache_the_second_time(
@@ -52,3 +57,23 @@ def test_the_shipped_requests_and_answers_are_many_and_different() -> None:
     assert len(set(requests)) > 1000
     assert len({example.question for example in plain}) == len(plain) > 50
     assert all(example.answer and not example.calls for example in plain)
+
+
+def test_states_that_are_not_numbers_are_not_kept(build_lm: BuildLM, tiny_background: Path) -> None:
+    lm = build_lm()
+    with torch.no_grad():
+        lm.model.get_input_embeddings().weight[lm.encode("?").ids] = torch.nan
+    with pytest.raises(HeadError, match="not a finite number"):
+        background(lm, PromptFormat())
+    assert not list(tiny_background.rglob("*.safetensors"))
+
+
+def test_a_cached_background_that_is_not_numbers_is_computed_anew(tiny_lm: FrozenLM, tiny_background: Path) -> None:
+    first = background(tiny_lm, PromptFormat())
+    (path,) = (tiny_background / "background").iterdir()
+    tensors = load_file(path)
+    tensors["words.hidden"][0, 0] = torch.inf
+    path.write_bytes(save(tensors))
+    again = background(tiny_lm, PromptFormat())
+    assert torch.equal(again.words.hidden, first.words.hidden)
+    assert bool(torch.isfinite(load_file(path)["words.hidden"]).all())

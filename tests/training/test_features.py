@@ -1,12 +1,14 @@
 """The feature pass keeps the states at decisions, whatever else the examples hold."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from toolken.errors import ExampleError
+from toolken.errors import ExampleError, HeadError
 from toolken.training import Call, Example, FrozenLM, PromptFormat
+from toolken.training.feature_cache import FeatureCache
 from toolken.training.features import WORDS, Decisions, decisions, query_states
 
 BuildLM = Callable[..., FrozenLM]
@@ -80,3 +82,30 @@ def test_decisions_behind_a_lead_are_those_of_the_question_alone_and_come_in_ord
     assert sum(told) == 3
     led = query_states(tiny_lm, prompt, [chain.question for chain in chains])
     torch.testing.assert_close(found.where(found.results == 0).hidden, led.hidden, rtol=1e-4, atol=1e-4)
+
+
+def test_a_call_without_a_place_of_its_own_is_told(tiny_lm: FrozenLM) -> None:
+    first = Example(answer="5 is it.", calls=(Call(tool="add", result="5", start=0),))
+    answer = "The answer is 5"
+    calls = (Call(tool="double", result="", start=13), Call(tool="add", result="5", start=14))
+    both = Example(question="Q?", answer=answer, calls=calls)
+    for example in (first, both):
+        with pytest.raises(ExampleError, match="Example 2 calls 'add' where no text stands in front"):
+            passed(tiny_lm, [CHAIN, example])
+        skipped: dict[int, str] = {}
+        found = passed(tiny_lm, [CHAIN, example, WORDED], skipped=skipped.__setitem__)
+        assert list(skipped) == [1]
+        assert set(found.examples.tolist()) == {0, 2}
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_states_that_are_not_numbers_are_refused(build_lm: BuildLM, tmp_path: Path, kept: bool) -> None:
+    lm = build_lm(tied=False)
+    with torch.no_grad():
+        lm.model.get_input_embeddings().weight[lm.encode("?").ids] = torch.nan
+    cache = FeatureCache(lm, tmp_path) if kept else None
+    with pytest.raises(HeadError, match="tiny-llama-0 is not a finite number"):
+        query_states(lm, PromptFormat(), ["Tell me.", "What?"], cache=cache)
+    with pytest.raises(HeadError, match="tiny-llama-0 is not a finite number"):
+        passed(lm, [WORDED], cache=cache)
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from toolken.errors import ExampleError, ToolSpecError
+from toolken.errors import ExampleError, FingerprintError, ToolSpecError
 from toolken.training import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
+from toolken.training.feature_cache import FeatureCache
 from toolken.training.features import WORDS, Decisions, decisions
-from toolken.training.reading import Reading
+from toolken.training.reading import Reading, read
 from toolken.training.refinement import Correction
 from toolken.training.settings import Settings
 
@@ -271,3 +272,49 @@ def test_a_head_can_stand_on_any_prior_and_be_extended(tiny_lm: FrozenLM, specs:
     if prior != "shuffled":
         head.add_tools([ToolSpec(name="boil", description="Boils water in a kettle.")], tiny_lm)
     assert_finite(head, tiny_lm)
+
+
+def test_examples_and_validation_of_generators_count(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
+) -> None:
+    listed = fit(tiny_lm, specs, examples, validation=examples[:2])
+    assert fit(tiny_lm, specs, examples).provenance.metrics != listed.provenance.metrics
+    drawn = fit(tiny_lm, iter(specs), iter(examples), validation=iter(examples[:2]))
+    assert drawn.provenance == listed.provenance
+    assert torch.equal(drawn.rows, listed.rows)
+
+
+def test_states_and_readings_of_another_lm_or_wording_are_refused(
+    tiny_lm: FrozenLM, build_lm: BuildLM, specs: list[ToolSpec], examples: list[Example], tmp_path: Path
+) -> None:
+    other, prompt, names = build_lm(seed=1), PromptFormat(), [spec.name for spec in specs]
+    with pytest.raises(FingerprintError, match="feature cache holds the states of the LM 'tiny-llama-1'"):
+        fit(tiny_lm, specs, examples, cache=FeatureCache(other, tmp_path))
+    own = read(tiny_lm, prompt, examples, names)
+    strangers = {
+        "by another LM": read(other, prompt, examples, names),
+        "in another prompt format": read(tiny_lm, PromptFormat(opening=" It is"), examples, names),
+    }
+    for reason, stranger in strangers.items():
+        with pytest.raises(FingerprintError, match=reason):
+            fit(tiny_lm, specs, stranger)
+        with pytest.raises(FingerprintError, match=reason):
+            own.join(stranger)
+    unknown = Reading.nothing(names, tiny_lm.hidden_size)
+    unknown.join(own)
+    assert unknown.examples == len(examples)
+    assert_finite(fit(tiny_lm, specs, unknown), tiny_lm)
+    with pytest.raises(FingerprintError):
+        unknown.join(strangers["by another LM"])
+
+
+def test_examples_with_a_call_that_has_no_place_are_counted_and_left_out(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
+) -> None:
+    first = Example(answer="Oslo is a city.", calls=(Call(tool="capital", result="Oslo", start=0),))
+    weather = [one for one in examples if one.calls and one.calls[0].tool == "weather"]
+    with pytest.warns(UserWarning, match=r"1 of 5 examples call a tool where no text.*example 1.*'capital'"):
+        head = fit(tiny_lm, specs, [first, *weather])
+    assert head.provenance.examples == 4
+    with pytest.raises(ExampleError, match="1 of 1 examples call a tool where no text"):
+        fit(tiny_lm, specs, [first])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 import torch
 
 from toolken.errors import ExampleError, FingerprintError, HeadError, ToolSpecError
-from toolken.training import Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, artifacts, fit
+from toolken.training import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, artifacts, fit
+from toolken.training.feature_cache import FeatureCache
+from toolken.training.priors import build_priors
 from toolken.training.settings import Settings
 
 BuildLM = Callable[..., FrozenLM]
@@ -58,7 +61,7 @@ def test_a_head_that_is_saved_and_loaded_decides_exactly_as_before(
 
 
 def test_everything_but_numbers_can_be_read_by_a_person(saved: Path) -> None:
-    assert sorted(path.suffix for path in saved.iterdir()) == [".json", ".safetensors"]
+    assert sorted(path.suffix for path in saved.glob("[!.]*")) == [".json", ".safetensors"]
     sidecar = json.loads((saved / "head.json").read_text())
     assert [tool["name"] for tool in sidecar["tools"]] == ["add", "weather", "capital"]
     assert sidecar["lm_name"] == "tiny-llama-0"
@@ -70,7 +73,7 @@ def test_saving_twice_keeps_only_the_last(saved: Path, tiny_lm: FrozenLM) -> Non
     head = ToolkenHead.from_pretrained(saved)
     head.add_tools([NEW], tiny_lm)
     head.save_pretrained(saved)
-    assert len(list(saved.iterdir())) == 2
+    assert len(list(saved.glob("[!.]*"))) == 2
     assert_same(ToolkenHead.from_pretrained(saved), head)
 
 
@@ -227,7 +230,7 @@ def test_a_folder_always_loads_though_its_writers_are_killed(
     for half in folder.glob(".*"):
         os.utime(half, (0, 0))
     tiny_head.save_pretrained(folder)
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.glob("[!.]*"))) == 2
     assert_same(ToolkenHead.from_pretrained(folder), tiny_head)
 
 
@@ -269,7 +272,7 @@ def test_a_save_interrupted_at_any_step_leaves_the_old_head_or_the_new(
         assert_same(ToolkenHead.from_pretrained(folder), tiny_head)
         longer.save_pretrained(folder)
         assert_same(ToolkenHead.from_pretrained(folder), longer)
-        assert len(list(folder.iterdir())) == 2
+        assert len(list(folder.glob("[!.]*"))) == 2
 
 
 def test_a_tool_added_by_its_description_has_a_finite_row(
@@ -400,3 +403,83 @@ def test_a_head_of_several_tools_chooses_the_right_one_for_its_examples(
     found = Decisions.join(decisions(embedded_lm, head.prompt, calls, head.names))
     assert torch.equal(head.selection(found.hidden).argmax(1), found.labels)
     assert math.isfinite(float(head.rows.norm()))
+
+
+def test_two_writers_of_one_folder_leave_one_whole_head(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer, shorter = tiny_head.with_tools([NEW], tiny_lm), ToolkenHead.from_pretrained(saved)
+    shorter.remove_tools(["add"])
+    sidecar_of, others = artifacts._sidecar, []
+
+    def late(head: ToolkenHead, name: str, checksum: str) -> artifacts.Sidecar:
+        if head is longer:
+            # The other one begins while this one's tensors are there and are not named yet; it has to wait.
+            others.append(threading.Thread(target=shorter.save_pretrained, args=(saved,)))
+            others[0].start()
+            others[0].join(0.5)
+        return sidecar_of(head, name, checksum)
+
+    monkeypatch.setattr(artifacts, "_sidecar", late)
+    longer.save_pretrained(saved)
+    others[0].join()
+    assert_same(ToolkenHead.from_pretrained(saved), shorter)
+    assert len(list(saved.glob("[!.]*"))) == 2
+
+
+def test_examples_of_a_generator_are_added_and_removed(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, examples: list[Example]
+) -> None:
+    total, rows = tiny_head.statistics.total, tiny_head.rows
+    tiny_head.remove_examples((one for one in examples[:2]), tiny_lm)
+    assert tiny_head.statistics.total == total - 2
+    tiny_head.add_examples((one for one in examples[:2]), tiny_lm)
+    assert tiny_head.provenance.examples == 15
+    torch.testing.assert_close(tiny_head.rows, rows, rtol=1e-3, atol=1e-4)
+    tiny_head.remove_tools(name for name in ["add"])
+    assert tiny_head.names == ["weather", "capital"]
+
+
+def test_states_of_another_lm_are_not_learned(
+    tiny_head: ToolkenHead, tiny_lm: FrozenLM, build_lm: BuildLM, examples: list[Example], tmp_path: Path
+) -> None:
+    cache = FeatureCache(build_lm(seed=1), tmp_path)
+    for change in (tiny_head.add_examples, tiny_head.remove_examples):
+        with pytest.raises(FingerprintError, match="tiny-llama-1"):
+            change(examples[:2], tiny_lm, cache=cache)
+    assert tiny_head.provenance.examples == 15
+    with pytest.raises(FingerprintError, match="tiny-llama-1"):
+        build_priors(tiny_lm, tiny_head.specs, cache=cache)
+
+
+def test_a_new_tool_with_the_description_of_another_one_is_refused(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
+    with pytest.raises(ToolSpecError, match="'weather' and 'forecast' have one description"):
+        tiny_head.add_tools([ToolSpec(name="forecast", description="Tell the weather in a city.")], tiny_lm)
+    with pytest.warns(UserWarning, match="'price' has no description") as caught:
+        tiny_head.add_tools([ToolSpec(name="price")], tiny_lm)
+    assert caught[0].filename == __file__
+
+
+def test_calls_in_running_text_are_shown_by_their_sentence_and_forgotten_with_it(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], tiny_background: Path, tmp_path: Path
+) -> None:
+    def told(first: int) -> Example:
+        begin = f"There is a lot to do. We add {first} and 5 = "
+        call = Call(tool="add", args={"numbers": [first, 5]}, result=str(first + 5), start=len(begin))
+        return Example(question=f"A story of {first} cows.", answer=f"{begin}{first + 5} cows.", calls=(call,))
+
+    before, later = [told(n) for n in range(2, 5)], [told(n) for n in (21, 22)]
+    prompt = PromptFormat(everywhere=True)
+    head, whole = (fit(tiny_lm, specs, shown, prompt=prompt) for shown in (before, before + later))
+    shown = list(head.demonstrations.shown)
+    head.add_examples(later, tiny_lm)
+    assert head.demonstrations.shown == whole.demonstrations.shown
+    whole.save_pretrained(tmp_path / "head")
+    whole = ToolkenHead.from_pretrained(tmp_path / "head")
+    for one in (head, whole):
+        one.remove_examples(later, tiny_lm)
+        assert one.demonstrations.shown == shown
+    # A question that two examples share is still shown after one of them has gone.
+    head.add_examples([before[0]], tiny_lm)
+    head.remove_examples([before[0]], tiny_lm)
+    assert sorted(map(str, head.demonstrations.shown)) == sorted(map(str, shown))

@@ -99,3 +99,21 @@ def test_differences_name_what_changed(
     assert "hash of the examples" in found
     assert "rows of common tools, relative distance" in found
     assert found["selection.accuracy"].other == "not measured"
+
+
+def test_every_head_is_checked_against_all_the_others(
+    parts: tuple[ToolkenHead, ToolkenHead, ToolkenHead], tiny_lm: FrozenLM
+) -> None:
+    book, moon, twin = (
+        fit(tiny_lm, [ToolSpec(name=name, description=description)])
+        for name, description in (
+            ("look", "Look up a book in the library."),
+            ("look", "Look at a picture of the moon."),
+            ("find_book", "Look up a book in the library."),
+        )
+    )
+    with pytest.raises(ToolSpecError, match="Two different tools are called 'look'"):
+        merge([parts[0], book, moon])
+    with pytest.raises(ToolSpecError, match="'look' and 'find_book' have one description"):
+        merge([parts[0], book, twin])
+    assert merge(iter([parts[0], book])).names == ["add", "weather", "look"]

@@ -84,7 +84,16 @@ def test_the_digest_changes_with_name_description_and_schema() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("get_weatherReport", "get weather report"), ("P17", "p17"), ("a.b-c", "a b c"), ("天気", "天気")],
+    [
+        ("get_weatherReport", "get weather report"),
+        ("P17", "p17"),
+        ("a.b-c", "a b c"),
+        ("天気", "天気"),
+        ("météo_paris", "météo paris"),
+        ("天气_2", "天气 2"),
+        ("погода_2", "погода 2"),
+        ("मौसम_शहर", "मौसम शहर"),
+    ],
 )
 def test_a_name_is_split_into_words(name: str, words: str) -> None:
     assert name_words(name) == words

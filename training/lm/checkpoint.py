@@ -90,11 +90,24 @@ def transformers_twin(llama: Llama) -> TransformersNetwork:
 
 
 def load_model(source: Path | str, dtype: torch.dtype, device: str, extra: dict[str, Any]) -> Any:
+    """Return transformers' causal LM of a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint lacks weights, which transformers would draw at random.
+    """
     from transformers import AutoModelForCausalLM, GgufConfig
 
     options: dict[str, Any] = {"quantization_config": GgufConfig(dequantize=True)} if "gguf_file" in extra else {}
     with without_progress_bars():
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options, **extra)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, output_loading_info=True, **options, **extra
+        )
+    model, report = loaded
+    # Weights that are tied to others are not among them.
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"it lacks weights that a causal LM needs, {missing[0]!r} among them")
     return model.to(device)
 
 

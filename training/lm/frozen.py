@@ -59,7 +59,7 @@ class FrozenLM:
     Raises
     ------
     LMNotFoundError
-        If the tokenizer gives no character offsets, or the model has no output embeddings.
+        If the tokenizer gives no character offsets, or the model is not a causal LM.
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
@@ -167,8 +167,10 @@ class FrozenLM:
     @property
     def max_length(self) -> int:
         """Longest context in tokens; a very large number where neither configuration nor engine names one."""
-        for key in ("max_position_embeddings", "n_positions", "max_seq_len"):
-            value = getattr(self.config, key, None)
+        part = getattr(self.config, "get_text_config", None)
+        config = self.config if part is None else part(decoder=True)
+        for key in ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions"):
+            value = getattr(config, key, None)
             if isinstance(value, int) and value > 0:
                 return min(value, self._network.max_tokens)
         return self._network.max_tokens
@@ -181,9 +183,9 @@ class FrozenLM:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Token ids that end a text: the tokenizer's and the generation settings' end tokens."""
-        ids = {self.tokenizer.eos_token_id, getattr(self.config, "eos_token_id", None)}
-        configured = self._network.end_ids
-        ids.update(configured if isinstance(configured, list) else [configured])
+        ids = [self.tokenizer.eos_token_id]
+        for configured in (getattr(self.config, "eos_token_id", None), self._network.end_ids):
+            ids.extend(configured if isinstance(configured, list | tuple) else [configured])
         return frozenset(i for i in ids if isinstance(i, int))
 
     @cached_property
@@ -192,7 +194,22 @@ class FrozenLM:
         return self._network.fingerprint(self.tokenizer)
 
     def encode(self, text: str) -> Encoding:
-        """Tokenize a text; what looks like a special token in it stays ordinary text, so no text can pose as one."""
+        """Tokenize a text; what looks like a special token in it stays ordinary text, so no text can pose as one.
+
+        A token that the tokenizer sets before every text stays, one that it appends is left out: texts go on.
+        """
+        encoding = self._tokenized(text)
+        end = len(encoding.ids) - self._appended
+        return Encoding(encoding.ids[:end], encoding.spans[:end])
+
+    @cached_property
+    def _appended(self) -> int:
+        """Number of tokens that the tokenizer appends to every text, such as an end token."""
+        spans = self._tokenized("a").spans
+        covering = [at for at, (start, end) in enumerate(spans) if end > start]
+        return len(spans) - 1 - covering[-1] if covering else 0
+
+    def _tokenized(self, text: str) -> Encoding:
         encoded = self.tokenizer(text, return_offsets_mapping=True, split_special_tokens=True, verbose=False)
         return Encoding(list(encoded["input_ids"]), [(int(a), int(b)) for a, b in encoded["offset_mapping"]])
 

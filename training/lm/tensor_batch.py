@@ -29,10 +29,13 @@ class TensorBatch(Batch[TensorSession]):
     ----------
     lm
         The LM of all the texts.
+    lockstep
+        Whether one run may extend several texts; without it each is fed alone.
     """
 
-    def __init__(self, lm: FrozenLM) -> None:
+    def __init__(self, lm: FrozenLM, *, lockstep: bool = True) -> None:
         self.lm = lm
+        self._lockstep = lockstep
         # A text whose cache is here holds on to the batch. If the batch held on to it as well, neither would go away,
         # with all their tensors, before Python looks for cycles, which it seldom does.
         self._rows: list[weakref.ref[TensorSession] | None] = []
@@ -61,7 +64,7 @@ class TensorBatch(Batch[TensorSession]):
         for session, ids in pieces:
             session.check_room(len(ids))
         with self.lm.lock:
-            together = [at for at, (session, ids) in enumerate(pieces) if _is_short(session, ids)]
+            together = [at for at, (session, ids) in enumerate(pieces) if self._lockstep and _is_short(session, ids)]
             states: dict[int, State] = {}
             if len(together) > 1:
                 fed = self._feed_rows([pieces[at] for at in together])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from toolken.training.lm.continuation import Continuation
 from toolken.training.lm.network import Network, shared_prefix
 from toolken.training.lm.session import Batch, Session
 from toolken.training.lm.states import States
@@ -81,16 +82,21 @@ class TensorNetwork(Network):
     def weight_bytes(self) -> int:
         return sum(weight.nbytes for _, weight in self.named_weights())
 
+    def continuation(self, _lm: "FrozenLM") -> Continuation:
+        """Return what the network can do with its KV cache; here everything, as the project's own networks can."""
+        return Continuation()
+
     def start(self, lm: "FrozenLM") -> Session:
         # The session's module needs transformers, which an import of the LM does not wait for.
         from toolken.training.lm.tensor_session import TensorSession
 
+        self.continuation(lm).require(lm)
         return TensorSession(lm)
 
     def start_batch(self, lm: "FrozenLM") -> Batch[Any]:
         from toolken.training.lm.tensor_batch import TensorBatch
 
-        return TensorBatch(lm)
+        return TensorBatch(lm, lockstep=self.continuation(lm).lockstep)
 
     def states(
         self,
@@ -103,7 +109,7 @@ class TensorNetwork(Network):
 
         shared = shared_prefix(sequences, positions)
         prefix = TensorSession(lm)
-        if shared >= MIN_SHARED:
+        if shared >= MIN_SHARED and not self.continuation(lm).fault:
             prefix.feed(sequences[0][:shared])
         if not prefix.shareable:
             shared = 0

@@ -74,8 +74,7 @@ class TensorSession(Session):
     @property
     def nbytes(self) -> int:
         self.come_home()
-        tensors = [t for layer in getattr(self._cache, "layers", []) for t in (layer.keys, layer.values)]
-        return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
+        return sum(_bytes_of(vars(layer)) for layer in getattr(self._cache, "layers", []))
 
     @property
     def begun(self) -> bool:
@@ -129,3 +128,11 @@ def plain(cache: Any) -> bool:
     from transformers.cache_utils import DynamicLayer
 
     return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def _bytes_of(held: Any) -> int:
+    """Return the bytes of the tensors in what a layer keeps, which recurrent layers have in containers of their own."""
+    if isinstance(held, torch.Tensor):
+        return held.nbytes
+    parts = held.values() if isinstance(held, dict) else held if isinstance(held, list | tuple) else ()
+    return sum(_bytes_of(part) for part in parts)

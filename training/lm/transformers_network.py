@@ -1,12 +1,16 @@
 """`TransformersNetwork`: a transformers model that turns only the rows that are asked for into word logits."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from toolken.errors import LMNotFoundError
+from toolken.training.lm.continuation import FAULTS, Continuation, first_line, looks_ahead, tried_continuation
 from toolken.training.lm.tensor_network import TensorNetwork
+
+if TYPE_CHECKING:
+    from toolken.training.lm.frozen import FrozenLM
 
 
 class TransformersNetwork(TensorNetwork):
@@ -25,7 +29,7 @@ class TransformersNetwork(TensorNetwork):
     Raises
     ------
     LMNotFoundError
-        If the model has no output embeddings.
+        If the model has no output embeddings, has an encoder, or lets a token look at those after it.
     """
 
     def __init__(self, model: Any, name: str) -> None:
@@ -34,9 +38,23 @@ class TransformersNetwork(TensorNetwork):
         output = model.get_output_embeddings()
         if output is None:
             raise LMNotFoundError(f"{name} has no output embeddings, so it is not a causal LM: name one that is.")
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise LMNotFoundError(f"{name} has an encoder and a decoder, so it is not a causal LM: name one that is.")
+        self._continuation: Continuation | None = None
         self._select: torch.Tensor | None = None
         self._captured: torch.Tensor | None = None
         output.register_forward_pre_hook(self._keep_selected)
+        try:
+            ahead = looks_ahead(self)
+        except FAULTS as error:
+            raise LMNotFoundError(
+                f"{name} does not read token ids alone, so it is not a causal LM: name one that is "
+                f"({first_line(error)})."
+            ) from error
+        if ahead:
+            raise LMNotFoundError(
+                f"{name} lets a token look at those after it, so it is not a causal LM: name one that is."
+            )
 
     @property
     def config(self) -> Any:
@@ -62,6 +80,13 @@ class TransformersNetwork(TensorNetwork):
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield from self.model.named_parameters()
+
+    def continuation(self, lm: "FrozenLM") -> Continuation:
+        """Return what the model can do with its KV cache, which is tried when it is first asked for."""
+        with lm.lock:
+            if self._continuation is None:
+                self._continuation = tried_continuation(lm)
+            return self._continuation
 
     def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Do what `TensorNetwork.forward` says; options go to the model as they are.
