@@ -22,7 +22,7 @@ from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.lm.state_memory import StateMemory
 from toolken.training.prompt import PromptFormat
-from toolken.training.tool_spec import ToolSpec, check_descriptions, unknown_tools
+from toolken.training.tool_spec import ToolSpec, unknown_tools
 
 #: Sets of tools whose rows are remembered.
 REMEMBERED = 64
@@ -149,7 +149,6 @@ class Toolkens:
         self._reader = cast("FrozenLM", StateMemory(lm))
         self._heads: OrderedDict[str, ToolkenHead] = OrderedDict()
         self._evidence: OrderedDict[int, Evidence] = OrderedDict()
-        self._checked: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, tools: BoundTools) -> Toolset:
@@ -164,18 +163,8 @@ class Toolkens:
         new = [spec for spec in specs if not self._is_same(spec, fitted.get(spec.name))]
         if not new:
             return self.head
-        digest, bound = (
-            hashlib.sha256("".join(spec.digest for spec in of).encode()).hexdigest() for of in (new, specs)
-        )
-        new = [spec.model_copy(update={"description": _beginning(spec.description)}) for spec in new]
+        digest = hashlib.sha256("".join(spec.digest for spec in new).encode()).hexdigest()
         with self._lock:
-            if bound not in self._checked:
-                # Only what is bound together has to be told apart, not what else the head knows.
-                names = {spec.name for spec in new}
-                check_descriptions(new, [fitted[spec.name] for spec in specs if spec.name not in names])
-                self._checked[bound] = None
-                while len(self._checked) > REMEMBERED:
-                    self._checked.popitem(last=False)
             if digest not in self._heads:
                 self._heads[digest] = self._with_rows(new)
             self._heads.move_to_end(digest)
@@ -201,9 +190,10 @@ class Toolkens:
             return False
         return self.by_name or not spec.description or spec.description == fitted.description
 
-    def _with_rows(self, new: Sequence[ToolSpec]) -> ToolkenHead:
-        for spec in new:
+    def _with_rows(self, bound: Sequence[ToolSpec]) -> ToolkenHead:
+        for spec in bound:
             check_schema(spec)
+        new = [spec.model_copy(update={"description": _beginning(spec.description)}) for spec in bound]
         if self.head is not None:
             head = self.head.with_tools(new, self._reader)
         else:

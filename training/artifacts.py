@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from toolken.training.atomic_file import partial_file, put_in_place, remove_aban
 from toolken.training.demonstrations import Demonstrations
 from toolken.training.examples import Demonstration
 from toolken.training.gate import Gate
+from toolken.training.lm.embedded import cache_folder
 from toolken.training.logistic import Boundary
 from toolken.training.prompt import PromptFormat
 from toolken.training.provenance import Provenance
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 HEAD_FILE = "head.json"
 #: What the files with the tensors are called.
 TENSOR_FILES = "head-*.safetensors"
-#: Held by whoever writes a head into the folder; no part of the head.
-LOCK_FILE = ".head.lock"
+#: Where the locks of the folders are that heads are written to, in the cache folder.
+LOCKS = "locks"
 FORMAT = 4
 #: How often a head is read anew that is replaced by another process while it is read.
 READINGS = 5
@@ -192,10 +194,16 @@ def copy_head(source: Path, folder: Path) -> Sidecar:
 def _written_alone(folder: Path) -> Iterator[None]:
     """Make a folder and keep other writers of heads waiting: each removes the tensors that its own head does not name.
 
-    The lock file stays: if it were removed, a writer that waits for it and one that makes it anew would both go on.
+    The lock file is no part of a head, so it does not lie in the folder. It stays: if it were removed, a writer that
+    waits for it and one that makes it anew would both go on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK_FILE):
+    locks = cache_folder() / LOCKS
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        locks = Path(tempfile.gettempdir())  # heads can be saved where the cache cannot be written
+    with FileLock(locks / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]}.lock"):
         yield
 
 
