@@ -140,7 +140,8 @@ class Engine:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        length = config.get("max_position_embeddings")
+        # A model that also sees or hears keeps the settings of its language model apart.
+        length = {**config, **(config.get("text_config") or {})}.get("max_position_embeddings")
         return length if isinstance(length, int) else None
 
     def identity(self) -> dict[str, Any]:

@@ -5,8 +5,9 @@ import re
 
 # A comma is part of a number where it separates thousands; any other stands between two numbers. Digits once read as
 # thousands are not read anew without their comma (`?>`), or the 1 of "1,200km" would be a number.
-_DIGITS = r"(?>(?<!\d,)\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
-_NUMBER = re.compile(rf"(?<![\w.])[-+]?{_DIGITS}(?:\.\d+)?(?:[eE][-+]?\d+)?%?(?!\w)|(?<![\w.])[-+]?\.\d+")
+#: Digits of a whole number, as a regular expression.
+DIGITS = r"(?>(?<!\d,)\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
+_NUMBER = re.compile(rf"(?<![\w.])[-+]?{DIGITS}(?:\.\d+)?(?:[eE][-+]?\d+)?%?(?!\w)|(?<![\w.])[-+]?\.\d+")
 
 
 def numbers_in(text: str) -> list[str]:

@@ -93,8 +93,8 @@ class Reading:
         reading = cls.nothing(names, lm.hidden_size)
         reading.lm_fingerprint, reading.prompt_fingerprint = lm.fingerprint, prompt.fingerprint
         random = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        left_out: list[int] = []
-        skipped = lambda at, _: left_out.append(at)  # noqa: E731
+        left_out: dict[int, None] = {}
+        skipped = lambda at, _: left_out.setdefault(at)  # noqa: E731
         for part in decisions(lm, prompt, examples, names, cache=cache, advance=advance, skipped=skipped):
             calls = part.calls()
             reading.statistics.add(calls.hidden, calls.labels)

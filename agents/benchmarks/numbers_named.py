@@ -7,10 +7,11 @@ from decimal import Decimal, InvalidOperation
 from math import isclose
 from typing import Any
 
-from toolken.agents.numerals import numbers_in
+from toolken.agents.numerals import DIGITS, numbers_in
 from toolken.training.examples import Example
 
 _PERCENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*(?:%|percent\b)")
+_LAST = re.compile(rf"(?:(?<![\w.])-)?{DIGITS}(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _FRACTION = re.compile(r"(?<![\w./])(\d+)/(\d+)(?![\w/])")
 
 #: Number words, and what words of proportion multiply or divide by.
@@ -130,9 +131,9 @@ def number(text: object) -> float | None:
 
 
 def last_number(text: str) -> float | None:
-    """Return the last number in a text."""
-    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?", text)
-    return number(found[-1].rstrip(",")) if found else None
+    """Return the last number in a text, be it glued to its unit: of `10-5km` 5, of `3,4` 4."""
+    found = _LAST.findall(text)
+    return number(found[-1]) if found else None
 
 
 def _plain(value: Decimal) -> str:

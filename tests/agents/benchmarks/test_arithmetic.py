@@ -53,6 +53,10 @@ def test_numerals_are_read(text: str, value: float | None) -> None:
 def test_the_last_number_is_the_answer() -> None:
     assert last_number("The answer is 24, then 72.") == 72
     assert last_number("It costs $1,250.50.") == 1250.5
+    assert last_number("of 3,4 and 1,2") == 2
+    assert last_number("It fell to -12 degrees.") == -12
+    assert last_number("10-5km") == 5
+    assert last_number("1.5e3") == 1500
     assert last_number("none") is None
 
 
