@@ -20,11 +20,11 @@ from toolken.tools.calculator import calculator_tools
 from toolken.tools.calculator import examples as arithmetic
 from toolken.tools.grounding import GROUNDED
 from toolken.training.benchmarks.data_files import DataFolder
+from toolken.training.benchmarks.draws import draw
 from toolken.training.benchmarks.funcqa import read_funcqa
 from toolken.training.benchmarks.kamel import read_kamel
 from toolken.training.benchmarks.metatool import read_metatool
 from toolken.training.benchmarks.rows import bootstrap_interval
-from toolken.training.benchmarks.selection import draw
 from toolken.training.examples import Call, Example, from_records
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.fit import Progress, fit

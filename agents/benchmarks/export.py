@@ -23,10 +23,10 @@ from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.tools import keyword_arguments
 from toolken.training.benchmarks.comparisons import QUESTIONS, REASONING
 from toolken.training.benchmarks.datasets import folder_of
+from toolken.training.benchmarks.draws import draw
 from toolken.training.benchmarks.gsm8k_xl import read_gsm8k_xl
 from toolken.training.benchmarks.kamel import read_kamel
 from toolken.training.benchmarks.rows import bootstrap_interval
-from toolken.training.benchmarks.selection import draw
 from toolken.training.examples import Call, Example
 from toolken.training.export.call_text import without_spaces
 from toolken.training.export.checkpoint import Exported, build, next_tokens, virtual_of, write

@@ -32,9 +32,9 @@ from toolken.tools.knowledge import KnowledgeBase, read_kamel
 from toolken.tools.knowledge.names import fold
 from toolken.training.benchmarks.data_files import IN_TEST, UNKNOWN_TOOL, DataFolder, UnusableRecordError
 from toolken.training.benchmarks.dataset import Dataset
+from toolken.training.benchmarks.draws import draw
 from toolken.training.benchmarks.kamel import TEST
 from toolken.training.benchmarks.kamel import read_kamel as read_dataset
-from toolken.training.benchmarks.selection import draw
 from toolken.training.examples import Example
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.fit import fit

@@ -14,11 +14,13 @@ from toolken.training import Call, Example, FrozenLM, ToolSpec
 from toolken.training.benchmarks.comparisons import comparisons
 from toolken.training.benchmarks.dataset import Dataset, Evaluation
 from toolken.training.benchmarks.datasets import read_dataset
+from toolken.training.benchmarks.draws import draw
+from toolken.training.benchmarks.method_plan import RETRIEVER
 from toolken.training.benchmarks.methods import METHODS
 from toolken.training.benchmarks.plots import draw_rows
 from toolken.training.benchmarks.report import LEGEND, page
 from toolken.training.benchmarks.rows import Row, bootstrap_interval, read_rows, write_rows
-from toolken.training.benchmarks.selection import RETRIEVER, compare, draw, run
+from toolken.training.benchmarks.selection import compare, run
 from toolken.training.benchmarks.tables import markdown
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.refinement import calibration_error
@@ -150,7 +152,7 @@ def test_an_interval_of_the_calibration_error_holds_the_value(
     confidence, hits = as_sure_as_right()
     probabilities = torch.cat([confidence[:, None], ((1 - confidence) / 9)[:, None].expand(-1, 9)], dim=1)
     measured = {"ece": (probabilities, (hits == 0).long())}
-    monkeypatch.setattr("toolken.training.benchmarks.selection._measure", lambda *_: measured)
+    monkeypatch.setattr("toolken.training.benchmarks.selection.measure", lambda *_: measured)
     options: dict[str, Any] = {"methods": ["toolken"], "examples_per_tool": [1], "seeds": 2}
     rows = list(run(tiny_lm, questions, cache=FeatureCache(tiny_lm, tmp_path), **options))
     assert [row.metric for row in rows] == ["ece"] * 3

@@ -7,8 +7,8 @@ import torch
 
 from toolken.errors import FingerprintError
 from toolken.training.benchmarks.dataset import Dataset
+from toolken.training.benchmarks.draws import draw
 from toolken.training.benchmarks.rows import bootstrap_interval
-from toolken.training.benchmarks.selection import draw
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.features import Decisions, decisions
 from toolken.training.fit import Progress, fit
