@@ -58,12 +58,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Answer:
-    """An agent's answer: its text, the calls behind it, the messages of the turn, and P(call) where it was decided."""
+    """An agent's answer: its text, the calls behind it, the messages of the turn.
+
+    With every threshold of the head above the first of `thresholds` and up to the second it would have been the same.
+    """
 
     text: str
     steps: tuple[Step, ...]
     messages: tuple[BaseMessage, ...]
-    call_probabilities: tuple[float, ...] = ()
+    thresholds: tuple[float, float] = (0.0, 1.0)
 
 
 class ToolkenAgent(Runnable[Any, Answer]):
@@ -201,7 +204,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
         given = [HumanMessage(question)] if isinstance(question, str) else convert_to_messages(question)
         messages: list[BaseMessage] = list(given)
         steps: list[Step] = []
-        decided: list[float] = []
+        low, high = 0.0, 1.0
         while True:
             # After the last permitted call the answer has to be finished in words.
             prompt = to_prompt(messages, self.decoder.toolset.prompt)
@@ -219,11 +222,11 @@ class ToolkenAgent(Runnable[Any, Answer]):
                         started = event
                     elif isinstance(event, CallFinished):
                         made.append((started, event))
-                    elif isinstance(event, Finished) and event.call_probability is not None:
-                        decided.append(event.call_probability)
+                    elif isinstance(event, Finished):
+                        low, high = max(low, event.thresholds[0]), min(high, event.thresholds[1])
             if not made:
                 messages.append(AIMessage(text.strip()))
-                yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]), tuple(decided))
+                yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]), (low, high))
                 return
             made = made[: self.max_calls - len(steps)]
             calls = [

@@ -101,6 +101,7 @@ class _Turn:
         self._drawn = 0
         self._cached = 0
         self._call_probability: float | None = None
+        self._thresholds = (0.0, 1.0)
         #: Calls of this turn whose results are known or on their way.
         self._calls = set(prompt.answered)
         self._made = 0
@@ -123,7 +124,8 @@ class _Turn:
             if len(self._lm.encode(before + prompt.text).ids) + self._options.max_tokens > self._lm.max_length:
                 before = ""  # where there is little room, the conversation comes first
             reason = yield from self._words(before)
-        yield Finished(reason, read, self._drawn, min(self._cached, read), self._call_probability)
+        cached = min(self._cached, read)
+        yield Finished(reason, read, self._drawn, cached, self._call_probability, self._thresholds)
 
     def _corrected_calls(self) -> Iterator[Event]:
         """Yield the calls that were refused with a better name; they have been decided on already."""
@@ -201,8 +203,7 @@ class _Turn:
             self._call_probability = probability
         if not tools:
             return None
-        assert self._toolset.head is not None
-        if not must and not self._sampler.calls(probability, self._toolset.head.threshold):
+        if not must and not self._calls_at(probability):
             return None
         shares = self._toolset.shares(hidden, tools)
         best = self._sampler.tool(shares)
@@ -212,6 +213,15 @@ class _Turn:
         return CallStarted(
             tools[best], scale * float(shares[best]), tuple((tools[at], scale * float(shares[at])) for at in others)
         )
+
+    def _calls_at(self, probability: float) -> bool:
+        """Tell whether a tool is called at a P(call), and remember which thresholds would have it so."""
+        assert self._toolset.head is not None
+        called = self._sampler.calls(probability, self._toolset.head.threshold)
+        if self._options.temperature <= 0:  # otherwise it is drawn, whatever the threshold
+            low, high = self._thresholds
+            self._thresholds = (low, min(high, probability)) if called else (max(low, probability), high)
+        return called
 
     def _call(
         self, hidden: torch.Tensor, question: str, *, results: int, text: GrowingText | None = None

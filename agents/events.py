@@ -55,6 +55,9 @@ class Finished:
     call_probability
         P(a tool is called) where that was first decided in this turn, 1 where a refused call was made again; None where
         no tool could be called.
+    thresholds
+        The turn is the same with every threshold of the head above the first and up to the second: all that was not
+        called is less likely than the lowest, all that was called at least as likely as the highest.
     """
 
     reason: Literal["stop", "length", "tool_calls"]
@@ -62,6 +65,7 @@ class Finished:
     output_tokens: int
     cached_tokens: int = field(default=0, compare=False)
     call_probability: float | None = field(default=None, compare=False)
+    thresholds: tuple[float, float] = field(default=(0.0, 1.0), compare=False)
 
 
 Event = TextPiece | CallStarted | ArgumentsPiece | CallFinished | Finished

@@ -123,26 +123,18 @@ class Latest:
 
 @dataclass
 class Answered:
-    """Answers of a head at one threshold, which another threshold leaves as they are.
+    """Answers of a head at one threshold, which another threshold may leave as they are; see `Answer.thresholds`."""
 
-    Decoding is greedy, so an answer stays the same as long as every decision falls on the same side of the threshold:
-    the calls at or above it, the ends of the chains below.
-    """
+    _known: dict[str, list[Answer]] = field(default_factory=dict)
 
-    _known: dict[str, list[tuple[float, float, Answer]]] = field(default_factory=dict)
-
-    def add(self, question: str, answer: Answer, threshold: float) -> None:
-        """Keep an answer that was given at a threshold, with the thresholds `(low, high]` that leave it the same."""
-        turns = sum(isinstance(message, AIMessage) and bool(message.tool_calls) for message in answer.messages)
-        made, ended = answer.call_probabilities[:turns], answer.call_probabilities[turns:]
-        # A call that was likely and yet not made would have been an earlier one again: no threshold changes that.
-        low = max((one for one in ended if one < threshold), default=0.0)
-        self._known.setdefault(question, []).append((low, min(made, default=1.0), answer))
+    def add(self, question: str, answer: Answer) -> None:
+        """Keep an answer."""
+        self._known.setdefault(question, []).append(answer)
 
     def find(self, question: str, threshold: float) -> Answer | None:
         """Return the answer at a threshold, where it is known."""
-        found = (answer for low, high, answer in self._known.get(question, []) if low < threshold <= high)
-        return next(found, None)
+        known = self._known.get(question, [])
+        return next((one for one in known if one.thresholds[0] < threshold <= one.thresholds[1]), None)
 
     def at(self, question: str, threshold: float) -> Answer:
         """Return the answer at a threshold.
@@ -188,12 +180,9 @@ def decoded(
     def answer(questions: Sequence[Question]) -> list[Attempt]:
         agent.decoder.texts.clear()
         texts = [asked(question.text) for question in questions]
-        if head.prompt.everywhere:
-            # It is decided after each word, of which only the first one's probability is told.
-            return [attempt(one) for one in agent.batch(texts)]
         new = [text for text in dict.fromkeys(texts) if answered.find(text, head.threshold) is None]
         for text, one in zip(new, agent.batch(new), strict=True):
-            answered.add(text, one, head.threshold)
+            answered.add(text, one)
         return [attempt(answered.at(text, head.threshold)) for text in texts]
 
     return answer

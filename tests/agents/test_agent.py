@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -310,3 +311,34 @@ def test_the_calls_of_one_turn_are_run_and_all_answered(build: Build) -> None:
     called = [call["id"] for message in answer.messages for call in getattr(message, "tool_calls", [])]
     results = [message.tool_call_id for message in answer.messages if isinstance(message, ToolMessage)]
     assert called == results
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_an_answer_tells_which_thresholds_leave_it_as_it_is(
+    tiny_lm: FrozenLM, head: ToolkenHead, specs: list[ToolSpec], everywhere: bool
+) -> None:
+    form = {"everywhere": True, "opening": "", "stop": ()} if everywhere else {}
+    head.prompt = head.prompt.model_copy(update=form)
+    options = DecodingOptions(max_tokens=40)
+
+    def at(threshold: float) -> Answer:
+        tools = runnable(specs, lambda **_: "42")
+        return ToolkenAgent(tiny_lm, replace(head, threshold=threshold), tools, max_calls=2, options=options).invoke(
+            QUESTION
+        )
+
+    answer, texts = at(1.0), set()
+    for _ in range(4):
+        low, high = answer.thresholds
+        assert 0 <= low < high <= 1
+        texts.add(answer.text)
+        inside = (one for one in (high, (low + high) / 2, low + (high - low) / 1000) if low < one <= high)
+        for threshold in inside:
+            same = at(threshold)
+            assert (same.text, same.steps, same.thresholds) == (answer.text, answer.steps, answer.thresholds)
+        if low == 0:
+            break
+        answer = at(low)
+        # What was not called before is called from its own probability on.
+        assert answer.thresholds[1] == pytest.approx(low)
+    assert len(texts) > 1
