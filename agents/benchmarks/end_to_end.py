@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from toolken.agents.benchmarks.estimate import Speeds, duration
-from toolken.agents.benchmarks.trials import Outcome, Trial, check, done, run_trial
+from toolken.agents.benchmarks.trials import BATCH, Outcome, Trial, check, done, run_trial
 from toolken.errors import DataFormatError
 from toolken.training.fit import Progress
 from toolken.training.lm import FrozenLM
@@ -136,7 +136,8 @@ def run(
     left = [(trial, wanted - found) for trial in trials for found, wanted in [done(lm, trial, traces)]]
     attempts = sum(count for _, count in left)
     if attempts:
-        seconds = Speeds.of(lm).seconds(left)
+        at_once = min(BATCH, max(len(trial.test.questions) for trial, count in left if count))
+        seconds = Speeds.of(lm, at_once).seconds(left)
         say(f"{len(trials)} trials, {attempts} attempts: about {duration(seconds)} on this machine.")
     outcomes: list[Outcome] = []
     for trial in trials:

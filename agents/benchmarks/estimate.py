@@ -13,15 +13,15 @@ TEXTS, TOKENS, STEPS = 8, 60, 8
 
 @dataclass(frozen=True)
 class Speeds:
-    """Tokens a second: read in batches, read one text at a time, and written in batches of `BATCH`."""
+    """Tokens a second: read in batches, read one text at a time, and written in several texts at once."""
 
     batched: float
     read: float
     written: float
 
     @classmethod
-    def of(cls, lm: FrozenLM) -> "Speeds":
-        """Measure an LM."""
+    def of(cls, lm: FrozenLM, at_once: int = BATCH) -> "Speeds":
+        """Measure an LM; the fewer texts are written at once, the more a token costs."""
         ids = (lm.encode("The museum of the town has a tower and a garden. ").ids * TOKENS)[:TOKENS]
         texts = [ids] * TEXTS
         list(lm.hidden_states(texts[:1], [[TOKENS - 1]]))  # the first run loads what later ones have
@@ -30,16 +30,16 @@ class Speeds:
         list(lm.hidden_states([[at, *ids] for at in range(TEXTS)], [[TOKENS]] * TEXTS))
         batched = TEXTS * TOKENS / (time.perf_counter() - begun)
         begun = time.perf_counter()
-        sessions = [lm.start() for _ in range(BATCH)]
+        sessions = [lm.start() for _ in range(at_once)]
         for session in sessions:
             session.feed(ids)
-        read = BATCH * TOKENS / (time.perf_counter() - begun)
+        read = at_once * TOKENS / (time.perf_counter() - begun)
         batch = lm.start_batch()
         batch.feed([(session, ids[:1]) for session in sessions])
         begun = time.perf_counter()
         for _ in range(STEPS):
             batch.feed([(session, ids[:1]) for session in sessions])
-        return cls(batched, read, BATCH * STEPS / (time.perf_counter() - begun))
+        return cls(batched, read, at_once * STEPS / (time.perf_counter() - begun))
 
     def seconds(self, trials: Iterable[tuple[Trial, int]]) -> float:
         """Return about how long trials take, each given with the number of attempts that are left."""

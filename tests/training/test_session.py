@@ -13,6 +13,7 @@ from toolken.training.lm import Session
 from toolken.training.lm.prefix_cache import PrefixCache
 from toolken.training.lm.state_memory import StateMemory
 from toolken.training.lm.tensor_batch import TensorBatch
+from toolken.training.lm.tensor_session import TensorSession
 
 BuildLM = Callable[..., FrozenLM]
 
@@ -178,6 +179,41 @@ def test_a_batch_runs_the_lm_once_a_step(tiny_lm: FrozenLM, monkeypatch: pytest.
     for _ in range(100):
         batch.feed([(session, [5]) for session in sessions])
     assert runs == [4] * 100
+
+
+def test_a_text_takes_the_row_that_another_has_left(lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions, batch = begun(lm), TensorBatch(lm)
+    assembled: list[int] = []
+    whole = batch._assemble
+
+    def counted(members: Sequence[TensorSession]) -> None:
+        assembled.append(len(members))
+        whole(members)
+
+    monkeypatch.setattr(batch, "_assemble", counted)
+    words = lm.encode(" and the weather in Paris is fine").ids
+
+    def step(members: list[Session], token: int) -> None:
+        for session, state in zip(members, batch.feed([(one, [token]) for one in members]), strict=True):
+            assert_state_of(lm, session.ids, state)
+
+    step(sessions, words[0])
+    first = list(assembled)
+    assert first in ([4], [])  # texts with a sliding window are fed alone
+    sessions[1].truncate(len(sessions[1].ids) - 1)  # a short one is used alone, and comes back
+    step([sessions[0], *sessions[2:]], words[1])
+    step(sessions, words[2])
+    other = lm.start()
+    other.feed(words[:3])
+    sessions[3].truncate(len(sessions[3].ids) - 1)  # another takes the place of one that has left
+    members = [*sessions[:3], other]
+    for token in words[3:]:
+        step(members, token)
+    assert assembled == first
+    longest = lm.start()
+    longest.feed(words * 4)
+    step([*sessions[:2], longest], words[0])  # no row is long enough for it
+    assert assembled == ([4, 3] if first else [])
 
 
 def test_a_batch_with_a_text_that_is_too_long_changes_none(build_lm: BuildLM) -> None:

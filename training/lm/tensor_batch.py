@@ -97,7 +97,11 @@ class TensorBatch(Batch[TensorSession]):
 
     def _feed_rows(self, pieces: Sequence[tuple[TensorSession, Sequence[int]]]) -> list[State]:
         sessions = [session for session, _ in pieces]
-        if not self._fits(sessions):
+        mine = self._sessions()
+        newcomers = [session for session in sessions if session not in mine]
+        if self._fits(sessions, newcomers):
+            self._enter(newcomers)
+        else:
             self._assemble(sessions)
         known = self._sessions()
         rows = [known.index(session) for session in sessions]
@@ -133,14 +137,25 @@ class TensorBatch(Batch[TensorSession]):
             session.appended(ids)
         return [(hidden[at].float(), logits[at].float()) for at in range(len(pieces))]
 
-    def _fits(self, sessions: Sequence[TensorSession]) -> bool:
-        """Tell whether the rows can go on as they are: all the texts are in, and not too much of the work is wasted."""
-        mine = {id(one) for one in self._sessions() if one is not None}
-        if not all(id(session) in mine for session in sessions):
-            return False
+    def _fits(self, sessions: Sequence[TensorSession], newcomers: Sequence[TensorSession]) -> bool:
+        """Tell whether the rows can go on: newcomers find free ones of their length, and little work is wasted."""
         columns = self._filled.shape[1]
-        longest = int(self._filled.sum(1).max())
+        lengths = [one.cached for one in newcomers]
+        if len(lengths) > self._sessions().count(None) or max(lengths, default=0) > columns:
+            return False
+        longest = max([*lengths, *self._filled.sum(1).tolist()], default=0)
         return 2 * len(sessions) >= len(self._rows) and columns <= 2 * longest + SPARE
+
+    def _enter(self, newcomers: Sequence[TensorSession]) -> None:
+        """Put texts into rows that others have left, so that those that stay need not be copied."""
+        free = [row for row, one in enumerate(self._sessions()) if one is None]
+        for row, session in zip(free, newcomers, strict=False):
+            cache = session.lend(self)
+            for layer, own in zip(self._cache.layers, cache.layers, strict=True):
+                layer.put(row, own)
+            length = cache.get_seq_length()
+            self._filled[row] = torch.arange(self._filled.shape[1]) >= self._filled.shape[1] - length
+            self._rows[row] = weakref.ref(session)
 
     def _assemble(self, sessions: Sequence[TensorSession]) -> None:
         """Make these texts the rows, each with its tokens in the last columns."""
@@ -172,9 +187,7 @@ class _SpaciousLayer(DynamicLayer):
         shape = (len(layers), heads, longest + SPARE, size)
         self._keys, self._values = first.new_zeros(shape), first.new_zeros(shape[:-1] + layers[0].values.shape[-1:])
         for row, layer in enumerate(layers):
-            length = layer.keys.shape[2]
-            self._keys[row, :, longest - length : longest] = layer.keys[0]
-            self._values[row, :, longest - length : longest] = layer.values[0]
+            self.put(row, layer)
         self.dtype, self.device, self.is_initialized = first.dtype, first.device, True
         self._show()
 
@@ -189,6 +202,12 @@ class _SpaciousLayer(DynamicLayer):
         self._length = end
         self._show()
         return self.keys, self.values
+
+    def put(self, row: int, layer: Any) -> None:
+        """Copy a text's keys and values into the last columns of a row."""
+        first = self._length - layer.keys.shape[2]
+        self._keys[row, :, first : self._length] = layer.keys[0]
+        self._values[row, :, first : self._length] = layer.values[0]
 
     def _show(self) -> None:
         self.keys = self._keys[:, :, : self._length]
