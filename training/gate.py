@@ -224,7 +224,8 @@ def _chosen(white: Whitened, calls: torch.Tensor, weights: torch.Tensor, example
     lowest = min(losses, key=lambda loss: float(loss.sum()))
     bar = lowest.sum() + lowest.std() * len(lowest) ** 0.5
     best, log_odds = next(one for one, loss in zip(path, losses, strict=True) if loss.sum() <= bar)
-    return best, _best_threshold(torch.sigmoid(log_odds), calls, weights)
+    tried = torch.linspace(*THRESHOLDS, 61, dtype=torch.float64)
+    return best, best_threshold(torch.sigmoid(log_odds), calls, weights, tried)
 
 
 def _by_example(values: torch.Tensor, examples: torch.Tensor) -> torch.Tensor:
@@ -248,9 +249,22 @@ def _folds(examples: torch.Tensor, calls: torch.Tensor) -> torch.Tensor | None:
     return fold_of[examples]
 
 
-def _best_threshold(probabilities: torch.Tensor, calls: torch.Tensor, weights: torch.Tensor) -> float:
-    """Return the threshold within `THRESHOLDS` at which the calls have the best F1."""
-    tried = torch.linspace(*THRESHOLDS, 61, dtype=torch.float64)
+def best_threshold(
+    probabilities: torch.Tensor, calls: torch.Tensor, weights: torch.Tensor, tried: torch.Tensor
+) -> float:
+    """Return the threshold at which the calls have the best F1.
+
+    Parameters
+    ----------
+    probabilities
+        P(call) of each decision, `(n,)`.
+    calls
+        Whether it is a call, `(n,) bool`.
+    weights
+        What it counts, `(n,) float64`.
+    tried
+        The thresholds, `(t,) float64`.
+    """
     fired = probabilities > tried[:, None]
     right = (fired & calls).double() @ weights
     wrong = (fired & ~calls).double() @ weights

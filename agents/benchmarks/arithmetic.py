@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
+import torch
 from langchain_core.tools import BaseTool
 
 from toolken.agents.benchmarks import baselines
@@ -31,7 +32,9 @@ from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.tools import keyword_arguments
 from toolken.training.examples import Example
 from toolken.training.feature_cache import FeatureCache
+from toolken.training.features import WORDS, Decisions, decisions
 from toolken.training.fit import fit
+from toolken.training.gate import best_threshold
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.prompt import PromptFormat
@@ -43,6 +46,8 @@ METHODS = ("toolken", *PUBLISHED, "retriever", *NO_TOOLS, "in-context", "react",
 #: Questions that settings are chosen on, where there are so many.
 DEV_QUESTIONS = 24
 THRESHOLDS = (0.5, 0.3, 0.7)
+#: Dev solutions that thresholds are chosen on in running text, and the thresholds.
+DEV_TEXTS, TEXT_THRESHOLDS = 100, tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
 #: Demonstrations in a prompt.
 SHOWN = (4, 8)
 #: Tokens of an answer without reasoning, of one with it, and between two calls.
@@ -72,6 +77,8 @@ class Sums:
         Test questions by split.
     dev
         Questions to choose settings on, by the split that they are for.
+    dev_texts
+        Solutions like those in `solutions`, in one line, on which thresholds are chosen by the split that they are for.
     finals
         Final answer of each solution.
     chains
@@ -89,6 +96,7 @@ class Sums:
     finals: list[str]
     tests: dict[str, list[Question]]
     dev: dict[str, list[Question]]
+    dev_texts: dict[str, list[Example]] = field(default_factory=dict)
     chains: list[Example] = field(default_factory=list)
     reasoned: bool = False
     _published: Latest = field(default_factory=Latest)
@@ -151,13 +159,14 @@ class Sums:
             chosen = random.Random(0).sample(chosen, min(limit or DEV_QUESTIONS, DEV_QUESTIONS, len(chosen)))
         dev = Test(self.benchmark, f"dev of {split}", len(self.names), chosen, score, STAGES) if chosen else None
         if method in ("toolken", *PUBLISHED):
+            texts = self.dev_texts.get(split, [])[:DEV_TEXTS] if self.reasoned else []
             return [
                 Trial(
                     test,
                     method,
                     partial(self._toolkens, method, seed),
-                    tuple({"threshold": one} for one in THRESHOLDS),
-                    dev,
+                    tuple({"threshold": one} for one in (TEXT_THRESHOLDS if texts else THRESHOLDS)),
+                    None if texts else dev,
                     {
                         "max_calls": MAX_CALLS,
                         **told(self.specs, self.examples),
@@ -171,8 +180,9 @@ class Sums:
                     # In running text the words between the calls are written too, and at each of them it is decided:
                     # an attempt takes about as long as writing this many tokens.
                     written_tokens=640 if self.prompt.everywhere else 40,
-                    fit_tokens=90 * len(self.examples),
+                    fit_tokens=90 * (len(self.examples) + len(texts)),
                     fit_key="head",
+                    choose=partial(self._firing_threshold, method, seed, texts) if texts else None,
                 )
                 for seed in range(1 if method == "toolken" else self.options.seeds)
             ]
@@ -197,12 +207,29 @@ class Sums:
             return []
         return [self._prompted(method, test, dev)]
 
+    def _trained(self, method: str, seed: int) -> ToolkenHead:
+        if method not in PUBLISHED:
+            return self.head
+        train = partial(published_head, self.lm, self.head, method, self.benchmark, self.examples, seed=seed)
+        head: ToolkenHead = self._published.get((method, seed), train)
+        return head
+
+    def _firing_threshold(self, method: str, seed: int, texts: Sequence[Example]) -> Settings:
+        """Return the threshold with the best F1 of the calls in dev solutions, as they stand.
+
+        Final answers would say less: a small model gets few of them right, whatever the threshold.
+        """
+        head, cache = self._trained(method, seed), FeatureCache(self.lm)
+        parts = decisions(self.lm, head.prompt, texts, head.names, cache=cache, skipped=lambda *_: None)
+        points = Decisions.join([Decisions.none(self.lm.hidden_size), *parts])
+        probabilities = torch.sigmoid(head.gate.log_odds(points.hidden.double(), results=points.results))
+        calls, weights = points.labels != WORDS, torch.ones(len(points.labels), dtype=torch.float64)
+        tried = torch.tensor(TEXT_THRESHOLDS, dtype=torch.float64)
+        best = best_threshold(probabilities, calls, weights, tried)
+        return {"threshold": min(TEXT_THRESHOLDS, key=lambda one: abs(one - best))}
+
     def _toolkens(self, method: str, seed: int, settings: Settings) -> Answerer:
-        head = self.head
-        if method in PUBLISHED:
-            train = partial(published_head, self.lm, head, method, self.benchmark, self.examples, seed=seed)
-            head = self._published.get((method, seed), train)
-        head = with_threshold(head, float(settings["threshold"]))
+        head = with_threshold(self._trained(method, seed), float(settings["threshold"]))
         answered = self._answered.get((method, seed), Answered)
         return decoded(
             self.lm,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from toolken.agents.benchmarks.arithmetic import METHODS, Sums
 from toolken.agents.benchmarks.end_to_end import Options
+from toolken.agents.benchmarks.sum_examples import in_one_line
 from toolken.agents.benchmarks.sum_scores import sum_question
 from toolken.agents.benchmarks.trials import Trial, read_questions
 from toolken.training.benchmarks.data_files import DataFolder
@@ -34,10 +35,10 @@ def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
     solutions = list(dataset.train.get("supervised", []))
     random.Random(0).shuffle(solutions)
     solutions = solutions[:PROBLEMS]
-    dev = [
-        sum_question(at, one.question, _final(one), "two decimals", one)
-        for at, one in enumerate(dataset.tests["dev"].examples if "dev" in dataset.tests else [])
-    ]
+    unseen = dataset.tests["dev"].examples if "dev" in dataset.tests else []
+    dev = [sum_question(at, one.question, _final(one), "two decimals", one) for at, one in enumerate(unseen)]
+    texts = [text for one in unseen if (text := in_one_line(one, _final(one))) is not None]
+    random.Random(0).shuffle(texts)
     return Sums(
         benchmark="gsm8k-xl",
         lm=lm,
@@ -47,6 +48,7 @@ def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
         finals=[_final(one) for one in solutions],
         tests={"test": tests},
         dev={"test": dev},
+        dev_texts={"test": texts},
         reasoned=True,
     ).trials()
 

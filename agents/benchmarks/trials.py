@@ -158,6 +158,8 @@ class Trial:
         What these tokens belong to: trials with the same key read them once; None where no other trial does.
     batch
         Questions that are answered together; fewer where prompts are long.
+    choose
+        Chooses among the candidates without an answer to a dev question, where answers would tell little.
     """
 
     test: Test
@@ -174,6 +176,7 @@ class Trial:
     fit_tokens: int = 0
     fit_key: Hashable = None
     batch: int = BATCH
+    choose: Callable[[], Settings] | None = None
 
 
 @dataclass(frozen=True)
@@ -260,8 +263,18 @@ def run_trial(lm: FrozenLM, trial: Trial, folder: Path, progress: Progress | Non
         # The first of equals: candidates stand in the order in which they are to be preferred.
         chosen, _ = max(dev, key=lambda one: mean(one[1], last))
     with closing(TraceFile(folder / f"{name}.jsonl")) as file:
+        if trial.choose is not None:
+            chosen = _begun_with(lm, trial, file) or trial.choose()
         traces = list(_answered(lm, trial, trial.test, chosen, file, answerer, progress))
     return Outcome(trial, chosen, traces, dev, sum(trace.seconds for trace in traces))
+
+
+def _begun_with(lm: FrozenLM, trial: Trial, file: TraceFile) -> Settings | None:
+    """Return the settings that were chosen when a test was begun, if it was."""
+    for settings in trial.candidates:
+        if any(_key(lm, trial, trial.test, question, settings) in file.traces for question in trial.test.questions):
+            return settings
+    return None
 
 
 def mean(traces: Sequence[Trace], metric: str) -> float:

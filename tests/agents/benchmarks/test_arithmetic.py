@@ -1,13 +1,16 @@
 """Arithmetic end to end: named numbers, the published rules, and the stages that an attempt passed."""
 
 import pytest
+import torch
 
-from toolken.agents.benchmarks.arithmetic import read_operands
+from toolken.agents.benchmarks.arithmetic import TEXT_THRESHOLDS, Sums, read_operands
+from toolken.agents.benchmarks.end_to_end import Options
 from toolken.agents.benchmarks.numbers_named import NumberNotes, last_number, number
 from toolken.agents.benchmarks.sum_examples import calls_alone, in_one_line
 from toolken.agents.benchmarks.sum_scores import is_exact, is_right, score, sum_question
 from toolken.agents.benchmarks.traces import Attempt, Piece
-from toolken.training import Call, Example
+from toolken.training import Call, Example, FrozenLM
+from toolken.training.gate import best_threshold
 
 
 @pytest.mark.parametrize(
@@ -116,3 +119,50 @@ def test_a_solution_in_one_line_keeps_its_calls_where_their_results_stand() -> N
     assert [call.args for call in told.calls] == [{"numbers": [2, 3]}, {"numbers": [6, 1]}]
     wrong = calls[0].model_copy(update={"args": {"0": "two", "1": "3"}})
     assert in_one_line(Example(question="How many?", answer=answer, calls=(wrong,)), "7") is None
+
+
+@pytest.mark.usefixtures("tiny_background")
+def test_thresholds_of_running_text_are_chosen_by_the_calls_in_dev_solutions(tiny_lm: FrozenLM) -> None:
+    def solution(first: int, second: int) -> Example:
+        answer = f"He has {first}+{second} = {first + second} pens."
+        call = Call(
+            tool="add",
+            args={"0": str(first), "1": str(second)},
+            result=str(first + second),
+            start=answer.index("= ") + 2,
+        )
+        return Example(question=f"How many pens are {first} and {second}?", answer=answer, calls=(call,))
+
+    told = [solution(first, first + 3) for first in range(10, 40)]
+    texts = [text for one in told if (text := in_one_line(one, one.calls[0].result)) is not None]
+    question = sum_question(0, "What is 2 plus 3?", "5", "two decimals")
+    sums = Sums(
+        benchmark="own",
+        lm=tiny_lm,
+        options=Options(),
+        names=["add", "multiply"],
+        solutions=told[:20],
+        finals=[one.calls[0].result for one in told[:20]],
+        tests={"test": [question]},
+        dev={},
+        dev_texts={"test": texts[20:]},
+        reasoned=True,
+    )
+    by_method = {trial.method: trial for trial in sums.trials()}
+    for method in ("toolken", "toolkengpt"):
+        trial = by_method[method]
+        assert trial.dev is None
+        assert trial.choose is not None
+        assert trial.choose() in trial.candidates
+    assert by_method["react"].choose is None
+    sums.dev_texts.clear()
+    assert all(trial.choose is None for trial in sums.trials())
+
+
+def test_the_best_threshold_parts_calls_from_words() -> None:
+    probabilities = torch.tensor([0.9, 0.66, 0.58, 0.1])
+    calls, weights = torch.tensor([True, True, False, False]), torch.ones(4, dtype=torch.float64)
+    tried = torch.tensor(TEXT_THRESHOLDS, dtype=torch.float64)
+    assert best_threshold(probabilities, calls, weights, tried) == pytest.approx(0.6)
+    heavy = torch.tensor([1.0, 9.0, 1.0, 1.0], dtype=torch.float64)
+    assert best_threshold(probabilities, ~calls, heavy, tried) == pytest.approx(0.2)

@@ -67,6 +67,26 @@ def test_settings_are_chosen_on_the_dev_questions(tiny_lm: FrozenLM, tmp_path: P
     assert [trace.scores["answer"] for trace in outcome.traces] == [1.0] * 10
 
 
+def test_settings_may_be_chosen_without_answers(tiny_lm: FrozenLM, tmp_path: Path) -> None:
+    chosen: list[int] = []
+
+    def choose() -> Settings:
+        chosen.append(1)
+        return {"offset": 1}
+
+    adder = Adder(breaks_after=1)
+    trial = replace(make_trial(adder), dev=None, choose=choose)
+    assert done(tiny_lm, trial, tmp_path) == (0, 10)
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(tiny_lm, trial, tmp_path)
+    again = Adder()
+    outcome = run_trial(tiny_lm, replace(trial, build=again.build), tmp_path)
+    assert (outcome.settings, outcome.dev, again.built) == ({"offset": 1}, [], [1])
+    assert len(again.asked) == 6
+    assert chosen == [1]  # what was begun goes on with what was chosen then
+    assert done(tiny_lm, trial, tmp_path) == (10, 10)
+
+
 def test_nothing_is_done_twice(tiny_lm: FrozenLM, tmp_path: Path) -> None:
     first = run_trial(tiny_lm, make_trial(Adder()), tmp_path)
     adder = Adder()
