@@ -172,6 +172,8 @@ class Sums:
                         **told(self.specs, self.examples),
                         "prompt": self.prompt.fingerprint,
                         "notes": sorted(map(str, getattr(self.notes, "counts", {}).items())),
+                        # What was begun with a threshold chosen on other texts is not gone on with.
+                        **({"dev texts": told(self.specs, texts)} if texts else {}),
                     },
                     None,
                     seed,

@@ -19,16 +19,20 @@ BuildLM = Callable[..., FrozenLM]
 
 TEXT = "Question: What is the weather in the city? Answer: The weather is fine, then 42."
 
+#: Of an encoder and a decoder.
+_TWO_PARTS: dict[str, Any] = {
+    "d_model": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+}
 #: Changes of a tiny configuration for each class.
 SHAPES: dict[str, dict[str, Any]] = {
     "BartConfig": {
-        "d_model": 32,
-        "encoder_layers": 1,
-        "decoder_layers": 2,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4,
-        "encoder_ffn_dim": 64,
-        "decoder_ffn_dim": 64,
+        **_TWO_PARTS,
         "init_std": 0.2,
     },
     "BambaConfig": {
@@ -46,13 +50,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "RobertaConfig": {"is_decoder": True, "pad_token_id": 1},
     "T5Config": {"d_model": 32, "d_ff": 64, "num_layers": 2, "num_heads": 4, "d_kv": 8},
     "WhisperConfig": {
-        "d_model": 32,
-        "encoder_layers": 1,
-        "decoder_layers": 2,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4,
-        "encoder_ffn_dim": 64,
-        "decoder_ffn_dim": 64,
+        **_TWO_PARTS,
         "max_position_embeddings": None,
         "max_target_positions": 64,
         "pad_token_id": 0,
