@@ -82,6 +82,19 @@ def plain_examples() -> list[Example]:
     return [Example.model_validate(json.loads(line)) for line in text.splitlines() if line.strip()]
 
 
+def unread_tokens(lm: FrozenLM, prompt: PromptFormat) -> int:
+    """Return how many tokens are still to be read for the background of an LM and a prompt format; 0 if it is cached.
+
+    What all requests begin with is read once.
+    """
+    prompt = _without_lead(prompt)
+    if _path(lm, prompt).is_file():
+        return 0
+    texts = [*background_requests(), *(f"{one.question} {one.answer}" for one in plain_examples())]
+    alone = prompt.model_copy(update={"preamble": ""})
+    return len(lm.encode(prompt.preamble).ids) + sum(len(lm.encode(alone.query(text)).ids) for text in texts)
+
+
 def background(
     lm: FrozenLM, prompt: PromptFormat, *, started: Callable[[int], Callable[[int], None]] | None = None
 ) -> Background:
@@ -99,11 +112,9 @@ def background(
     HeadError
         If a hidden state is not a finite number; nothing is cached then.
     """
-    # Few requests have a number that would lead a decision: the background is the same with such a lead and without.
-    prompt = prompt.model_copy(update={"lead": ""})
+    prompt = _without_lead(prompt)
     requests, plain = background_requests(), plain_examples()
-    digest = hashlib.sha256(json.dumps([requests, [example.model_dump() for example in plain]]).encode()).hexdigest()
-    path = cache_folder() / "background" / f"{lm.fingerprint}-{prompt.fingerprint}-{digest[:8]}.safetensors"
+    path = _path(lm, prompt)
     if path.is_file():
         try:
             tensors = load_file(path)
@@ -118,6 +129,18 @@ def background(
     computed = Background.of(requests, states, Decisions.join(decisions(lm, prompt, plain, [], advance=advance)))
     _write(path, computed)
     return computed
+
+
+def _without_lead(prompt: PromptFormat) -> PromptFormat:
+    # Few requests have a number that would lead a decision: the background is the same with such a lead and without.
+    return prompt.model_copy(update={"lead": ""})
+
+
+def _path(lm: FrozenLM, prompt: PromptFormat) -> Path:
+    """Return the file of a background, of a format without a lead."""
+    texts = [background_requests(), [example.model_dump() for example in plain_examples()]]
+    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    return cache_folder() / "background" / f"{lm.fingerprint}-{prompt.fingerprint}-{digest[:8]}.safetensors"
 
 
 def _write(path: Path, computed: Background) -> None:

@@ -24,6 +24,7 @@ from toolken.agents.benchmarks.toolkens import (
     decoded,
     published_head,
     retrieved,
+    training_tokens,
     with_threshold,
 )
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, told
@@ -184,6 +185,8 @@ class Sums:
                     written_tokens=640 if self.prompt.everywhere else 40,
                     fit_tokens=90 * (len(self.examples) + len(texts)),
                     fit_key="head",
+                    prompt=self.prompt,
+                    train_tokens=training_tokens(method, self.benchmark, len(self.examples)),
                     choose=partial(self._firing_threshold, method, seed, texts) if texts else None,
                 )
                 for seed in range(1 if method == "toolken" else self.options.seeds)
@@ -203,6 +206,7 @@ class Sums:
                     written_tokens=80,
                     fit_tokens=90 * len(self.examples),
                     fit_key="head",
+                    prompt=self.prompt,
                 )
             ]
         if method == "chat-template" and not baselines.has_tool_template(self.lm):

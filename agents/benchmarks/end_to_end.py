@@ -4,12 +4,14 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
 
 from toolken.agents.benchmarks.estimate import Speeds, duration
 from toolken.agents.benchmarks.trials import BATCH, Outcome, Trial, check, done, run_trial
 from toolken.errors import DataFormatError
+from toolken.training.background import unread_tokens
 from toolken.training.fit import Progress
 from toolken.training.lm import FrozenLM
 from toolken.training.teacher import Encoder
@@ -137,7 +139,7 @@ def run(
     attempts = sum(count for _, count in left)
     if attempts:
         at_once = min(BATCH, max(len(trial.test.questions) for trial, count in left if count))
-        seconds = Speeds.of(lm, at_once).seconds(left)
+        seconds = Speeds.of(lm, at_once).seconds(left, partial(unread_tokens, lm))
         say(f"{len(trials)} trials, {attempts} attempts: about {duration(seconds)} on this machine.")
     outcomes: list[Outcome] = []
     for trial in trials:

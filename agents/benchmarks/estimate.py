@@ -1,11 +1,12 @@
 """How long the trials will take: what is to be read and written, by the LM's speed measured in a few seconds."""
 
 import time
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from toolken.agents.benchmarks.trials import BATCH, Trial
 from toolken.training.lm import FrozenLM
+from toolken.training.prompt import PromptFormat
 
 #: Texts and tokens of the measurement, steps of its batch.
 TEXTS, TOKENS, STEPS = 8, 60, 8
@@ -41,17 +42,29 @@ class Speeds:
             batch.feed([(session, ids[:1]) for session in sessions])
         return cls(batched, read, at_once * STEPS / (time.perf_counter() - begun))
 
-    def seconds(self, trials: Iterable[tuple[Trial, int]]) -> float:
-        """Return about how long trials take, each given with the number of attempts that are left."""
+    def seconds(
+        self, trials: Iterable[tuple[Trial, int]], unread: Callable[[PromptFormat], int] = lambda _: 0
+    ) -> float:
+        """Return about how long trials take.
+
+        Parameters
+        ----------
+        trials
+            Each with the number of attempts that are left.
+        unread
+            Tells how many tokens of a format's background are still to be read.
+        """
         spent = 0.0
-        shared: dict[Hashable, int] = {}
+        shared: dict[Hashable, float] = {}
         for trial, left in trials:
             if left:
                 key = (trial.test.benchmark, trial.fit_key) if trial.fit_key is not None else id(trial)
                 shared[key] = max(shared.get(key, 0), trial.fit_tokens)
+                if trial.prompt is not None and ("background", trial.prompt.fingerprint) not in shared:
+                    shared["background", trial.prompt.fingerprint] = unread(trial.prompt)
                 spent += left * (trial.read_tokens / self.read + trial.written_tokens / self.written)
-        spent += sum(shared.values()) / self.batched
-        return spent
+                spent += trial.train_tokens / self.batched
+        return spent + sum(shared.values()) / self.batched
 
 
 def duration(seconds: float) -> str:

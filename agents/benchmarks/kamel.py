@@ -23,6 +23,7 @@ from toolken.agents.benchmarks.toolkens import (
     decoded,
     published_head,
     retrieved,
+    training_tokens,
     with_threshold,
 )
 from toolken.agents.benchmarks.traces import Attempt
@@ -40,6 +41,7 @@ from toolken.training.feature_cache import FeatureCache
 from toolken.training.fit import fit
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
+from toolken.training.prompt import PromptFormat
 
 NO_TOOLS = ("zero-shot", "few-shot")
 IN_PROMPT = ("in-context", "react", "chat-template")
@@ -192,6 +194,8 @@ class _Data:
                     written_tokens=12,
                     fit_tokens=_fit_tokens(size, k),
                     fit_key=(kind, k, seed),
+                    prompt=PromptFormat(),
+                    train_tokens=training_tokens(method, "kamel", len(self.examples(size, kind, k, seed))),
                 )
                 for k in counts
                 if k != 0 or method not in PUBLISHED
@@ -215,6 +219,7 @@ class _Data:
                     written_tokens=80,
                     fit_tokens=_fit_tokens(size, EXAMPLES),
                     fit_key=("supervised", EXAMPLES, 0),
+                    prompt=PromptFormat(),
                 )
             ]
         return [self._prompted(method, size, test, dev)]

@@ -15,6 +15,7 @@ from toolken.training.benchmarks.data_files import DataFolder, UnusableRecordErr
 from toolken.training.examples import Example
 from toolken.training.fit import Progress
 from toolken.training.lm import FrozenLM
+from toolken.training.prompt import PromptFormat
 from toolken.training.provenance import Provenance
 from toolken.training.tool_spec import ToolSpec
 
@@ -156,6 +157,10 @@ class Trial:
         Tokens read before the first question, roughly.
     fit_key
         What these tokens belong to: trials with the same key read them once; None where no other trial does.
+    prompt
+        Format in which a head is fitted, whose background is read once for an LM; None where there is no head.
+    train_tokens
+        Tokens that could be read in the time that the method's own training takes.
     batch
         Questions that are answered together; fewer where prompts are long.
     choose
@@ -175,6 +180,8 @@ class Trial:
     written_tokens: int = 20
     fit_tokens: int = 0
     fit_key: Hashable = None
+    prompt: PromptFormat | None = None
+    train_tokens: int = 0
     batch: int = BATCH
     choose: Callable[[], Settings] | None = None
 

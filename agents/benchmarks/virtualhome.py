@@ -91,6 +91,7 @@ class _Data:
             written_tokens=MAX_TOKENS * beams if by_lm else 0,
             fit_tokens=(longest + MAX_TOKENS) * len(self.examples(method)) if learned else 0,
             fit_key="plans" if method != "toolken-more-plans" else method,
+            prompt=plans_after(self.beginning) if learned else None,
             batch=10,
         )
 

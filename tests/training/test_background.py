@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 from toolken.errors import HeadError
 from toolken.training import FrozenLM, PromptFormat
 from toolken.training import background as module
-from toolken.training.background import background
+from toolken.training.background import background, unread_tokens
 from toolken.training.features import WORDS
 
 BuildLM = Callable[..., FrozenLM]
@@ -26,6 +26,17 @@ def test_a_background_is_read_from_the_cache_the_second_time(
     assert torch.equal(first.covariance, second.covariance)
     assert torch.equal(first.decisions.hidden, second.decisions.hidden)
     assert len(first.requests.labels) == len(second.requests.labels) == 24
+
+
+def test_tokens_are_unread_until_a_background_is_cached(tiny_lm: FrozenLM, tiny_background: Path) -> None:
+    longer = PromptFormat(preamble="Answer the question. " * 50)
+    beginning = len(tiny_lm.encode(longer.preamble).ids)
+    unread = unread_tokens(tiny_lm, PromptFormat())
+    assert unread > 24
+    assert unread < unread_tokens(tiny_lm, longer) < unread + 2 * beginning
+    background(tiny_lm, PromptFormat())
+    assert unread_tokens(tiny_lm, PromptFormat(lead="number")) == 0
+    assert unread_tokens(tiny_lm, longer) > unread
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])

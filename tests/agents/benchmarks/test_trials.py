@@ -22,6 +22,7 @@ from toolken.agents.benchmarks.traces import Attempt, read_traces
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, check, done, run_trial
 from toolken.errors import DataFormatError, PromptTooLongError
 from toolken.training import FrozenLM
+from toolken.training.prompt import PromptFormat
 
 
 def make_test(count: int, split: str = "test") -> Test:
@@ -221,6 +222,15 @@ def test_what_several_trials_read_is_counted_once() -> None:
     assert speeds.seconds([(small, 10), (large, 10)]) == pytest.approx(20 + 2 * 1)
     assert speeds.seconds([(small, 10), (large, 0)]) == pytest.approx(10 + 1)
     assert speeds.seconds([(large, 0)]) == 0
+
+
+def test_a_background_is_counted_once_and_training_for_each_trial() -> None:
+    speeds = Speeds(batched=100.0, read=50.0, written=10.0)
+    one = replace(make_trial(Adder()), read_tokens=0, written_tokens=1, prompt=PromptFormat(), train_tokens=300)
+    other = replace(one, prompt=PromptFormat(preamble="Answer the question.\n"), train_tokens=0)
+    assert speeds.seconds([(one, 10), (replace(one), 10), (other, 10), (other, 0)], lambda _: 500) == pytest.approx(
+        3 * 1 + 2 * 3 + 2 * 5
+    )
 
 
 def test_the_four_benchmarks_run_at_once(build_lm: Any, data_folder: Path, tmp_path: Path) -> None:
