@@ -1,5 +1,6 @@
 """`toolken bench NAME`: the methods compared on published data sets."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -152,7 +153,9 @@ def _end_to_end(
     plot: Path | None,
 ) -> None:
     """Run benchmarks end to end and print their tables."""
+    begun = time.monotonic()
     from toolken.agents.benchmarks.end_to_end import run
+    from toolken.agents.benchmarks.estimate import duration
     from toolken.agents.benchmarks.figures import rows, tables
     from toolken.agents.display import progress_bar
     from toolken.errors import HeadError
@@ -179,6 +182,7 @@ def _end_to_end(
                 write_rows(json_file, found)
     for table in tables(found):
         out.print(table)
+    err.print(f"It took {duration(time.monotonic() - begun)}.")
     err.print(f"The traces are in {folder}: `toolken trace FILE --question N` shows one.", highlight=False)
     if plot:
         from toolken.agents.benchmarks.plots import draw_end_to_end
