@@ -192,6 +192,20 @@ def test_a_report_on_a_full_disk_is_one_sentence(run: Run, tmp_path: Path, monke
     assert_refused(run("report", "a.json", "--out", "x.md"), said)
 
 
+def test_a_report_shows_the_pictures_that_it_draws(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = [ROW.model_copy(update={"metric": "answer", "mode": "end-to-end", "method": name}) for name in ("a", "b")]
+    write_rows(tmp_path / "a.json", rows)
+    (tmp_path / "docs" / "pictures").mkdir(parents=True)
+    code, err = run("report", "a.json", "--out", "docs/x.md", "--plot", "docs/pictures/x.png")
+    assert (code, err) == (0, "")
+    assert "![x](pictures/x.png)" in (tmp_path / "docs" / "x.md").read_text()
+    assert (tmp_path / "docs" / "pictures" / "x.png").is_file()
+    write_rows(tmp_path / "b.json", [ROW.model_copy(update={"mode": "selection"})])
+    said = "The rows are of both modes: make a page of each, or leave --plot away."
+    assert_refused(run("report", "a.json", "b.json", "--out", "x.md", "--plot", "x.png"), said)
+
+
 def test_pictures_of_several_sets_keep_their_names_behind_a_point(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows = [

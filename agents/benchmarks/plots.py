@@ -1,15 +1,23 @@
-"""Pictures of end-to-end rows: by number of tools, by examples a tool, by gate threshold, and where the losses are."""
+"""Pictures of end-to-end rows: every method, by tools, examples and gate threshold, and where the losses are."""
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from toolken.training.benchmarks.plots import draw_panels
 from toolken.training.benchmarks.rows import Row
 
+#: How the splits of a benchmark are told apart; methods have colours.
+LINES, FILLINGS = ("-", "--", ":"), ("", "///", "...")
+#: Width of all bars, and of all points, that stand beside each other at one place.
+BARS, POINTS = 0.8, 0.2
+
+Panel = Callable[[Any], None]
+
 
 def draw_end_to_end(rows: Sequence[Row], path: Path) -> list[Path]:
-    """Draw what the rows hold of the four pictures, as PNG and as SVG; returns the files.
+    """Draw what the rows hold of the five pictures, as PNG and as SVG; returns the files.
 
     Parameters
     ----------
@@ -40,100 +48,158 @@ def _names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
     return [path.with_name(f"{path.stem}-{name}.png") for name in benchmarks]
 
 
-def _panels(rows: Sequence[Row]) -> list[Callable[[Any], None]]:
+def _panels(rows: Sequence[Row]) -> list[Panel]:
     """Return what can be drawn of a benchmark."""
-    found = (_by_tools(rows), _by_examples(rows), _by_threshold(rows), _stages(rows))
+    tests = [row for row in rows if not row.split.startswith("dev: ")]
+    last = list(dict.fromkeys(row.metric for row in tests))[-1:]
+    answers = [row for row in tests if row.metric in last]
+    dev = [row for row in rows if row.split.startswith("dev: ") and row.metric in last and "threshold" in row.settings]
+    names = dict.fromkeys(row.method for row in rows)
+    colours = dict(zip(names, cycle(f"C{number}" for number in range(10)), strict=False))
+    found = (
+        _by_method(answers),
+        _by_tools(answers, colours),
+        _by_examples(answers, colours),
+        _by_threshold(dev, colours),
+        _stages([row for row in tests if row.method == "toolken"]),
+    )
     return [panel for panel in found if panel is not None]
 
 
-def _answers(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row.metric == "answer" and not row.split.startswith("dev: ")]
-
-
-def _lines(
-    axes: Any, rows: Sequence[Row], label: Callable[[Row], str], at: Callable[[Row], float], ticks: Sequence[float]
-) -> None:
-    for name in dict.fromkeys(map(label, rows)):
-        mine = sorted((row for row in rows if label(row) == name), key=at)
-        places = [ticks.index(at(row)) for row in mine]
-        spread = [[max(row.value - row.low, 0) for row in mine], [max(row.high - row.value, 0) for row in mine]]
-        axes.errorbar(places, [row.value for row in mine], yerr=spread, marker="o", capsize=2, label=name)
-
-
-def _by_tools(rows: Sequence[Row]) -> Callable[[Any], None] | None:
-    found = _answers(rows)
-    most = {(row.method, row.split, row.tools): row for row in sorted(found, key=lambda row: _count(row))}
-    found = list(most.values())
-    sizes = sorted({row.tools for row in found})
-    if len(sizes) < 2:
+def _by_method(rows: Sequence[Row]) -> Panel | None:
+    found = _largest(rows)
+    reached = {row.method: sum(o.value for o in found if o.method == row.method) for row in found}
+    methods = sorted(reached, key=lambda name: -reached[name])
+    if len(methods) < 2:
         return None
 
     def draw(axes: Any) -> None:
-        _lines(axes, found, lambda row: f"{row.method}, {row.split}", lambda row: row.tools, sizes)
-        axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
-        axes.set(title="by number of tools", xlabel="tools", ylabel="right answers")
+        splits = list(dict.fromkeys(row.split for row in found))
+        height = BARS / len(splits)
+        for number, split in enumerate(splits):
+            mine = [row for row in found if row.split == split]
+            places = [methods.index(row.method) + (number - (len(splits) - 1) / 2) * height for row in mine]
+            axes.barh(
+                places,
+                [row.value for row in mine],
+                height,
+                xerr=_spread(mine),
+                capsize=2,
+                color=f"C{number}",
+                label=f"{split}, {mine[0].tools} tools",
+            )
+        axes.set_yticks(range(len(methods)), methods)
+        axes.invert_yaxis()
+        axes.set(title="every method", xlabel=_wording(found), xlim=(0, 1.02))
 
     return draw
 
 
-def _by_examples(rows: Sequence[Row]) -> Callable[[Any], None] | None:
-    found = _answers(rows)
-    curves = {
-        (row.method, row.split, row.tools)
-        for row in found
-        if len({_count(o) for o in found if (o.method, o.split, o.tools) == (row.method, row.split, row.tools)}) > 1
-    }
-    found = [row for row in found if (row.method, row.split, row.tools) in curves]
+def _by_tools(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
+    most = {(row.method, row.split, row.tools): row for row in sorted(rows, key=_count)}
+    sizes = sorted({row.tools for row in rows})
+    found = [one for one in most.values() if sum(_curve(one) == _curve(other) for other in most.values()) > 1]
+    if len(sizes) < 2 or not found:
+        return None
+
+    def draw(axes: Any) -> None:
+        _lines(axes, found, lambda row: row.tools, sizes, colours)
+        axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+        axes.set(title="by number of tools", xlabel="tools", ylabel=_wording(found))
+
+    return draw
+
+
+def _by_examples(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
+    largest = [row for row in rows if row.tools == max(o.tools for o in rows if o.split == row.split)]
+    found = [one for one in largest if len({_count(other) for other in largest if _curve(one) == _curve(other)}) > 1]
     counts = sorted({_count(row) for row in found})
     if not found:
         return None
 
     def draw(axes: Any) -> None:
-        _lines(axes, found, lambda row: f"{row.method}, {row.tools} tools", _count, counts)
+        _lines(axes, found, _count, counts, colours)
         axes.set_xticks(range(len(counts)), ["all" if count == float("inf") else f"{count:g}" for count in counts])
-        axes.set(title="by training examples", xlabel="examples a tool", ylabel="right answers")
+        axes.set(
+            title=f"by training examples, {found[0].tools} tools", xlabel="examples a tool", ylabel=_wording(found)
+        )
 
     return draw
 
 
-def _by_threshold(rows: Sequence[Row]) -> Callable[[Any], None] | None:
-    found = [
-        row for row in rows if row.split.startswith("dev: ") and row.metric == "answer" and "threshold" in row.settings
-    ]
+def _by_threshold(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
+    largest = [row for row in rows if row.tools == max(o.tools for o in rows if o.split == row.split)]
+    found = [row for row in largest if _count(row) == max(_count(o) for o in largest if _curve(o) == _curve(row))]
     ticks = sorted({float(row.settings["threshold"]) for row in found})
     if len(ticks) < 2:
         return None
 
     def draw(axes: Any) -> None:
-        def label(row: Row) -> str:
-            count = "" if row.examples_per_tool is None else f", {row.examples_per_tool} examples"
-            return f"{row.method}, {row.split.removeprefix('dev: ')}, {row.tools} tools{count}"
-
-        _lines(axes, found, label, lambda row: float(row.settings["threshold"]), ticks)
+        _lines(axes, found, lambda row: float(row.settings["threshold"]), ticks, colours)
         axes.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
-        axes.set(title="by gate threshold, dev questions", xlabel="threshold", ylabel="right answers")
+        title = f"by gate threshold, dev questions, {found[0].tools} tools"
+        axes.set(title=title, xlabel="threshold", ylabel=_wording(found))
 
     return draw
 
 
-def _stages(rows: Sequence[Row]) -> Callable[[Any], None] | None:
-    found = [row for row in rows if row.method == "toolken" and not row.split.startswith("dev: ")]
-    stages = list(dict.fromkeys(row.metric for row in found))
+def _stages(rows: Sequence[Row]) -> Panel | None:
+    stages = list(dict.fromkeys(row.metric for row in rows))
     if len(stages) < 2:
         return None
 
     def draw(axes: Any) -> None:
-        for key in dict.fromkeys((row.split, row.tools, row.examples_per_tool) for row in found):
-            mine = {row.metric: row for row in found if (row.split, row.tools, row.examples_per_tool) == key}
-            places = [stages.index(name) for name in mine]
-            count = "" if key[2] is None else f", {key[2]} examples"
-            axes.plot(
-                places, [row.value for row in mine.values()], marker="o", label=f"{key[0]}, {key[1]} tools{count}"
-            )
+        largest = [row for row in rows if row.tools == max(o.tools for o in rows if o.split == row.split)]
+        heads = list(dict.fromkeys((row.split, row.tools, row.examples_per_tool) for row in largest))
+        width = BARS / len(heads)
+        for number, head in enumerate(heads):
+            mine = [row for row in largest if (row.split, row.tools, row.examples_per_tool) == head]
+            places = [stages.index(row.metric) + (number - (len(heads) - 1) / 2) * width for row in mine]
+            count = "" if head[2] is None else f", {head[2]} examples a tool"
+            values = [row.value for row in mine]
+            axes.bar(places, values, width, yerr=_spread(mine), capsize=2, label=f"{head[0]}, {head[1]} tools{count}")
         axes.set_xticks(range(len(stages)), stages, rotation=20)
         axes.set(title="where toolken's losses are", ylabel="passed")
 
     return draw
+
+
+def _lines(
+    axes: Any, rows: Sequence[Row], at: Callable[[Row], float], ticks: Sequence[float], colours: dict[str, str]
+) -> None:
+    """Draw a line for each method and split, a little beside each other: many lie on the same values."""
+    curves, splits = list(dict.fromkeys(map(_curve, rows))), list(dict.fromkeys(row.split for row in rows))
+    for number, (method, split) in enumerate(curves):
+        mine = sorted((row for row in rows if _curve(row) == (method, split)), key=at)
+        beside = POINTS * (number / max(len(curves) - 1, 1) - 0.5)
+        axes.errorbar(
+            [ticks.index(at(row)) + beside for row in mine],
+            [row.value for row in mine],
+            yerr=_spread(mine),
+            marker="o",
+            capsize=2,
+            color=colours[method],
+            linestyle=LINES[splits.index(split) % len(LINES)],
+            label=f"{method}, {split.removeprefix('dev: ').removeprefix('dev of ')}",
+        )
+
+
+def _largest(rows: Sequence[Row]) -> list[Row]:
+    """Return of each method and split the row with the most tools and examples."""
+    most = {_curve(row): row for row in sorted(rows, key=lambda row: (row.tools, _count(row)))}
+    return [most[curve] for curve in dict.fromkeys(map(_curve, rows))]
+
+
+def _spread(rows: Sequence[Row]) -> list[list[float]]:
+    return [[max(row.value - row.low, 0) for row in rows], [max(row.high - row.value, 0) for row in rows]]
+
+
+def _wording(rows: Sequence[Row]) -> str:
+    return "right answers" if rows[0].metric == "answer" else rows[0].metric
+
+
+def _curve(row: Row) -> tuple[str, str]:
+    return row.method, row.split
 
 
 def _count(row: Row) -> float:

@@ -57,7 +57,7 @@ def page(rows: Sequence[Row], command: str) -> str:
         "# Results, end to end",
         "From the question to the final answer, with the tools really called. Intervals are 95 % bootstrap intervals "
         "over the questions; p is that of the exact McNemar test on the same questions against `toolken` (where seeds "
-        "are averaged, of a permutation test). Settings were chosen on dev questions by the command.",
+        "are averaged, of a permutation test). Settings were chosen on dev data by the command.",
         STAGES,
         "```sh\n" + "\n".join([*commands, command]) + "\n```",
     ]

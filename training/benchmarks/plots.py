@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: Panels beside each other, at most.
+COLUMNS = 2
+
+
 def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
     """Draw the accuracies with their intervals, as PNG and as SVG; returns the two files.
 
@@ -58,13 +62,17 @@ def draw_panels(panels: Sequence[Callable[[Any], None]], path: Path) -> list[Pat
     Figure = figure_type()
     if not panels:
         raise DataFormatError("There is nothing among the rows that can be drawn: run more methods or questions.")
-    figure = Figure(figsize=(6 * len(panels), 4.5), layout="constrained")
+    columns = min(len(panels), COLUMNS)
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(7.5 * columns, 4.5 * lines), layout="constrained")
     for number, draw in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), number)
+        axes = figure.add_subplot(lines, columns, number)
         draw(axes)
-        axes.set_ylim(0, 1.02)
+        if not axes.yaxis_inverted():  # names of methods, from above
+            axes.set_ylim(0, 1.02)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="x-small")
+        # Beside the axes: a dozen methods would hide what is drawn.
+        axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
     files = picture_files(path)
     for file in files:
         try:

@@ -1,5 +1,6 @@
 """`toolken bench`: speed, memory and parts of the project by themselves."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -223,21 +224,32 @@ def _shares(title: str, lines: Sequence[tuple[str, float, float, float, int]], c
 def report(
     files: Annotated[list[Path], typer.Argument(help="Files that the other commands wrote with --json.")],
     out_file: Annotated[Path | None, typer.Option("--out", help="Markdown file to write; default: print it.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="File to draw the figures to, as PNG and as SVG; the page shows them.")
+    ] = None,
 ) -> None:
     """Turn rows into a page of Markdown tables, with the command lines that measured them."""
+    from toolken.agents.benchmarks.plots import draw_end_to_end
     from toolken.agents.benchmarks.report import page as end_to_end_page
     from toolken.errors import DataFormatError
     from toolken.training.atomic_file import replace_file
+    from toolken.training.benchmarks.plots import draw_rows
     from toolken.training.benchmarks.report import page
     from toolken.training.benchmarks.rows import read_rows
 
-    check_outputs(file=out_file)
     found = read_rows(files)
+    modes = {row.mode for row in found}
+    if plot is not None and len(modes) > 1:
+        raise DataFormatError("The rows are of both modes: make a page of each, or leave --plot away.")
+    drawn = list(dict.fromkeys(row.benchmark for row in found)) if modes == {"end-to-end"} else []
+    check_outputs(file=out_file, picture=plot, benchmarks=drawn)
     pages = [
         write([row for row in found if row.mode == mode], command_line())
         for mode, write in (("selection", page), ("end-to-end", end_to_end_page))
-        if any(row.mode == mode for row in found)
+        if mode in modes
     ]
+    if plot is not None:
+        pages.append(_pictures((draw_end_to_end if drawn else draw_rows)(found, plot), out_file))
     text = "\n".join(pages)
     if out_file is None:
         out.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -246,3 +258,10 @@ def report(
         replace_file(out_file, text.encode())
     except OSError as error:
         raise DataFormatError(f"The report cannot be written to {str(out_file)!r}: {error}.") from error
+
+
+def _pictures(files: Sequence[Path], page: Path | None) -> str:
+    """Return Markdown that shows pictures, seen from where the page is."""
+    folder = page.parent if page is not None else Path()
+    links = {file.stem: os.path.relpath(file, folder) for file in files if file.suffix == ".png"}
+    return "\n\n".join(["## Pictures", *(f"![{name}]({Path(link).as_posix()})" for name, link in links.items())]) + "\n"
