@@ -142,6 +142,11 @@ class Sums:
         cache = FeatureCache(self.lm)
         return fit(self.lm, self.tools, self.examples, prompt=self.prompt, cache=cache, progress=self.options.progress)
 
+    @property
+    def _tokens_each(self) -> int:
+        """Tokens that are read for an example, roughly: in running text arguments are read too, and much is decided."""
+        return 230 if self.reasoned else 100
+
     def trials(self) -> list[Trial]:
         """Return a trial for each split and method."""
         return [
@@ -183,7 +188,7 @@ class Sums:
                     # In running text the words between the calls are written too, and at each of them it is decided:
                     # an attempt takes about as long as writing this many tokens.
                     written_tokens=640 if self.prompt.everywhere else 40,
-                    fit_tokens=90 * (len(self.examples) + len(texts)),
+                    fit_tokens=self._tokens_each * (len(self.examples) + len(texts)),
                     fit_key="head",
                     prompt=self.prompt,
                     train_tokens=training_tokens(method, self.benchmark, len(self.examples)),
@@ -204,7 +209,7 @@ class Sums:
                     prompt_tokens=800,
                     read_tokens=250,
                     written_tokens=80,
-                    fit_tokens=90 * len(self.examples),
+                    fit_tokens=self._tokens_each * len(self.examples),
                     fit_key="head",
                     prompt=self.prompt,
                 )

@@ -109,12 +109,12 @@ def published_head(
 def training_tokens(method: str, benchmark: str, examples: int) -> int:
     """Return how many tokens could be read in about the time that a published trainer takes; 0 for other methods.
 
-    A step, which is one example, takes some 0.35 ms on a processor that reads 1,400 tokens a second.
+    A step, which is one example, takes some 0.35 ms on a processor that reads 600 tokens a second.
     """
     if method not in PUBLISHED:
         return 0
     schedule = SCHEDULES.get(benchmark)
-    return examples * (schedule.epochs if schedule else PRESETS[method].epochs) // 2
+    return examples * (schedule.epochs if schedule else PRESETS[method].epochs) // 5
 
 
 class Latest:
