@@ -171,7 +171,7 @@ def _lines(
     curves, splits = list(dict.fromkeys(map(_curve, rows))), list(dict.fromkeys(row.split for row in rows))
     for number, (method, split) in enumerate(curves):
         mine = sorted((row for row in rows if _curve(row) == (method, split)), key=at)
-        beside = POINTS * (number / max(len(curves) - 1, 1) - 0.5)
+        beside = POINTS * (number - (len(curves) - 1) / 2) / len(curves)
         axes.errorbar(
             [ticks.index(at(row)) + beside for row in mine],
             [row.value for row in mine],
