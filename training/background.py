@@ -91,7 +91,7 @@ def unread_tokens(lm: FrozenLM, prompt: PromptFormat) -> int:
 
     What all texts begin with is read once, but each of them attends to it. None are left where it is cached.
     """
-    prompt = _without_lead(prompt)
+    prompt = without_lead(prompt)
     if _path(lm, prompt).is_file():
         return 0
     texts = [*background_requests(), *(f"{one.question} {one.answer}" for one in plain_examples())]
@@ -117,7 +117,7 @@ def background(
     HeadError
         If a hidden state is not a finite number; nothing is cached then.
     """
-    prompt = _without_lead(prompt)
+    prompt = without_lead(prompt)
     requests, plain = background_requests(), plain_examples()
     path = _path(lm, prompt)
     if path.is_file():
@@ -136,8 +136,8 @@ def background(
     return computed
 
 
-def _without_lead(prompt: PromptFormat) -> PromptFormat:
-    # Few requests have a number that would lead a decision: the background is the same with such a lead and without.
+def without_lead(prompt: PromptFormat) -> PromptFormat:
+    """Return the format whose background a format shares: few requests have a number that would lead a decision."""
     return prompt.model_copy(update={"lead": ""})
 
 

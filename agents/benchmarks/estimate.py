@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from toolken.agents.benchmarks.trials import BATCH, Trial
+from toolken.training.background import without_lead
 from toolken.training.lm import FrozenLM
 from toolken.training.prompt import PromptFormat
 
@@ -60,8 +61,10 @@ class Speeds:
             if left:
                 key = (trial.test.benchmark, trial.fit_key) if trial.fit_key is not None else id(trial)
                 shared[key] = max(shared.get(key, 0), trial.fit_tokens)
-                if trial.prompt is not None and ("background", trial.prompt.fingerprint) not in shared:
-                    shared["background", trial.prompt.fingerprint] = unread(trial.prompt)
+                if trial.prompt is not None:
+                    form = without_lead(trial.prompt)
+                    if ("background", form.fingerprint) not in shared:
+                        shared["background", form.fingerprint] = unread(form)
                 spent += left * (trial.read_tokens / self.read + trial.written_tokens / self.written)
                 spent += trial.train_tokens / self.batched
         return spent + sum(shared.values()) / self.batched

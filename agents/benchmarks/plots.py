@@ -9,7 +9,7 @@ from toolken.training.benchmarks.plots import draw_panels
 from toolken.training.benchmarks.rows import Row
 
 #: How the splits of a benchmark are told apart; methods have colours.
-LINES, FILLINGS = ("-", "--", ":"), ("", "///", "...")
+LINES = ("-", "--", ":")
 #: Width of all bars, and of all points, that stand beside each other at one place.
 BARS, POINTS = 0.8, 0.2
 
@@ -67,7 +67,8 @@ def _panels(rows: Sequence[Row]) -> list[Panel]:
 
 
 def _by_method(rows: Sequence[Row]) -> Panel | None:
-    found = _largest(rows)
+    most = {_curve(row): row for row in sorted(_with_most_tools(rows), key=_count)}
+    found = [most[curve] for curve in dict.fromkeys(map(_curve, rows)) if curve in most]
     reached = {row.method: sum(o.value for o in found if o.method == row.method) for row in found}
     methods = sorted(reached, key=lambda name: -reached[name])
     if len(methods) < 2:
@@ -111,7 +112,7 @@ def _by_tools(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
 
 
 def _by_examples(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
-    largest = [row for row in rows if row.tools == max(o.tools for o in rows if o.split == row.split)]
+    largest = _with_most_tools(rows)
     found = [one for one in largest if len({_count(other) for other in largest if _curve(one) == _curve(other)}) > 1]
     counts = sorted({_count(row) for row in found})
     if not found:
@@ -128,7 +129,7 @@ def _by_examples(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
 
 
 def _by_threshold(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
-    largest = [row for row in rows if row.tools == max(o.tools for o in rows if o.split == row.split)]
+    largest = _with_most_tools(rows)
     found = [row for row in largest if _count(row) == max(_count(o) for o in largest if _curve(o) == _curve(row))]
     ticks = sorted({float(row.settings["threshold"]) for row in found})
     if len(ticks) < 2:
@@ -149,7 +150,7 @@ def _stages(rows: Sequence[Row]) -> Panel | None:
         return None
 
     def draw(axes: Any) -> None:
-        largest = [row for row in rows if row.tools == max(o.tools for o in rows if o.split == row.split)]
+        largest = _with_most_tools(rows)
         heads = list(dict.fromkeys((row.split, row.tools, row.examples_per_tool) for row in largest))
         width = BARS / len(heads)
         for number, head in enumerate(heads):
@@ -184,10 +185,10 @@ def _lines(
         )
 
 
-def _largest(rows: Sequence[Row]) -> list[Row]:
-    """Return of each method and split the row with the most tools and examples."""
-    most = {_curve(row): row for row in sorted(rows, key=lambda row: (row.tools, _count(row)))}
-    return [most[curve] for curve in dict.fromkeys(map(_curve, rows))]
+def _with_most_tools(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of each split's test with the most tools."""
+    most = {row.split: row.tools for row in sorted(rows, key=lambda row: row.tools)}
+    return [row for row in rows if row.tools == most[row.split]]
 
 
 def _spread(rows: Sequence[Row]) -> list[list[float]]:

@@ -227,8 +227,9 @@ def test_what_several_trials_read_is_counted_once() -> None:
 def test_a_background_is_counted_once_and_training_for_each_trial() -> None:
     speeds = Speeds(batched=100.0, read=50.0, written=10.0)
     one = replace(make_trial(Adder()), read_tokens=0, written_tokens=1, prompt=PromptFormat(), train_tokens=300)
+    led = replace(one, prompt=PromptFormat(lead="number"))
     other = replace(one, prompt=PromptFormat(preamble="Answer the question.\n"), train_tokens=0)
-    assert speeds.seconds([(one, 10), (replace(one), 10), (other, 10), (other, 0)], lambda _: 500) == pytest.approx(
+    assert speeds.seconds([(one, 10), (led, 10), (other, 10), (other, 0)], lambda _: 500) == pytest.approx(
         3 * 1 + 2 * 3 + 2 * 5
     )
 
