@@ -201,7 +201,9 @@ def test_a_report_shows_the_pictures_that_it_draws(run: Run, tmp_path: Path) -> 
     assert (code, err) == (0, "")
     assert "![x](pictures/x.png)" in (tmp_path / "docs" / "x.md").read_text()
     assert (tmp_path / "docs" / "pictures" / "x.png").is_file()
-    write_rows(tmp_path / "b.json", [ROW.model_copy(update={"mode": "selection"})])
+    write_rows(tmp_path / "b.json", [ROW, ROW.model_copy(update={"benchmark": "stq"})])
+    assert run("report", "b.json", "--out", "y.md", "--plot", "y.png") == (0, "")
+    assert "![y-kamel](y-kamel.png)\n\n![y-stq](y-stq.png)\n" in (tmp_path / "y.md").read_text()
     said = "The rows are of both modes: make a page of each, or leave --plot away."
     assert_refused(run("report", "a.json", "b.json", "--out", "x.md", "--plot", "x.png"), said)
 

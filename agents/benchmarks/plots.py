@@ -5,15 +5,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from toolken.training.benchmarks.plots import draw_panels
+from toolken.training.benchmarks.plots import Panel, draw_sets
 from toolken.training.benchmarks.rows import Row
 
 #: How the splits of a benchmark are told apart; methods have colours.
 LINES = ("-", "--", ":")
 #: Width of all bars, and of all points, that stand beside each other at one place.
 BARS, POINTS = 0.8, 0.2
-
-Panel = Callable[[Any], None]
 
 
 def draw_end_to_end(rows: Sequence[Row], path: Path) -> list[Path]:
@@ -30,22 +28,7 @@ def draw_end_to_end(rows: Sequence[Row], path: Path) -> list[Path]:
     DataFormatError
         If matplotlib is not installed, nothing can be drawn, or a file cannot be written.
     """
-    groups = {name: [row for row in rows if row.benchmark == name] for name in dict.fromkeys(r.benchmark for r in rows)}
-    drawn = {name: panels for name, group in groups.items() if (panels := _panels(group))}
-    if len(groups) < 2 or not drawn:
-        return draw_panels([panel for panels in drawn.values() for panel in panels], path)
-    names = zip(drawn.values(), _names(path, list(drawn)), strict=True)
-    return [file for panels, name in names for file in draw_panels(panels, name)]
-
-
-def picture_names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
-    """Return the names of the pictures of some benchmarks; one benchmark, or none, has the name itself."""
-    return [path] if len(benchmarks) < 2 else _names(path, benchmarks)
-
-
-def _names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
-    # With an ending, which is replaced: without one, what follows a point in the stem would be.
-    return [path.with_name(f"{path.stem}-{name}.png") for name in benchmarks]
+    return draw_sets(rows, _panels, path)
 
 
 def _panels(rows: Sequence[Row]) -> list[Panel]:

@@ -13,23 +13,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: Draws on matplotlib axes.
+Panel = Callable[[Any], None]
 #: Panels beside each other, at most.
 COLUMNS = 2
 
 
 def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
-    """Draw the accuracies with their intervals, as PNG and as SVG; returns the two files.
+    """Draw the accuracies with their intervals, as PNG and as SVG; returns the files.
 
     Parameters
     ----------
     path
-        Name of the files; its ending is replaced.
+        Name of the files; its ending is replaced. Several benchmarks have files of their own; see `draw_sets`.
 
     Raises
     ------
     DataFormatError
         If matplotlib is not installed, there is no accuracy among the rows, or a file cannot be written.
     """
+    return draw_sets(rows, _panels, path)
+
+
+def _panels(rows: Sequence[Row]) -> list[Panel]:
+    """Return what can be drawn of a benchmark."""
     means = [row for row in rows if row.seed is None and row.metric == "accuracy"]
     panels: dict[str, dict[str, list[tuple[str, Row]]]] = defaultdict(lambda: defaultdict(list))
     for row in means:
@@ -41,10 +48,44 @@ def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
         for row in means:
             if row.examples_per_tool == 0:
                 panels["zero-shot, by number of tools"][row.method].append((str(row.tools), row))
-    return draw_panels([partial(_panel, title, methods) for title, methods in sorted(panels.items())], path)
+    return [partial(_panel, title, methods) for title, methods in sorted(panels.items())]
 
 
-def draw_panels(panels: Sequence[Callable[[Any], None]], path: Path) -> list[Path]:
+def draw_sets(rows: Sequence[Row], panels_of: Callable[[Sequence[Row]], list[Panel]], path: Path) -> list[Path]:
+    """Draw the panels of each benchmark, as PNG and as SVG; returns the files.
+
+    Parameters
+    ----------
+    panels_of
+        Makes the panels of the rows of one benchmark.
+    path
+        Name of the files; its ending is replaced. Where there are several benchmarks, each of which something can be
+        drawn has files of its own, whose names end with its name.
+
+    Raises
+    ------
+    DataFormatError
+        If matplotlib is not installed, nothing can be drawn, or a file cannot be written.
+    """
+    groups = {name: [row for row in rows if row.benchmark == name] for name in dict.fromkeys(r.benchmark for r in rows)}
+    drawn = {name: panels for name, group in groups.items() if (panels := panels_of(group))}
+    if len(groups) < 2 or not drawn:
+        return draw_panels([panel for panels in drawn.values() for panel in panels], path)
+    names = zip(drawn.values(), _names(path, list(drawn)), strict=True)
+    return [file for panels, name in names for file in draw_panels(panels, name)]
+
+
+def picture_names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
+    """Return the names of the pictures of some benchmarks; one benchmark, or none, has the name itself."""
+    return [path] if len(benchmarks) < 2 else _names(path, benchmarks)
+
+
+def _names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
+    # With an ending, which is replaced: without one, what follows a point in the stem would be.
+    return [path.with_name(f"{path.stem}-{name}.png") for name in benchmarks]
+
+
+def draw_panels(panels: Sequence[Panel], path: Path) -> list[Path]:
     """Draw panels of shares beside each other, as PNG and as SVG; returns the two files.
 
     Parameters

@@ -241,15 +241,15 @@ def report(
     modes = {row.mode for row in found}
     if plot is not None and len(modes) > 1:
         raise DataFormatError("The rows are of both modes: make a page of each, or leave --plot away.")
-    drawn = list(dict.fromkeys(row.benchmark for row in found)) if modes == {"end-to-end"} else []
-    check_outputs(file=out_file, picture=plot, benchmarks=drawn)
+    check_outputs(file=out_file, picture=plot, benchmarks=list(dict.fromkeys(row.benchmark for row in found)))
     pages = [
         write([row for row in found if row.mode == mode], command_line())
         for mode, write in (("selection", page), ("end-to-end", end_to_end_page))
         if mode in modes
     ]
     if plot is not None:
-        pages.append(_pictures((draw_end_to_end if drawn else draw_rows)(found, plot), out_file))
+        draw = draw_end_to_end if "end-to-end" in modes else draw_rows
+        pages.append(_pictures(draw(found, plot), out_file))
     text = "\n".join(pages)
     if out_file is None:
         out.print(text, markup=False, highlight=False, soft_wrap=True)
