@@ -20,8 +20,7 @@ def draw_end_to_end(rows: Sequence[Row], path: Path) -> list[Path]:
     Parameters
     ----------
     path
-        Name of the files; its ending is replaced. Where there are several benchmarks, each of which something can be
-        drawn has files of its own, whose names end with its name.
+        Name of the files; its ending is replaced. Several benchmarks have files of their own; see `draw_sets`.
 
     Raises
     ------
