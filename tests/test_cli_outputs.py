@@ -1,6 +1,7 @@
 """What `toolken bench` is asked to write, and options that do not apply, are refused before any work is done."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +207,22 @@ def test_a_report_shows_the_pictures_that_it_draws(run: Run, tmp_path: Path) -> 
     assert "![y-kamel](y-kamel.png)\n\n![y-stq](y-stq.png)\n" in (tmp_path / "y.md").read_text()
     said = "The rows are of both modes: make a page of each, or leave --plot away."
     assert_refused(run("report", "a.json", "b.json", "--out", "x.md", "--plot", "x.png"), said)
+
+
+def test_methods_are_compared_at_the_largest_test_best_first(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = [
+        ROW.model_copy(
+            update={"metric": "success", "mode": "end-to-end", "method": name, "tools": tools, "value": value}
+        )
+        for name, tools, value in (("worse", 9, 0.4), ("better", 9, 0.6), ("small", 5, 1.0))
+    ]
+    _, svg = draw_end_to_end(rows, tmp_path / "x.png")
+    # matplotlib writes texts as paths, and what they say into comments.
+    texts = re.findall("<!-- (.*) -->", svg.read_text(encoding="utf-8"))
+    assert "supervised, 9 tools" in texts
+    assert [text for text in texts if text in ("worse", "better", "small")] == ["better", "worse"]
+    assert "success" in texts
 
 
 def test_pictures_of_several_sets_keep_their_names_behind_a_point(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Speeds:
             Tells how many tokens of a format's background are still to be read.
         """
         spent = 0.0
-        shared: dict[Hashable, float] = {}
+        shared: dict[Hashable, int] = {}
         for trial, left in trials:
             if left:
                 key = (trial.test.benchmark, trial.fit_key) if trial.fit_key is not None else id(trial)

@@ -5,7 +5,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from toolken.training.benchmarks.plots import Panel, draw_sets
+from toolken.training.benchmarks.plots import SHARES, Panel, draw_sets
 from toolken.training.benchmarks.rows import Row
 
 #: How the splits of a benchmark are told apart; methods have colours.
@@ -73,7 +73,7 @@ def _by_method(rows: Sequence[Row]) -> Panel | None:
             )
         axes.set_yticks(range(len(methods)), methods)
         axes.invert_yaxis()
-        axes.set(title="every method", xlabel=_wording(found), xlim=(0, 1.02))
+        axes.set(title="every method", xlabel=_wording(found), xlim=SHARES)
 
     return draw
 
@@ -88,7 +88,7 @@ def _by_tools(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
     def draw(axes: Any) -> None:
         _lines(axes, found, lambda row: row.tools, sizes, colours)
         axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
-        axes.set(title="by number of tools", xlabel="tools", ylabel=_wording(found))
+        axes.set(title="by number of tools", xlabel="tools")
 
     return draw
 
@@ -103,9 +103,7 @@ def _by_examples(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
     def draw(axes: Any) -> None:
         _lines(axes, found, _count, counts, colours)
         axes.set_xticks(range(len(counts)), ["all" if count == float("inf") else f"{count:g}" for count in counts])
-        axes.set(
-            title=f"by training examples, {found[0].tools} tools", xlabel="examples a tool", ylabel=_wording(found)
-        )
+        axes.set(title=f"by training examples, {found[0].tools} tools", xlabel="examples a tool")
 
     return draw
 
@@ -120,8 +118,7 @@ def _by_threshold(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
     def draw(axes: Any) -> None:
         _lines(axes, found, lambda row: float(row.settings["threshold"]), ticks, colours)
         axes.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
-        title = f"by gate threshold, dev questions, {found[0].tools} tools"
-        axes.set(title=title, xlabel="threshold", ylabel=_wording(found))
+        axes.set(title=f"by gate threshold, dev questions, {found[0].tools} tools", xlabel="threshold")
 
     return draw
 
@@ -142,7 +139,7 @@ def _stages(rows: Sequence[Row]) -> Panel | None:
             values = [row.value for row in mine]
             axes.bar(places, values, width, yerr=_spread(mine), capsize=2, label=f"{head[0]}, {head[1]} tools{count}")
         axes.set_xticks(range(len(stages)), stages, rotation=20)
-        axes.set(title="where toolken's losses are", ylabel="passed")
+        axes.set(title="where toolken's losses are", ylabel="passed", ylim=SHARES)
 
     return draw
 
@@ -163,8 +160,9 @@ def _lines(
             capsize=2,
             color=colours[method],
             linestyle=LINES[splits.index(split) % len(LINES)],
-            label=f"{method}, {split.removeprefix('dev: ').removeprefix('dev of ')}",
+            label=f"{method}, {split.removeprefix('dev: ')}",
         )
+    axes.set(ylabel=_wording(rows), ylim=SHARES)
 
 
 def _with_most_tools(rows: Sequence[Row]) -> list[Row]:

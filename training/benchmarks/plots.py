@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Draws on matplotlib axes.
 Panel = Callable[[Any], None]
+#: Limits of an axis of shares: those of 1 are seen whole.
+SHARES = (0.0, 1.02)
 #: Panels beside each other, at most.
 COLUMNS = 2
 
@@ -91,7 +93,7 @@ def draw_panels(panels: Sequence[Panel], path: Path) -> list[Path]:
     Parameters
     ----------
     panels
-        Each draws on matplotlib axes.
+        Each draws on matplotlib axes, and sets their limits.
     path
         Name of the files; its ending is replaced.
 
@@ -109,8 +111,6 @@ def draw_panels(panels: Sequence[Panel], path: Path) -> list[Path]:
     for number, draw in enumerate(panels, start=1):
         axes = figure.add_subplot(lines, columns, number)
         draw(axes)
-        if not axes.yaxis_inverted():  # names of methods, from above
-            axes.set_ylim(0, 1.02)
         axes.grid(alpha=0.3)
         # Beside the axes: a dozen methods would hide what is drawn.
         axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
@@ -155,7 +155,8 @@ def _panel(title: str, methods: Mapping[str, Sequence[tuple[str, Row]]], axes: A
         ]
         axes.errorbar(at, values, yerr=spread, marker="o", capsize=2, label=method)
     axes.set_xticks(range(len(ticks)), ticks)
-    axes.set(title=title, xlabel="tools" if "by number" in title else "training examples", ylabel="accuracy")
+    xlabel = "tools" if "by number" in title else "training examples"
+    axes.set(title=title, xlabel=xlabel, ylabel="accuracy", ylim=SHARES)
 
 
 def _order(tick: str) -> float:
