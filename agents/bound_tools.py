@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
-from toolken.agents.schema_check import schema_problem
+from toolken.agents.grammar.schema_check import schema_problem
 from toolken.errors import ToolSpecError
 from toolken.tools.grounding import GROUNDED
 from toolken.training.examples import Demonstration

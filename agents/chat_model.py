@@ -18,18 +18,17 @@ from toolken.agents.bound_tools import BoundTools, chosen
 from toolken.agents.chat_options import CallOptions
 from toolken.agents.chunks import ChunkWriter
 from toolken.agents.conversation import to_prompt
-from toolken.agents.decoding import DecodingOptions
-from toolken.agents.engine import Engine
-from toolken.agents.lockstep import at_once, claimed, in_a_thread, in_lockstep, taking_part
+from toolken.agents.decoding.batching import at_once, claimed, in_a_thread, in_lockstep, taking_part
+from toolken.agents.decoding.decoder import DecodingOptions
+from toolken.agents.decoding.lazy_model import LazyModel
+from toolken.agents.decoding.stepping import Stepping
 from toolken.agents.served import ServedModel
-from toolken.agents.stepping import Stepping
 from toolken.agents.structured_output import structured_output
 from toolken.errors import ServerError
 from toolken.training.examples import Demonstration
-from toolken.training.head import ToolkenHead
-from toolken.training.lm import Engine as LMEngine
-from toolken.training.lm import FrozenLM
-from toolken.training.prompt import PromptFormat
+from toolken.training.head.toolken_head import ToolkenHead
+from toolken.training.lm import Backend, FrozenLM
+from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolLike
 
 
@@ -50,7 +49,7 @@ class ToolkenChatModel(BaseChatModel):
         Address of a server, up to `/v1`, that has an exported head (`toolken export`): it is asked, and no LM is loaded
         here. `lm` is then what the server calls the checkpoint, best the export's folder; by default the server's only
         model. Grounding, demonstrations and parallel calls are for an LM in memory.
-    engine
+    backend
         What runs an LM that is not loaded yet: `"transformers"`, or `"llama.cpp"` for GGUF files and the embedded LM.
     head
         A head that was fitted with the LM, or the folder of one. Without one, all toolkens come from descriptions.
@@ -82,7 +81,7 @@ class ToolkenChatModel(BaseChatModel):
 
     lm: InstanceOf[FrozenLM] | str | Path | None = Field(default=None, exclude=True)
     base_url: str | None = None
-    engine: LMEngine = "transformers"
+    backend: Backend = "transformers"
     head: InstanceOf[ToolkenHead] | str | Path | None = Field(default=None, exclude=True)
     temperature: float = Field(0.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
@@ -96,7 +95,7 @@ class ToolkenChatModel(BaseChatModel):
     api_key: SecretStr | None = Field(default=None, exclude=True)
     streaming: bool = False
 
-    _used: Engine | None = PrivateAttr(default=None)
+    _used: LazyModel | None = PrivateAttr(default=None)
     _server: ServedModel | None = PrivateAttr(default=None)
     _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
@@ -128,7 +127,7 @@ class ToolkenChatModel(BaseChatModel):
     @property
     def model_name(self) -> str:
         """The name of the LM."""
-        return self._engine.lm_name if self._served is None else self._served.name
+        return self._lazy.lm_name if self._served is None else self._served.name
 
     @property
     def _served(self) -> ServedModel | None:
@@ -145,12 +144,12 @@ class ToolkenChatModel(BaseChatModel):
             return self._server
 
     @property
-    def _engine(self) -> Engine:
-        """The engine of this LM and head; copies of the model share it."""
+    def _lazy(self) -> LazyModel:
+        """The backend of this LM and head; copies of the model share it."""
         with self._lock:
-            given = (self.lm, self.head, self.engine)
+            given = (self.lm, self.head, self.backend)
             if self._used is None or any(a is not b for a, b in zip(self._used.given, given, strict=True)):
-                self._used = Engine(self.lm, self.head, runs_on=self.engine)
+                self._used = LazyModel(self.lm, self.head, backend=self.backend)
             return self._used
 
     @property
@@ -160,7 +159,7 @@ class ToolkenChatModel(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         own = ("temperature", "top_p", "seed", "max_tokens", "max_calls", "parallel_tool_calls")
-        identity = self._engine.identity() if self._served is None else {"served": self.model_name, "at": self.base_url}
+        identity = self._lazy.identity() if self._served is None else {"served": self.model_name, "at": self.base_url}
         # LangChain puts the stop texts of the call in the place of the model's own.
         return identity | {name: getattr(self, name) for name in own} | {"own_stop": self.stop}
 
@@ -171,7 +170,7 @@ class ToolkenChatModel(BaseChatModel):
         return params
 
     def _resolve_model_profile(self) -> ModelProfile:
-        return self._engine.profile() if self._served is None else self._served.profile()
+        return self._lazy.profile() if self._served is None else self._served.profile()
 
     def bind_tools(
         self,
@@ -211,7 +210,7 @@ class ToolkenChatModel(BaseChatModel):
         chosen(tool_choice, bound.names)  # a wrong choice is reported here, not in mid-stream
         CallOptions.model_validate({name: value for name, value in kwargs.items() if name != "stop"})
         if self._served is None:
-            self._engine.decoder(bound)
+            self._lazy.decoder(bound)
         else:
             self._served.check(bound)
         return self.bind(tools=bound, tool_choice=tool_choice, **kwargs)
@@ -238,7 +237,7 @@ class ToolkenChatModel(BaseChatModel):
         if self._served is not None:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         configs = at_once(config, len(inputs))
-        with in_lockstep(self._engine.lm, configs):
+        with in_lockstep(self._lazy.lm, configs):
             return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
@@ -253,7 +252,7 @@ class ToolkenChatModel(BaseChatModel):
         if self._served is not None:
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         configs = at_once(config, len(inputs))
-        lm = await in_a_thread(lambda: self._engine.lm)
+        lm = await in_a_thread(lambda: self._lazy.lm)
         with in_lockstep(lm, configs):
             return await super().abatch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
@@ -321,7 +320,7 @@ class ToolkenChatModel(BaseChatModel):
         bound = BoundTools.of(given.tools, grounded=given.grounded, demonstrations=given.demonstrations)
         names, must_call = chosen(given.tool_choice, bound.names)
         served = self._served
-        decoder = self._engine.decoder(bound) if served is None else None
+        decoder = self._lazy.decoder(bound) if served is None else None
         prompt = to_prompt(messages, decoder.toolset.prompt if decoder is not None else PromptFormat())
         if self.max_calls is not None and prompt.calls >= self.max_calls:
             names = ()

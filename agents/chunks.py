@@ -11,7 +11,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils.json import parse_partial_json
 
 from toolken.agents.conversation import Prompt
-from toolken.agents.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
+from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 
 
 class ChunkWriter:

@@ -8,8 +8,8 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from toolken.agents.correction import corrected
-from toolken.training.prompt import MAX_RESULT, PromptFormat
+from toolken.agents.retry import corrected
+from toolken.training.prompts.prompt_format import MAX_RESULT, PromptFormat
 
 #: Words that a part of a question has at least; fewer are hardly a request.
 MIN_WORDS = 3

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from toolken.training.head import ToolkenHead
+from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM, Session
 from toolken.training.plans import lead, plan_text
 

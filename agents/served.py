@@ -12,7 +12,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from pydantic import SecretStr
 
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.decoding import DecodingOptions
+from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.errors import ServerError
 from toolken.training.export.call_text import without_spaces
 from toolken.training.export.mark import MARK, read_mark

@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from toolken import Call, Example, FrozenLM, ToolkenHead, ToolSpec, fit
 from toolken.errors import LMNotFoundError
-from toolken.training import Call, Example, FrozenLM, ToolkenHead, ToolSpec, fit
 from toolken.training.lm.embedded import embedded_gguf
 
 # Workers that run tests side by side share the cores: more threads than cores are slower than one.
@@ -139,8 +139,8 @@ def make_background_small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None
     """Make the background a few texts long and cache it in a folder."""
     requests = [f"{verb} the {noun}" for verb in ("What is", "Find", "Tell me") for noun in NOUNS]
     plain = [Example(question=f"What do you call a {noun}?", answer=f"The answer is a {noun}.") for noun in NOUNS]
-    monkeypatch.setattr("toolken.training.background.background_requests", lambda: requests)
-    monkeypatch.setattr("toolken.training.background.plain_examples", lambda: plain)
+    monkeypatch.setattr("toolken.training.features.background.background_requests", lambda: requests)
+    monkeypatch.setattr("toolken.training.features.background.plain_examples", lambda: plain)
     monkeypatch.setenv("TOOLKEN_CACHE", str(folder))
 
 
@@ -239,8 +239,8 @@ def _text(name: str) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def checkpoint(embedded_lm: FrozenLM, served_tools: list[ToolSpec], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded LM with two tools, exported: fitted on fewer texts than usual, since every server's test waits."""
-    from toolken.training import background as shipped
     from toolken.training.export import export
+    from toolken.training.features import background as shipped
 
     found = []
     for at, (city, shop) in enumerate(zip(CITIES, SHOPS, strict=True)):
@@ -253,7 +253,7 @@ def checkpoint(embedded_lm: FrozenLM, served_tools: list[ToolSpec], tmp_path_fac
     head = fit(embedded_lm, served_tools, found)
     plain, folder = shipped.plain_examples()[::6], tmp_path_factory.mktemp("served") / "checkpoint"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toolken.training.background.plain_examples", lambda: plain)
+        patch.setattr("toolken.training.features.background.plain_examples", lambda: plain)
         for name, count in {"REQUESTS": 80, "FREE": 20, "FREE_BATCH": 20, "ANSWERS": 24}.items():
             patch.setattr(f"toolken.training.export.material.{name}", count)
         patch.setattr("toolken.training.export.fold.GAINS", (2.0,))

@@ -6,24 +6,24 @@ from collections.abc import Callable, Iterable
 import torch
 
 from toolken.errors import ExampleError, HeadError
-from toolken.training.background import background
-from toolken.training.closed_form import closed_form
+from toolken.training.estimation.closed_form import closed_form
+from toolken.training.estimation.gate import fit_gate
+from toolken.training.estimation.leave_one_out import choose_settings
+from toolken.training.estimation.refinement import PENALTIES, Anchor, Correction, choose_refinement, held_out_refinement
+from toolken.training.estimation.refinement import refine as run_refinement
+from toolken.training.estimation.settings import TAUGHT, ClosedFormSettings
+from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.examples import Example, check_examples
-from toolken.training.feature_cache import FeatureCache
-from toolken.training.features import Decisions, decisions, query_states, states_source
-from toolken.training.gate import fit_gate
-from toolken.training.head import ToolkenHead
-from toolken.training.leave_one_out import choose_settings
+from toolken.training.features.background import background
+from toolken.training.features.decision_states import DecisionStates, decisions, query_states, states_source
+from toolken.training.features.example_features import CALLS_KEPT, ExampleFeatures, read
+from toolken.training.features.feature_cache import FeatureCache
+from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
-from toolken.training.prior_geometry import PriorGeometry
-from toolken.training.priors import TEACHER, WORDINGS, PriorSource, prior_forms
-from toolken.training.prompt import PromptFormat
-from toolken.training.reading import CALLS_KEPT, Reading, read
-from toolken.training.refinement import PENALTIES, Anchor, Correction, choose_refinement, held_out_refinement
-from toolken.training.refinement import refine as run_refinement
-from toolken.training.settings import TAUGHT, Settings
-from toolken.training.statistics import ToolStatistics
-from toolken.training.teacher import Encoder, Teacher
+from toolken.training.prior.geometry import PriorGeometry
+from toolken.training.prior.sources import TEACHER, WORDINGS, PriorSource, prior_forms
+from toolken.training.prior.teacher import Encoder, Teacher
+from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolLike, ToolSpec, check_descriptions, tool_specs
 
 #: Examples a tool from which it is tried whether a refinement helps; with fewer it never did on KAMEL's dev split.
@@ -43,13 +43,13 @@ Progress = Callable[[str, int], Callable[[int], None]]
 def fit(
     lm: FrozenLM,
     tools: Iterable[ToolLike | ToolSpec],
-    examples: Iterable[Example] | Reading = (),
+    examples: Iterable[Example] | ExampleFeatures = (),
     *,
     prompt: PromptFormat | None = None,
     prior: PriorSource = "query",
     encoder: Encoder | None = None,
     unlabelled: Iterable[str] = (),
-    settings: Settings | None = None,
+    settings: ClosedFormSettings | None = None,
     refine: bool | None = None,
     validation: Iterable[Example] = (),
     cache: FeatureCache | None = None,
@@ -109,7 +109,7 @@ def fit(
     prompt = prompt or PromptFormat()
     states_source(lm, cache)
     names = [spec.name for spec in specs]
-    if isinstance(examples, Reading):
+    if isinstance(examples, ExampleFeatures):
         if examples.statistics.names != names:
             raise HeadError("The examples were read for other tools: name the same tools in the same order.")
         examples.check(lm.fingerprint, prompt.fingerprint)
@@ -126,7 +126,7 @@ def fit(
 
     shared = background(lm, prompt, started=step("Reading background requests (once for this model)"))
     gate_background = shared.decisions
-    teacher, start = None, settings or (TAUGHT if encoder else Settings())
+    teacher, start = None, settings or (TAUGHT if encoder else ClosedFormSettings())
     if encoder is not None:
         if unlabelled:
             advance = step("Reading unlabelled requests")(len(unlabelled))
@@ -135,7 +135,7 @@ def fit(
         geometry = PriorGeometry.of(shared.mean, shared.covariance, start)
         teacher = Teacher.of(encoder.name, geometry, shared.requests.hidden, vectors)
     sources = [prior, TEACHER] if teacher else [prior]
-    if isinstance(examples, Reading):
+    if isinstance(examples, ExampleFeatures):
         reading = examples
     else:
         advance = step("Reading examples")(len(examples))
@@ -163,15 +163,20 @@ def fit(
     )
     calls = reading.calls()
     if len(calls.labels):
-        held_out = Decisions.join(
-            [Decisions.none(lm.hidden_size), *decisions(lm, prompt, validation, names, words=False, cache=cache)]
+        held_out = DecisionStates.join(
+            [DecisionStates.none(lm.hidden_size), *decisions(lm, prompt, validation, names, words=False, cache=cache)]
         )
         choose(head, calls, held_out.calls(), fixed=settings is not None, refine=refine)
     return head
 
 
 def choose(
-    head: ToolkenHead, calls: Decisions, held_out: Decisions, *, fixed: bool = False, refine: bool | None = None
+    head: ToolkenHead,
+    calls: DecisionStates,
+    held_out: DecisionStates,
+    *,
+    fixed: bool = False,
+    refine: bool | None = None,
 ) -> None:
     """Choose a head's settings, temperature and refinement by the examples it was fitted on, or by held-out ones.
 
@@ -242,7 +247,7 @@ def choose(
         head.forget()  # what was measured was the closed form
 
 
-def _report(lm: FrozenLM, reading: Reading) -> None:
+def _report(lm: FrozenLM, reading: ExampleFeatures) -> None:
     """Say which examples were left out and why, and which tools lost all of theirs by it."""
     reasons = (
         (

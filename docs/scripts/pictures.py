@@ -22,8 +22,7 @@ def save(figure: Figure, name: str) -> None:
 
 def draw_race() -> None:
     """Draw the chances of words and tools behind a question, as an agent with three tools sees them."""
-    from toolken.agents import ToolkenAgent
-    from toolken.training import FrozenLM, fit
+    from toolken import FrozenLM, ToolkenAgent, fit
 
     @tool
     def weather(city: str) -> str:

@@ -16,10 +16,10 @@ class LMNotFoundError(ToolkenError):
     """
 
 
-class EngineError(ToolkenError):
+class BackendError(ToolkenError):
     """What is to run a language model is not installed, failed, or cannot do what is asked.
 
-    Install what the message names, or choose another engine.
+    Install what the message names, or choose another backend.
     """
 
 

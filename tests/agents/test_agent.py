@@ -10,11 +10,11 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
-from toolken.agents import Answer, DecodingOptions, Step, ToolkenAgent, ToolResult
-from toolken.agents.events import CallFinished, CallStarted, Finished, TextPiece
+from toolken import Answer, DecodingOptions, FrozenLM, ToolkenAgent, ToolkenHead, ToolSpec
+from toolken.agents.agent import Step, ToolResult
+from toolken.agents.decoding.events import CallFinished, CallStarted, Finished, TextPiece
 from toolken.errors import FingerprintError, ToolSpecError
 from toolken.tools.errors import ToolError
-from toolken.training import FrozenLM, ToolkenHead, ToolSpec
 
 QUESTION = "What is 12 plus 30 in Paris?"
 

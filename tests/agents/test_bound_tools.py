@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
+from toolken import Grounded
 from toolken.agents.bound_tools import BoundTools, chosen
 from toolken.errors import ToolSpecError
-from toolken.tools.grounding import Grounded
 from toolken.training.tool_spec import ToolSpec
 
 

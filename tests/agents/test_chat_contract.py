@@ -13,10 +13,9 @@ from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import tool
 
-from toolken.agents import ToolkenChatModel
+from toolken import FrozenLM, ToolkenChatModel, ToolkenHead, ToolSpec
 from toolken.agents.bound_tools import BoundTools
 from toolken.errors import FingerprintError, HeadError, LMNotFoundError
-from toolken.training import FrozenLM, ToolkenHead, ToolSpec
 
 QUESTION = "What is 12 plus 30 in Paris?"
 
@@ -225,7 +224,7 @@ def test_a_rate_limiter_is_asked_before_each_answer(model: ToolkenChatModel) -> 
 def test_an_answer_that_takes_too_long_is_given_up(model: ToolkenChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = model.invoke(QUESTION).text
     clock = iter(range(0, 10_000, 10))
-    monkeypatch.setattr("toolken.agents.stepping.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("toolken.agents.decoding.stepping.time.monotonic", lambda: next(clock))
     with pytest.raises(TimeoutError, match="within 30 seconds"):
         model.invoke(QUESTION, timeout=30)
     with pytest.raises(TimeoutError):

@@ -9,9 +9,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field, field_validator
 
-from toolken.agents import ToolkenChatModel
+from toolken import FrozenLM, ToolkenChatModel, ToolkenHead, ToolSpec
 from toolken.errors import ToolSpecError
-from toolken.training import FrozenLM, ToolkenHead, ToolSpec
 
 QUESTION = "What is 12 plus 30 in Paris?"
 

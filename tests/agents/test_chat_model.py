@@ -9,9 +9,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_core.tools import tool
 from pydantic import ValidationError
 
-from toolken.agents import ToolkenChatModel
+from toolken import FrozenLM, ToolkenChatModel, ToolkenHead, ToolSpec
 from toolken.errors import FingerprintError, HeadError, PromptTooLongError, ToolSpecError
-from toolken.training import FrozenLM, ToolkenHead, ToolSpec
 
 
 @pytest.fixture

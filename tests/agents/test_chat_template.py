@@ -7,8 +7,8 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.utils import convert_to_openai_messages
 
+from toolken import FrozenLM, PromptFormat
 from toolken.agents.conversation import to_prompt
-from toolken.training import FrozenLM, PromptFormat
 from toolken.training.export.chat_template import chat_template, response_template
 from toolken.training.export.tokens import ANSWER
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
+from toolken import PromptFormat
 from toolken.agents.conversation import MAX_RESULT, canonical, parts_of, result_text, to_prompt
-from toolken.training import PromptFormat
 
 FORMAT = PromptFormat()
 

@@ -16,8 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from toolken.agents import ToolkenChatModel
-from toolken.training import FrozenLM, ToolkenHead
+from toolken import FrozenLM, ToolkenChatModel, ToolkenHead
 
 QUESTION = "What is 12 plus 30 in Paris?"
 

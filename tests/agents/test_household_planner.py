@@ -5,13 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from toolken.agents import HouseholdPlanner
+from toolken import FrozenLM, HouseholdPlanner
 from toolken.agents.plan_choice import choose_rehearsed, permitted
 from toolken.agents.planning import Plan
 from toolken.errors import HeadError
 from toolken.tools.household import Household, HouseholdTask, Rehearsal, demo_scene
 from toolken.tools.household.toolkens import VERBS, next_toolkens
-from toolken.training import FrozenLM
 
 pytest.importorskip("virtualhome_eval", reason="the VirtualHome simulator is not installed")
 

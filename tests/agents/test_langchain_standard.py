@@ -7,8 +7,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
-from toolken.agents import ToolkenChatModel
-from toolken.training import FrozenLM
+from toolken import FrozenLM, ToolkenChatModel
 
 # With toolkens from descriptions alone: none of the tools that these tests bind has ever been seen.
 

@@ -10,10 +10,8 @@ from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from typer.testing import CliRunner
 
-from toolken.agents import ToolkenAgent, ToolkenChatModel
+from toolken import FrozenLM, Grounded, ToolkenAgent, ToolkenChatModel, ToolkenHead, fit
 from toolken.cli import app
-from toolken.tools.grounding import Grounded
-from toolken.training import FrozenLM, ToolkenHead, fit
 
 pytest.importorskip("llama_cpp", reason="the extra llamacpp is not installed: `make llamacpp` compiles it")
 
@@ -37,7 +35,7 @@ CITIES = ["Oslo", "Paris", "Lima", "Kyoto", "Cairo", "Rome", "Bern", "Quito"]
 @pytest.fixture(scope="module")
 def lm(embedded_lm: FrozenLM) -> FrozenLM:
     """The embedded LM on llama.cpp."""
-    return FrozenLM.from_pretrained(engine="llama.cpp")
+    return FrozenLM.from_pretrained(backend="llama.cpp")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +57,7 @@ def test_an_agent_with_a_head_of_the_other_engine_answers(lm: FrozenLM, head: To
 
 
 def test_a_chat_model_loads_the_engine_it_is_told(head: ToolkenHead) -> None:
-    model = ToolkenChatModel(head=head, engine="llama.cpp")
+    model = ToolkenChatModel(head=head, backend="llama.cpp")
     agent = create_agent(model, TOOLS)
     messages = agent.invoke({"messages": [("user", "When does the bakery open?")]})["messages"]
     assert said(messages[1])[1] == [("opening_hours", {"shop": "the bakery"})]
@@ -91,7 +89,7 @@ def test_the_command_fits_on_llama_cpp(embedded_lm: FrozenLM, tmp_path: Path) ->
         ' {"name": "opening_hours", "description": "Tell when a shop opens and closes.",'
         ' "parameters": {"type": "object", "properties": {"shop": {"type": "string"}}}}]'
     )
-    options = ["--tools", str(tmp_path / "shop_tools.json"), "--out", str(tmp_path / "head"), "--engine", "llama.cpp"]
+    options = ["--tools", str(tmp_path / "shop_tools.json"), "--out", str(tmp_path / "head"), "--backend", "llama.cpp"]
     fitted = CliRunner().invoke(app, ["fit", *options])
     assert fitted.exit_code == 0, fitted.output
     read = ToolkenHead.from_pretrained(tmp_path / "head", embedded_lm)

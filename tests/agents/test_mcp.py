@@ -10,10 +10,9 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool
 from langchain_mcp_adapters.client import MultiServerMCPClient
 
-from toolken.agents import DecodingOptions, ToolkenAgent, ToolkenChatModel
+from toolken import DecodingOptions, FrozenLM, ToolkenAgent, ToolkenChatModel, ToolkenHead
 from toolken.agents.bound_tools import BoundTools
 from toolken.errors import ToolSpecError
-from toolken.training import FrozenLM, ToolkenHead
 
 SERVER = Path(__file__).parent / "mcp_server.py"
 

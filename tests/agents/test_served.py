@@ -24,9 +24,8 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 
-from toolken.agents import ToolkenChatModel
+from toolken import ToolkenChatModel, ToolSpec
 from toolken.errors import ServerError, ToolSpecError
-from toolken.training import ToolSpec
 
 #: Where `make servers` builds vLLM's environment.
 VLLM = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"

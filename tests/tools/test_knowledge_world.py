@@ -9,8 +9,8 @@ import pytest
 from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
 
+from toolken.benchmarks.measurements.knowledge import measure
 from toolken.tools.knowledge import KnowledgeError, examples, world_facts, world_knowledge, world_relations
-from toolken.tools.knowledge.benchmark import measure
 from toolken.tools.knowledge.examples import _all_wordings
 
 FIRST_SUBJECTS = {

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolken import Call, Example, read_examples
 from toolken.errors import ExampleError, ToolkenError
-from toolken.training import Call, Example, read_examples
 from toolken.training.examples import from_records, write_examples
 
 PUBLISHED = {

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from toolken import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
 from toolken.errors import ExampleError, FingerprintError, ToolSpecError
-from toolken.training import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
-from toolken.training.feature_cache import FeatureCache
-from toolken.training.features import WORDS, Decisions, decisions
-from toolken.training.reading import Reading, read
-from toolken.training.refinement import Correction
-from toolken.training.settings import Settings
+from toolken.training.estimation.refinement import Correction
+from toolken.training.estimation.settings import ClosedFormSettings
+from toolken.training.features.decision_states import WORDS, DecisionStates, decisions
+from toolken.training.features.example_features import ExampleFeatures, read
+from toolken.training.features.feature_cache import FeatureCache
 
 BuildLM = Callable[..., FrozenLM]
 
 #: The module of the function, whose name in the package is the function's, and the one with the bounds.
-FIT, MODULE = sys.modules[fit.__module__], sys.modules[Reading.__module__]
+FIT, MODULE = sys.modules[fit.__module__], sys.modules[ExampleFeatures.__module__]
 
 pytestmark = pytest.mark.usefixtures("tiny_background")
 
@@ -53,7 +53,7 @@ def test_examples_are_told_apart_by_the_head_fitted_on_them(
     head = fit(tiny_lm, specs, examples)
     assert_finite(head, tiny_lm)
     assert head.statistics.counts.tolist() == [4, 4, 4]
-    calls = Decisions.join(decisions(tiny_lm, PromptFormat(), examples, head.names)).calls()
+    calls = DecisionStates.join(decisions(tiny_lm, PromptFormat(), examples, head.names)).calls()
     right = head.selection(calls.hidden).argmax(1) == calls.labels
     assert float(right.double().mean()) > 0.9
 
@@ -101,10 +101,10 @@ def test_the_order_of_the_examples_does_not_matter(
 def test_the_gate_is_fitted_on_a_bounded_sample(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], gate_points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[Decisions, float]] = []
+    seen: list[tuple[DecisionStates, float]] = []
     own = FIT.fit_gate
 
-    def watched(points: Decisions, *rest: object, word_weight: float, **options: object) -> object:
+    def watched(points: DecisionStates, *rest: object, word_weight: float, **options: object) -> object:
         seen.append((points, word_weight))
         return own(points, *rest, word_weight=word_weight, **options)
 
@@ -124,7 +124,7 @@ def test_the_gate_is_fitted_on_a_bounded_sample(
 def test_in_running_text_the_gate_sees_more_calls_than_the_choice_of_settings(
     tiny_lm: FrozenLM, specs: list[ToolSpec], gate_points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[str, Decisions] = {}
+    seen: dict[str, DecisionStates] = {}
     own_gate, own_choice = FIT.fit_gate, FIT.choose
     monkeypatch.setattr(FIT, "fit_gate", lambda points, *a, **k: seen.update(gate=points) or own_gate(points, *a, **k))
     monkeypatch.setattr(
@@ -261,7 +261,7 @@ def test_a_correction_is_saved_and_leaves_with_its_tool(
 
 
 def test_fixed_settings_stay(tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]) -> None:
-    settings = Settings(kappa=3.0)
+    settings = ClosedFormSettings(kappa=3.0)
     assert fit(tiny_lm, specs, examples, settings=settings).settings == settings
 
 
@@ -300,7 +300,7 @@ def test_states_and_readings_of_another_lm_or_wording_are_refused(
             fit(tiny_lm, specs, stranger)
         with pytest.raises(FingerprintError, match=reason):
             own.join(stranger)
-    unknown = Reading.nothing(names, tiny_lm.hidden_size)
+    unknown = ExampleFeatures.nothing(names, tiny_lm.hidden_size)
     unknown.join(own)
     assert unknown.examples == len(examples)
     assert_finite(fit(tiny_lm, specs, unknown), tiny_lm)

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from toolken import FrozenLM, ToolkenHead, ToolSpec
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.toolset import Toolset
+from toolken.agents.decoding.toolset import Toolset
 from toolken.errors import ToolSpecError
-from toolken.training import FrozenLM, ToolkenHead, ToolSpec
-from toolken.training import statistics as statistics_module
-from toolken.training.closed_form import closed_form
-from toolken.training.evidence import Evidence
-from toolken.training.merging import merge
-from toolken.training.prior_geometry import PriorGeometry
-from toolken.training.refinement import Correction
-from toolken.training.settings import Settings
-from toolken.training.statistics import ToolStatistics
+from toolken.training.estimation import statistics as statistics_module
+from toolken.training.estimation.closed_form import closed_form
+from toolken.training.estimation.refinement import Correction
+from toolken.training.estimation.settings import ClosedFormSettings
+from toolken.training.estimation.statistics import ToolStatistics
+from toolken.training.head.merging import merge
+from toolken.training.prior.evidence import Evidence
+from toolken.training.prior.geometry import PriorGeometry
 
 MANY = 60_000
 
@@ -84,10 +84,10 @@ def test_blocks_change_nothing(many: ToolkenHead, monkeypatch: pytest.MonkeyPatc
     statistics = ToolStatistics.empty(many.names[:300], many.rows.shape[1])
     labels = torch.arange(0, 300, 2)
     statistics.add(torch.randn(len(labels), many.rows.shape[1], generator=torch.Generator().manual_seed(2)), labels)
-    geometry = PriorGeometry.of(many.mean, many.covariance, Settings())
-    whole = closed_form(geometry, forms, statistics, Settings())
+    geometry = PriorGeometry.of(many.mean, many.covariance, ClosedFormSettings())
+    whole = closed_form(geometry, forms, statistics, ClosedFormSettings())
     monkeypatch.setattr(statistics_module, "BLOCK", 7)
-    parts = closed_form(geometry, forms, statistics, Settings())
+    parts = closed_form(geometry, forms, statistics, ClosedFormSettings())
     for name in ("prior", "means", "leverage", "covariance", "rows", "biases"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
     rows, biases = parts.into_rows(2.0)

@@ -6,9 +6,8 @@ import pytest
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
+from toolken import Grounded, ToolSpec
 from toolken.errors import ToolSpecError
-from toolken.tools.grounding import Grounded
-from toolken.training import ToolSpec
 from toolken.training.tool_spec import name_words, tool_specs, unknown_tools
 
 

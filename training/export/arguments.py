@@ -22,7 +22,7 @@ BATCH, TEXTS, ALL_TEXTS, PASSES, RATE = 8, 40, 120, 8, 0.05
 
 
 @dataclass(frozen=True)
-class Continuation:
+class ArgumentText:
     """What shall be written behind an added token.
 
     Attributes
@@ -57,7 +57,7 @@ def text_rows(network: ExportNetwork, texts: Sequence[Sequence[int]], count: int
 def learn_rows(
     network: ExportNetwork,
     start: torch.Tensor,
-    continuations: Sequence[Continuation],
+    continuations: Sequence[ArgumentText],
     *,
     passes: int | None = None,
     advance: Callable[[int], None] | None = None,
@@ -93,18 +93,18 @@ def learn_rows(
     return (start + common + own).detach()
 
 
-def steps_of(continuations: Sequence[Continuation], passes: int | None = None) -> int:
+def steps_of(continuations: Sequence[ArgumentText], passes: int | None = None) -> int:
     """Return how many steps `learn_rows` takes."""
     return (passes or PASSES) * -(-len(_chosen(continuations)) // BATCH)
 
 
-def _chosen(continuations: Sequence[Continuation]) -> list[Continuation]:
+def _chosen(continuations: Sequence[ArgumentText]) -> list[ArgumentText]:
     """Return a few continuations of each form, in mixed order."""
-    by_form: dict[int, list[Continuation]] = {}
+    by_form: dict[int, list[ArgumentText]] = {}
     for one in continuations:
         by_form.setdefault(one.form, []).append(one)
     draw = random.Random(0)
-    found: list[Continuation] = []
+    found: list[ArgumentText] = []
     for own in by_form.values():
         found += draw.sample(own, min(len(own), TEXTS, max(4, ALL_TEXTS // len(by_form))))
     draw.shuffle(found)
@@ -123,7 +123,7 @@ class _Batch:
     positions: torch.Tensor
 
     @classmethod
-    def of(cls, network: ExportNetwork, texts: Sequence[Continuation], count: int) -> "_Batch":
+    def of(cls, network: ExportNetwork, texts: Sequence[ArgumentText], count: int) -> "_Batch":
         before, behind = max(len(one.before) for one in texts), max(len(one.written) for one in texts)
         ids = torch.zeros(len(texts), before, dtype=torch.long)
         mask = torch.zeros(len(texts), before + count + behind, dtype=torch.long)

@@ -7,7 +7,7 @@ from typing import Any
 
 from toolken.training.export.call_text import DELIMITERS
 from toolken.training.export.tokens import ANSWER, BEHIND, TOOL, VIRTUAL
-from toolken.training.prompt import MAX_RESULT, PromptFormat
+from toolken.training.prompts.prompt_format import MAX_RESULT, PromptFormat
 
 #: What stands in the template for a text in the request.
 _QUESTION, _SYSTEM = "{question}", "{system}"

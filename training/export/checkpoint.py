@@ -30,9 +30,9 @@ from toolken.training.export.material import (
 )
 from toolken.training.export.model_card import model_card
 from toolken.training.export.network import ExportNetwork, check_family
-from toolken.training.export.texts import Step, Text, Writer
+from toolken.training.export.texts import StepKind, Text, Writer
 from toolken.training.export.tokens import ToolTokens, add_tokens
-from toolken.training.head import ToolkenHead
+from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 
 #: The plug-in for vLLM beside it.
@@ -181,7 +181,7 @@ def virtual_of(tokens: ToolTokens, texts: Sequence[Text]) -> torch.Tensor:
     """Return which virtual token comes next at each step of some texts, `(n,) int64`; -1 where none does."""
     number = {token: at for at, token in enumerate(tokens.all_virtual)}
     return torch.tensor(
-        [number[one.ids[at + 1]] if kind == Step.VIRTUAL else -1 for one in texts for at, kind, _ in one.steps]
+        [number[one.ids[at + 1]] if kind == StepKind.VIRTUAL else -1 for one in texts for at, kind, _ in one.steps]
     )
 
 

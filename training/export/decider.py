@@ -4,9 +4,9 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from toolken.training.evidence import Evidence
-from toolken.training.export.texts import Step
-from toolken.training.head import ToolkenHead
+from toolken.training.export.texts import StepKind
+from toolken.training.head.toolken_head import ToolkenHead
+from toolken.training.prior.evidence import Evidence
 
 #: What comes next at a step: one of the LM's words, a tool, the token that ends a chain of calls, or a virtual one.
 WORD, CALL, ANSWER, VIRTUAL = 0, 1, 2, 3
@@ -25,7 +25,7 @@ class Steps:
     word
         The word it is the logit of, `(n,) int64`.
     kinds
-        `(n,) int64`, of `Step`.
+        `(n,) int64`, of `StepKind`.
     results
         `(n,) int64`, how many results stand before.
     virtual
@@ -46,7 +46,7 @@ class Steps:
         """Return the steps at which a mask `(n,) bool` holds."""
         return replace(self, **{one.name: getattr(self, one.name)[mask] for one in fields(self)})
 
-    def of(self, *kinds: Step) -> torch.Tensor:
+    def of(self, *kinds: StepKind) -> torch.Tensor:
         """Return which steps are of these kinds, `(n,) bool`."""
         return torch.isin(self.kinds, torch.tensor([int(one) for one in kinds]))
 
@@ -89,15 +89,15 @@ class Decider:
         """Return what the decoder does at each step."""
         head, hidden = self._head, steps.hidden
         scores = head.scores(hidden)
-        behind = steps.of(Step.FOLLOWING)
+        behind = steps.of(StepKind.FOLLOWING)
         odds = head.gate.log_odds(hidden.double(), results=steps.results * behind)
         if self._evidence is not None:
-            for at in steps.of(Step.OPENING, Step.LED).nonzero()[:, 0].tolist():
+            for at in steps.of(StepKind.OPENING, StepKind.LED).nonzero()[:, 0].tolist():
                 odds[at] += self._evidence.log_odds(hidden[at], None, lambda at=at: scores[at])  # type: ignore[misc]
         above = odds - torch.logit(torch.tensor(head.threshold, dtype=torch.float64))
-        above[~steps.of(Step.OPENING, Step.RUNNING, Step.LED, Step.FOLLOWING)] = -torch.inf
-        instead = torch.where(steps.of(Step.LED, Step.FOLLOWING), ANSWER, WORD)
-        virtual = steps.of(Step.VIRTUAL)
+        above[~steps.of(StepKind.OPENING, StepKind.RUNNING, StepKind.LED, StepKind.FOLLOWING)] = -torch.inf
+        instead = torch.where(steps.of(StepKind.LED, StepKind.FOLLOWING), ANSWER, WORD)
+        virtual = steps.of(StepKind.VIRTUAL)
         instead[virtual] = VIRTUAL
         which = torch.where(virtual, steps.virtual, scores.argmax(1))
         return Decisions(torch.where(above >= 0, CALL, instead), which, above)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 
 from toolken.training.export.decider import ANSWER, CALL, VIRTUAL, WORD, Decisions, Steps
-from toolken.training.export.texts import Step
+from toolken.training.export.texts import StepKind
 
 #: How many times the gate's log odds count in the anchor; penalty on the distance from it, in steps at one standard
 #: deviation; and factors of the selection rows. The smaller they are, the nearer is their maximum to a linear function;
@@ -42,7 +42,7 @@ HELD_OUT = 0.25
 
 
 @dataclass(frozen=True)
-class Settings:
+class FoldSettings:
     """What is chosen on held-out texts: see `GAINS`, `PENALTIES`, `SCALES`."""
 
     gain: float
@@ -69,7 +69,7 @@ class Fold:
     rows: torch.Tensor
     answer: torch.Tensor | None
     virtual: torch.Tensor
-    settings: Settings
+    settings: FoldSettings
 
     def decide(self, steps: Steps) -> Decisions:
         """Return what a checkpoint with these rows does at each step; the logits are in its number format."""
@@ -121,11 +121,11 @@ def fit_fold(
     held_out = torch.isin(steps.texts, order[: int(len(order) * HELD_OUT)])
     fitting = _Fitting(steps.where(~held_out), _where(wanted, ~held_out), rows, biases, chains, virtual)
     judged, truth = steps.where(held_out), _where(wanted, held_out)
-    best, settings = -1.0, Settings(GAINS[0], PENALTIES[0], SCALES[0])
+    best, settings = -1.0, FoldSettings(GAINS[0], PENALTIES[0], SCALES[0])
     for scale in SCALES if dtype == torch.float32 else SCALES_OF_FEW_DIGITS:
         for gain in GAINS:
             for penalty in PENALTIES:
-                tried = Settings(gain, penalty, scale)
+                tried = FoldSettings(gain, penalty, scale)
                 found = _balanced(fitting.fold(tried, dtype), judged, truth)
                 if found > best:
                     best, settings = found, tried
@@ -169,7 +169,7 @@ class _Fitting:
         self._selection = torch.cat(largest)
         self._virtual = self._regress_virtual(virtual)
 
-    def fold(self, settings: Settings, dtype: torch.dtype) -> Fold:
+    def fold(self, settings: FoldSettings, dtype: torch.dtype) -> Fold:
         """Return the fold that has these settings."""
         start = self._anchor(settings)
         found = self._descend(start, settings)
@@ -199,11 +199,11 @@ class _Fitting:
             rows[at] = self._back(torch.linalg.solve(matrix, target))
         return rows
 
-    def _anchor(self, settings: Settings) -> torch.Tensor:
+    def _anchor(self, settings: FoldSettings) -> torch.Tensor:
         """Return u and q, `(2, d)` in whitened coordinates, from least squares on the gate's own log odds."""
         steps, odds = self._steps, settings.gain * self._wanted.odds.clamp(-SURE, SURE)
         best, selection = steps.best.double(), settings.scale * self._selection
-        ahead = steps.of(Step.LED, Step.FOLLOWING) & self._decided
+        ahead = steps.of(StepKind.LED, StepKind.FOLLOWING) & self._decided
         # Behind what is taken back words never win: tools and the end of the chain share what lies above them.
         level = best + 2 * MARGIN
         target = torch.where(self._decided, best + odds, best - BELOW)
@@ -213,7 +213,7 @@ class _Fitting:
             return torch.stack([common, torch.zeros_like(common)])
         return torch.stack([common, self._regress(torch.where(ahead, level + (-odds).clamp(min=0), best - BELOW))])
 
-    def _descend(self, start: torch.Tensor, settings: Settings) -> torch.Tensor:
+    def _descend(self, start: torch.Tensor, settings: FoldSettings) -> torch.Tensor:
         steps, classes = self._steps, self._classes
         size = len(classes)
         never = ~self._decided
@@ -246,7 +246,7 @@ class _Fitting:
         kinds = self._steps.kinds
         weights = torch.ones(len(kinds), dtype=torch.float64)
         decided = max(int(self._decided.sum()), 1)
-        for kind in (Step.WORDS, Step.ARGUMENTS, Step.VIRTUAL):
+        for kind in (StepKind.WORDS, StepKind.ARGUMENTS, StepKind.VIRTUAL):
             mine = kinds == int(kind)
             weights[mine] = min(1.0, 2 * decided / max(int(mine.sum()), 1))
         return weights

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from toolken.training import background as shipped
 from toolken.training.examples import Demonstration
+from toolken.training.features import background as shipped
 from toolken.training.tool_spec import ToolSpec
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")

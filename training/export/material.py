@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from toolken.training import background as shipped
 from toolken.training.examples import Call, Demonstration, Example
-from toolken.training.export.arguments import Continuation, learn_rows, steps_of, text_rows
+from toolken.training.export.arguments import ArgumentText, learn_rows, steps_of, text_rows
 from toolken.training.export.made_up import made_up, made_up_results, varied
 from toolken.training.export.network import ExportNetwork
-from toolken.training.export.texts import Step, Text, Writer, distinct
+from toolken.training.export.texts import StepKind, Text, Writer, distinct
 from toolken.training.export.tokens import BEHIND, ToolTokens
-from toolken.training.head import ToolkenHead
+from toolken.training.features import background as shipped
+from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.tool_spec import ToolSpec
 
 #: Demonstrations, background requests, and examples that the fold is fitted on at most.
@@ -81,7 +81,7 @@ def learn_input_rows(
     calls: list[tuple[str, Call | Demonstration]] = list(told)
     calls += [(writer.before_call(one.question, one.results), one) for one in ([] if told else shown)]
     calls += [(writer.before_call(one.question, one.results), one) for one in invented]
-    continuations = [Continuation(writer.ids(text), form[one.tool], writer.arguments(one.args)) for text, one in calls]
+    continuations = [ArgumentText(writer.ids(text), form[one.tool], writer.arguments(one.args)) for text, one in calls]
     ended = tokens.ended()
     if ended:
         begun.append(writer.inside(head.prompt.closing + head.prompt.separator + "Answer:"))
@@ -89,7 +89,7 @@ def learn_input_rows(
             text = writer.closing(question, results)
             assert text is not None
             at = text.ids.index(ended[0])
-            continuations.append(Continuation(text.ids[:at], len(first), text.ids[at + len(ended) :]))
+            continuations.append(ArgumentText(text.ids[:at], len(first), text.ids[at + len(ended) :]))
     start = text_rows(network, begun, 1 + BEHIND)
     advance = step("Learning what stands for a call", steps_of(continuations))
     rows = learn_rows(network, start, continuations, advance=advance).to(network.input_rows.dtype)
@@ -120,11 +120,11 @@ def free_running(
     step: Started,
 ) -> list[Text]:
     """Return what the network writes by itself, in words and in arguments, where no tool may win."""
-    kind = Step.RUNNING if head.prompt.everywhere else Step.WORDS
+    kind = StepKind.RUNNING if head.prompt.everywhere else StepKind.WORDS
     questions = [one.question for one in shown[:FREE]] + shipped.background_requests()[-FREE:]
     begun = [(writer.ids(head.prompt.query(one)), kind) for one in questions]
     for at, (ids, _) in enumerate(begun[:]):
-        begun.append(([*ids, *tokens.call(at % len(tokens.ids))], Step.ARGUMENTS))
+        begun.append(([*ids, *tokens.call(at % len(tokens.ids))], StepKind.ARGUMENTS))
     advance = step("Writing freely", len(begun))
     found = []
     for at in range(0, len(begun), FREE_BATCH):
@@ -155,7 +155,7 @@ def fitting_texts(
     for plain in shipped.plain_examples():
         words = writer.words(plain.question, plain.answer or "")
         yield words
-        if not any(kind in (Step.OPENING, Step.RUNNING) for _, kind, _ in words.steps):
+        if not any(kind in (StepKind.OPENING, StepKind.RUNNING) for _, kind, _ in words.steps):
             yield writer.request(plain.question)
     for at, one in enumerate(shown):
         yield writer.call(writer.before_call(one.question, one.results), one.tool, one.args, writer.decided(one))

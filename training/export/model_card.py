@@ -1,7 +1,7 @@
 """The model card of an exported checkpoint."""
 
 from toolken.training.export.tokens import TOOL
-from toolken.training.head import ToolkenHead
+from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 
 #: Tools that the card lists with their descriptions.

@@ -9,12 +9,12 @@ from typing import Any
 from toolken.training.examples import Call, Demonstration, Example
 from toolken.training.export.call_text import write_arguments
 from toolken.training.export.tokens import ToolTokens
-from toolken.training.features import decision_places
-from toolken.training.head import ToolkenHead
+from toolken.training.features.decision_states import decision_places
+from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 
 
-class Step(IntEnum):
+class StepKind(IntEnum):
     """What a step of writing is.
 
     At an `OPENING` and in `RUNNING` text a tool or a word comes next. At a `LED` opening, which stands behind what is
@@ -44,7 +44,7 @@ class Text:
     """
 
     ids: list[int]
-    steps: list[tuple[int, Step, int]]
+    steps: list[tuple[int, StepKind, int]]
 
 
 class Writer:
@@ -86,14 +86,14 @@ class Writer:
     def request(self, question: str) -> Text:
         """Return a request up to the place where it is decided on."""
         form = self._form
-        kind = Step.RUNNING if form.everywhere else Step.LED if form.leading(question) else Step.OPENING
+        kind = StepKind.RUNNING if form.everywhere else StepKind.LED if form.leading(question) else StepKind.OPENING
         ids = self.ids(form.query(question))
         return Text(ids, [(len(ids) - 1, kind, 0)])
 
     def following(self, question: str, results: Sequence[str]) -> Text:
         """Return an answer of results alone up to the place where it is decided whether another call follows."""
         ids = self.ids(self.answered(question, results) + self._form.between)
-        return Text(ids, [(len(ids) - 1, Step.FOLLOWING, len(results))])
+        return Text(ids, [(len(ids) - 1, StepKind.FOLLOWING, len(results))])
 
     def answered(self, question: str, results: Sequence[str]) -> str:
         """Return a question with the answer so far."""
@@ -105,18 +105,18 @@ class Writer:
         """Return an answer in words, with what is decided at its opening where it begins with that."""
         form, prompt = self._form, self._form.prompt(question)
         ids, opened = self.ids(f"{prompt} {answer}"), self.ids(prompt + form.opening)
-        kind = Step.RUNNING if form.everywhere else Step.WORDS
+        kind = StepKind.RUNNING if form.everywhere else StepKind.WORDS
         steps = [(at, kind, 0) for at in range(len(opened), len(ids))]
         if ids[: len(opened)] == opened and not form.leading(question):
-            steps.insert(0, (len(opened) - 1, Step.RUNNING if form.everywhere else Step.OPENING, 0))
+            steps.insert(0, (len(opened) - 1, StepKind.RUNNING if form.everywhere else StepKind.OPENING, 0))
         return Text(ids, steps)
 
-    def call(self, before: str, tool: str, args: dict[str, Any], decided: tuple[Step, int] | None = None) -> Text:
+    def call(self, before: str, tool: str, args: dict[str, Any], decided: tuple[StepKind, int] | None = None) -> Text:
         """Return a text with a call behind it, and what is decided in front of the call, if that is a step too."""
         begun, call, written = self.ids(before), self._of[tool], self.arguments(args)
         ids = [*begun, *call]
-        steps = [(at, Step.VIRTUAL, 0) for at in range(len(begun), len(ids) - 1)]
-        steps += [(at, Step.ARGUMENTS, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
+        steps = [(at, StepKind.VIRTUAL, 0) for at in range(len(begun), len(ids) - 1)]
+        steps += [(at, StepKind.ARGUMENTS, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
         if decided is not None:
             steps.insert(0, (len(begun) - 1, *decided))
         return Text([*ids, *written], steps)
@@ -128,7 +128,7 @@ class Writer:
         words = [*self.arguments(one.args)[:-1], *self.ids(one.question)]
         draw.shuffle(words)
         words = [*self.arguments(one.args)[: draw.randrange(3)], *words[:14]]
-        steps = [(at, Step.ARGUMENTS, 0) for at in range(len(ids) - 1, len(ids) + len(words))]
+        steps = [(at, StepKind.ARGUMENTS, 0) for at in range(len(ids) - 1, len(ids) + len(words))]
         return Text([*ids, *words], steps)
 
     def closing(self, question: str, results: Sequence[str]) -> Text | None:
@@ -137,8 +137,8 @@ class Writer:
             return None
         begun = self.ids(self.answered(question, results) + self._form.between)
         ids, written = [*begun, *self._tokens.ended()], self.written(self.written_out(results))
-        steps = [(at, Step.VIRTUAL, 0) for at in range(len(begun), len(ids) - 1)]
-        steps += [(at, Step.WORDS, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
+        steps = [(at, StepKind.VIRTUAL, 0) for at in range(len(begun), len(ids) - 1)]
+        steps += [(at, StepKind.WORDS, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
         return Text([*ids, *written], steps)
 
     def written_out(self, results: Sequence[str]) -> str:
@@ -147,13 +147,13 @@ class Writer:
         written = "".join(form.result(one, follows_result=at > 0) for at, one in enumerate(results))
         return form.opening + written + form.closing
 
-    def decided(self, one: Demonstration) -> tuple[Step, int]:
+    def decided(self, one: Demonstration) -> tuple[StepKind, int]:
         """Return what is decided in front of a demonstration's call, and behind how many results."""
         if self._form.everywhere:
-            return Step.RUNNING, 0
+            return StepKind.RUNNING, 0
         if one.results:
-            return Step.FOLLOWING, len(one.results)
-        return Step.LED if self._form.leading(one.question) else Step.OPENING, 0
+            return StepKind.FOLLOWING, len(one.results)
+        return StepKind.LED if self._form.leading(one.question) else StepKind.OPENING, 0
 
     def before_call(self, question: str, results: Sequence[str]) -> str:
         """Return the text behind which a call stands."""
@@ -169,18 +169,18 @@ class Writer:
             steps = []
             for place in decision_places(encoding, rendered, names):
                 if self._form.everywhere:
-                    kind = Step.RUNNING
+                    kind = StepKind.RUNNING
                 elif place.results:
-                    kind = Step.FOLLOWING
+                    kind = StepKind.FOLLOWING
                 else:
-                    kind = Step.LED if self._form.leading(example.question) else Step.OPENING
+                    kind = StepKind.LED if self._form.leading(example.question) else StepKind.OPENING
                 steps.append((place.position, kind, place.results))
             yield Text(list(encoding.ids), steps)
         for before, call in self.calls(example):
             yield self.call(before, call.tool, call.args)
         if example.question and not self._form.everywhere and example.answer:
             words = self.words(example.question, example.answer)
-            yield Text(words.ids, [step for step in words.steps if step[1] == Step.WORDS])
+            yield Text(words.ids, [step for step in words.steps if step[1] == StepKind.WORDS])
 
     def calls(self, example: Example) -> Iterator[tuple[str, Call]]:
         """Yield an example's calls that have arguments, each with the text that it stands behind."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolken.errors import ExportError
-from toolken.training.prompt import PromptFormat
+from toolken.training.prompts.prompt_format import PromptFormat
 
 #: How the token of a tool is written, and that behind which the answer is written out.
 TOOL, ANSWER = "<tool:{name}>", "<tool=answer>"

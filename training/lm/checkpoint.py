@@ -12,11 +12,11 @@ import torch
 from safetensors import SafetensorError
 
 from toolken.errors import LMNotFoundError
-from toolken.training.lm.collector import collector_paused
 from toolken.training.lm.embedded import EMBEDDED, embedded_folder
-from toolken.training.lm.llama import Llama
 from toolken.training.lm.network import Network
-from toolken.training.lm.transformers_network import TransformersNetwork
+from toolken.training.lm.pytorch.collector import collector_paused
+from toolken.training.lm.pytorch.llama import Llama
+from toolken.training.lm.pytorch.transformers_network import TransformersNetwork
 
 #: What reading a checkpoint raises when the checkpoint is at fault.
 FAULTS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, struct.error)

@@ -9,19 +9,19 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
-from toolken.errors import EngineError, LMNotFoundError, PromptTooLongError
+from toolken.errors import BackendError, LMNotFoundError, PromptTooLongError
 from toolken.training.lm.checkpoint import load_checkpoint, load_embedded, transformers_twin
 from toolken.training.lm.embedded import EMBEDDED
-from toolken.training.lm.llama import Llama
 from toolken.training.lm.network import Network
 from toolken.training.lm.number_format import fastest_dtype
+from toolken.training.lm.pytorch.llama import Llama
+from toolken.training.lm.pytorch.network import TensorNetwork
+from toolken.training.lm.pytorch.transformers_network import TransformersNetwork
 from toolken.training.lm.session import Batch, Session
 from toolken.training.lm.states import States
-from toolken.training.lm.tensor_network import TensorNetwork
-from toolken.training.lm.transformers_network import TransformersNetwork
 
 #: What runs an LM.
-Engine: TypeAlias = Literal["transformers", "llama.cpp"]
+Backend: TypeAlias = Literal["transformers", "llama.cpp"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Encoding:
 class FrozenLM:
     """A causal LM and its tokenizer: hidden states, word logits, and stepping with a KV cache.
 
-    One interface, whatever engine runs the LM: a head that was fitted on one works with the same model on another.
+    One interface, whatever backend runs the LM: a head that was fitted on one works with the same model on another.
     Calls from several threads are serialised by `lock`.
 
     Parameters
@@ -77,7 +77,7 @@ class FrozenLM:
         cls,
         lm: str | Path | None = None,
         *,
-        engine: Engine = "transformers",
+        backend: Backend = "transformers",
         dtype: torch.dtype | None = None,
         device: str = "cpu",
     ) -> "FrozenLM":
@@ -86,8 +86,8 @@ class FrozenLM:
         Parameters
         ----------
         lm
-            What to load. The engine `"llama.cpp"` takes a GGUF file or the embedded LM.
-        engine
+            What to load. The backend `"llama.cpp"` takes a GGUF file or the embedded LM.
+        backend
             What runs it: `"transformers"`, or `"llama.cpp"` (extra `llamacpp`), which is faster on CPUs.
         dtype
             Number format of the weights; by default the one in which this machine multiplies fastest. llama.cpp keeps
@@ -99,15 +99,15 @@ class FrozenLM:
         ------
         LMNotFoundError
             If `lm` is neither a folder nor a GGUF file nor a reachable hub id, or is not a causal LM.
-        EngineError
-            If there is no such engine, it is not installed, or it cannot do what is asked.
+        BackendError
+            If there is no such backend, it is not installed, or it cannot do what is asked.
         """
         name = EMBEDDED if lm is None or str(lm) == EMBEDDED else str(lm)
-        if engine not in get_args(Engine):
-            raise EngineError(f"There is no engine {engine!r}: name one of {', '.join(get_args(Engine))}.")
-        if engine == "llama.cpp":
+        if backend not in get_args(Backend):
+            raise BackendError(f"There is no backend {backend!r}: name one of {', '.join(get_args(Backend))}.")
+        if backend == "llama.cpp":
             if dtype is not None or device != "cpu":
-                raise EngineError("llama.cpp runs a GGUF file on the CPU in the file's own number format: name none.")
+                raise BackendError("llama.cpp runs a GGUF file on the CPU in the file's own number format: name none.")
             from toolken.training.lm.llama_cpp import load_gguf
 
             return cls(*load_gguf(name), name)
@@ -124,7 +124,7 @@ class FrozenLM:
 
         Raises
         ------
-        EngineError
+        BackendError
             If the LM does not run on torch.
         """
         with self.lock:
@@ -166,7 +166,7 @@ class FrozenLM:
 
     @property
     def max_length(self) -> int:
-        """Longest context in tokens; a very large number where neither configuration nor engine names one."""
+        """Longest context in tokens; a very large number where neither configuration nor backend names one."""
         part = getattr(self.config, "get_text_config", None)
         config = self.config if part is None else part(decoder=True)
         for key in ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions"):
@@ -190,7 +190,7 @@ class FrozenLM:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest of architecture, tokenizer and a sample of the weights; the same for every dtype and engine."""
+        """Hex digest of architecture, tokenizer and a sample of the weights; the same for every dtype and backend."""
         return self._network.fingerprint(self.tokenizer)
 
     def encode(self, text: str) -> Encoding:
@@ -263,7 +263,7 @@ class FrozenLM:
 
         Raises
         ------
-        EngineError
+        BackendError
             If the LM does not run on torch.
         """
         with self.lock:
@@ -271,8 +271,8 @@ class FrozenLM:
 
     def _tensor_network(self) -> TensorNetwork:
         if not isinstance(self._network, TensorNetwork):
-            raise EngineError(
-                f"{self.name} runs on llama.cpp, and this needs its weights in torch: load it with the engine "
+            raise BackendError(
+                f"{self.name} runs on llama.cpp, and this needs its weights in torch: load it with the backend "
                 "'transformers'."
             )
         return self._network

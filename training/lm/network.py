@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Network(ABC):
-    """The weights of a causal LM and an engine that runs them.
+    """The weights of a causal LM and an backend that runs them.
 
     Attributes
     ----------
@@ -24,13 +24,13 @@ class Network(ABC):
     device, dtype
         Where hidden states are computed, and their number format there.
     number_format
-        What the states depend on besides weights and tokens: the number format, or the engine.
+        What the states depend on besides weights and tokens: the number format, or the backend.
     hidden_size, vocab_size
         Dimension d of a hidden state as the output matrix sees it, and the number V of word logits.
     weight_bytes
         Bytes of the weights as they are in memory.
     max_tokens
-        Tokens for which the engine has room, where that may be less than the model takes.
+        Tokens for which the backend has room, where that may be less than the model takes.
     end_ids
         Id or ids of the tokens that end a text by the generation settings.
     """

@@ -11,7 +11,7 @@ from rich.markup import escape
 from toolken.errors import ToolkenError
 
 if TYPE_CHECKING:
-    from toolken.training.lm import Engine
+    from toolken.training.lm import Backend
 
 app = typer.Typer(
     help="Tools as tokens for frozen language models.",
@@ -30,25 +30,25 @@ err = Console(stderr=True)
 LmOption = Annotated[
     str | None, typer.Option("--lm", help="Folder, GGUF file or hub id of a causal LM; default: the embedded one.")
 ]
-EngineOption = Annotated[
+BackendOption = Annotated[
     str,
-    typer.Option("--engine", help="What runs the LM: transformers, or llama.cpp (GGUF files, the embedded LM)."),
+    typer.Option("--backend", help="What runs the LM: transformers, or llama.cpp (GGUF files, the embedded LM)."),
 ]
 
 
-def engine_of(name: str) -> "Engine":
-    """Return an engine's name as one that there is.
+def backend_of(name: str) -> "Backend":
+    """Return an backend's name as one that there is.
 
     Raises
     ------
     ToolkenError
         If there is none of this name.
     """
-    from toolken.training.lm import Engine
+    from toolken.training.lm import Backend
 
-    if name not in get_args(Engine):
-        raise ToolkenError(f"There is no engine {name!r}: say {' or '.join(get_args(Engine))}.")
-    return cast("Engine", name)
+    if name not in get_args(Backend):
+        raise ToolkenError(f"There is no backend {name!r}: say {' or '.join(get_args(Backend))}.")
+    return cast("Backend", name)
 
 
 def command_line() -> str:

@@ -13,7 +13,7 @@ from toolken.cli.outputs import check_outputs
 from toolken.errors import ToolkenError
 
 if TYPE_CHECKING:
-    from toolken.agents.benchmarks.end_to_end import Options
+    from toolken.benchmarks.end_to_end.run import Options
 
 #: Parameters of the end-to-end mode alone, and what they are called on the command line.
 _END_TO_END = {"limit": "--limit", "sizes": "--tools", "splits": "--split", "traces": "--traces"}
@@ -51,7 +51,7 @@ def _selection(name: str) -> Callable[..., None]:
         ] = None,
         traces: Annotated[Path | None, typer.Option(help="End to end: folder of the trace files.")] = None,
     ) -> None:
-        from toolken.training.benchmarks.datasets import folder_of
+        from toolken.benchmarks.sets.registry import folder_of
 
         data = folder_of(name, data)
         if mode == "end-to-end":
@@ -65,7 +65,7 @@ def _selection(name: str) -> Callable[..., None]:
                 raise ToolkenError(
                     f"--seeds has no effect on {name} end to end, where nothing is drawn: leave it away."
                 )
-            from toolken.agents.benchmarks.end_to_end import Options
+            from toolken.benchmarks.end_to_end.run import Options
 
             options = Options(
                 methods=tuple(methods) if methods else None,
@@ -81,15 +81,15 @@ def _selection(name: str) -> Callable[..., None]:
             raise ToolkenError(f"There is no mode {mode!r}: say selection or end-to-end.")
         _refuse_end_to_end_options(context, name)
         check_outputs(file=json_file, picture=plot)
-        from toolken.agents.display import progress_bar
+        from toolken.benchmarks.selection.plots import draw_rows
+        from toolken.benchmarks.selection.rows import write_rows
+        from toolken.benchmarks.selection.run import SEEDS, run
+        from toolken.benchmarks.selection.tables import rich_tables
+        from toolken.benchmarks.sets.registry import read_dataset
+        from toolken.cli.display import progress_bar
         from toolken.errors import HeadError
-        from toolken.training.benchmarks.datasets import read_dataset
-        from toolken.training.benchmarks.plots import draw_rows
-        from toolken.training.benchmarks.rows import write_rows
-        from toolken.training.benchmarks.selection import SEEDS, run
-        from toolken.training.benchmarks.tables import rich_tables
         from toolken.training.lm import FrozenLM
-        from toolken.training.teacher import SentenceEncoder
+        from toolken.training.prior.teacher import SentenceEncoder
 
         typed = command_line()
         dataset = read_dataset(name, data, test_file=test)
@@ -137,8 +137,8 @@ def end_to_end(
     traces: Annotated[Path | None, typer.Option(help="Folder of the trace files.")] = None,
 ) -> None:
     """Compare all methods on the four sets, from the question to the final answer, with the tools really called."""
-    from toolken.agents.benchmarks.end_to_end import BENCHMARKS, Options
-    from toolken.training.benchmarks.datasets import folder_of
+    from toolken.benchmarks.end_to_end.run import BENCHMARKS, Options
+    from toolken.benchmarks.sets.registry import folder_of
 
     options = Options(methods=tuple(methods) if methods else None, limit=limit, seeds=seeds)
     _end_to_end({name: folder_of(name, data) for name in BENCHMARKS}, lm, options, traces, json_file, plot)
@@ -154,15 +154,15 @@ def _end_to_end(
 ) -> None:
     """Run benchmarks end to end and print their tables."""
     begun = time.monotonic()
-    from toolken.agents.benchmarks.end_to_end import run
-    from toolken.agents.benchmarks.estimate import duration
-    from toolken.agents.benchmarks.figures import rows, tables
-    from toolken.agents.display import progress_bar
+    from toolken.benchmarks.end_to_end.estimate import duration
+    from toolken.benchmarks.end_to_end.figures import rows, tables
+    from toolken.benchmarks.end_to_end.run import run
+    from toolken.benchmarks.selection.rows import write_rows
+    from toolken.cli.display import progress_bar
     from toolken.errors import HeadError
-    from toolken.training.benchmarks.rows import write_rows
     from toolken.training.lm import FrozenLM
     from toolken.training.lm.embedded import cache_folder
-    from toolken.training.teacher import SentenceEncoder
+    from toolken.training.prior.teacher import SentenceEncoder
 
     folder = traces or cache_folder() / "traces"
     check_outputs(file=json_file, picture=plot, folder=folder, benchmarks=list(folders))
@@ -185,7 +185,7 @@ def _end_to_end(
     err.print(f"It took {duration(time.monotonic() - begun)}.")
     err.print(f"The traces are in {folder}: `toolken trace FILE --question N` shows one.", highlight=False)
     if plot:
-        from toolken.agents.benchmarks.plots import draw_end_to_end
+        from toolken.benchmarks.end_to_end.plots import draw_end_to_end
 
         draw_end_to_end(found, plot)
 
@@ -198,7 +198,7 @@ def _refuse_end_to_end_options(context: typer.Context, name: str) -> None:
     ToolkenError
         If an option was given that only the end-to-end mode has.
     """
-    from toolken.agents.benchmarks.end_to_end import BENCHMARKS
+    from toolken.benchmarks.end_to_end.run import BENCHMARKS
 
     for parameter, option in _END_TO_END.items():
         source = context.get_parameter_source(parameter)

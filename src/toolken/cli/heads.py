@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolken.cli.application import EngineOption, LmOption, app, engine_of, err, out
+from toolken.cli.application import BackendOption, LmOption, app, backend_of, err, out
 from toolken.errors import ToolkenError
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 @app.command()
 def setup(lm: LmOption = None) -> None:
     """Convert the embedded LM and read the background requests, so that everything later starts fast."""
-    from toolken.agents.display import progress_bar
-    from toolken.training.background import background
+    from toolken.cli.display import progress_bar
+    from toolken.training.features.background import background
     from toolken.training.lm import FrozenLM
-    from toolken.training.prompt import PromptFormat
+    from toolken.training.prompts.prompt_format import PromptFormat
 
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm)
@@ -28,11 +28,11 @@ def setup(lm: LmOption = None) -> None:
 
 
 @app.command()
-def demo(lm: LmOption = None, engine: EngineOption = "transformers") -> None:
+def demo(lm: LmOption = None, backend: BackendOption = "transformers") -> None:
     """Fit a head on the project's own data, then answer questions with real tools."""
-    from toolken.agents.demo import ENOUGH, run_demo
+    from toolken.cli.demo import ENOUGH, run_demo
 
-    if run_demo(lm, out, engine=engine_of(engine)) < ENOUGH:
+    if run_demo(lm, out, backend=backend_of(backend)) < ENOUGH:
         raise typer.Exit(1)
 
 
@@ -47,14 +47,14 @@ def ask(
         typer.Option(help="calculator, knowledge, household, or module:attribute of your tools; default: the demo's."),
     ] = None,
     lm: LmOption = None,
-    engine: EngineOption = "transformers",
+    backend: BackendOption = "transformers",
 ) -> None:
     """Answer one question, calling tools where their toolkens win."""
-    from toolken.agents.demo import demo_agent, show_answer
-    from toolken.agents.display import progress_bar
+    from toolken.cli.demo import demo_agent, show_answer
+    from toolken.cli.display import progress_bar
 
     with progress_bar(err) as progress:
-        agent = demo_agent(lm, head, tools, progress, engine=engine_of(engine))
+        agent = demo_agent(lm, head, tools, progress, backend=backend_of(backend))
     show_answer(agent, question, out)
 
 
@@ -73,10 +73,10 @@ def fit(
         ),
     ] = None,
     lm: LmOption = None,
-    engine: Annotated[
+    backend: Annotated[
         str,
         typer.Option(
-            "--engine",
+            "--backend",
             help="What runs the LM: transformers, llama.cpp (GGUF files, the embedded LM), or ray: transformers on the "
             "workers of a cluster, RAY_ADDRESS's or one on this machine.",
         ),
@@ -85,22 +85,24 @@ def fit(
     threads: Annotated[int, typer.Option(min=1, help="ray: processors of each of them.")] = 1,
 ) -> None:
     """Fit a head for tools, from examples and descriptions, and save it."""
-    from toolken.agents.display import progress_bar
+    from toolken.cli.display import progress_bar
     from toolken.training.examples import check_examples, read_examples
     from toolken.training.fit import fit as fit_head
     from toolken.training.lm import FrozenLM
     from toolken.training.tool_sources import read_tool_specs
 
     specs = read_tool_specs(tools)
-    if engine == "ray":
+    if backend == "ray":
         if not examples:
-            raise ToolkenError("The engine 'ray' reads examples: name some with --examples, or leave the engine away.")
+            raise ToolkenError(
+                "The backend 'ray' reads examples: name some with --examples, or leave the backend away."
+            )
         _fit_on_ray(specs, examples, out_folder, lm, workers, threads)
         return
     read = [example for path in examples or () for example in read_examples(path)]
     check_examples(read, [spec.name for spec in specs])
     with progress_bar(err) as progress:
-        loaded = FrozenLM.from_pretrained(lm, engine=engine_of(engine))
+        loaded = FrozenLM.from_pretrained(lm, backend=backend_of(backend))
         head = fit_head(loaded, specs, read, progress=progress)
         head.save_pretrained(out_folder)
     err.print(f"Fitted {len(specs)} tools on {len(read)} examples; the head is in {out_folder}.")
@@ -111,11 +113,11 @@ def _fit_on_ray(
 ) -> None:
     import time
 
-    from toolken.agents.display import progress_bar
-    from toolken.training.distributed import read_on_ray
+    from toolken.cli.display import progress_bar
+    from toolken.training.features.distributed import read_on_ray
     from toolken.training.fit import fit as fit_head
     from toolken.training.lm import FrozenLM
-    from toolken.training.prompt import PromptFormat
+    from toolken.training.prompts.prompt_format import PromptFormat
 
     with progress_bar(err) as progress:
         loaded, prompt = FrozenLM.from_pretrained(lm), PromptFormat()
@@ -155,10 +157,10 @@ def export(
     lm: LmOption = None,
 ) -> None:
     """Write a head and its LM as a plain Hugging Face checkpoint, which servers run without this library."""
-    from toolken.agents.display import progress_bar
+    from toolken.cli.display import progress_bar
     from toolken.training.examples import read_examples
     from toolken.training.export import export as export_head
-    from toolken.training.head import ToolkenHead
+    from toolken.training.head.toolken_head import ToolkenHead
     from toolken.training.lm import FrozenLM
 
     fitted = ToolkenHead.from_pretrained(head)
@@ -199,8 +201,8 @@ def trace(
     question: Annotated[int | None, typer.Option(help="Number of a question; default: list all.")] = None,
 ) -> None:
     """Show how questions of a benchmark were answered: words, calls with arguments and results, scores."""
-    from toolken.agents.benchmarks.show_trace import list_traces, show_trace
-    from toolken.agents.benchmarks.traces import read_traces
+    from toolken.benchmarks.end_to_end.show_trace import list_traces, show_trace
+    from toolken.benchmarks.end_to_end.traces import read_traces
     from toolken.errors import DataFormatError
 
     found = read_traces(file)

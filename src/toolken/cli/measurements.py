@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolken.cli.application import EngineOption, LmOption, bench, command_line, engine_of, err, out
+from toolken.cli.application import BackendOption, LmOption, backend_of, bench, command_line, err, out
 from toolken.cli.outputs import check_outputs
 from toolken.errors import ToolkenError
 
@@ -21,7 +21,7 @@ def knowledge(
     lookups: Annotated[int, typer.Option(min=10, help="Lookups to time.")] = 2_000,
 ) -> None:
     """Speed and memory of the knowledge base on SQLite: loading, lookups with and without the index."""
-    from toolken.tools.knowledge.benchmark import measure
+    from toolken.benchmarks.measurements.knowledge import measure
 
     measure(facts=facts, lookups=lookups)
 
@@ -38,9 +38,9 @@ def speed(
 
     from rich.table import Table
 
-    from toolken.training.benchmarks.comparisons import comparisons
-    from toolken.training.benchmarks.datasets import folder_of, read_dataset
-    from toolken.training.benchmarks.fit_speed import measure
+    from toolken.benchmarks.measurements.fit_speed import measure
+    from toolken.benchmarks.selection.comparisons import comparisons
+    from toolken.benchmarks.sets.registry import folder_of, read_dataset
     from toolken.training.lm import FrozenLM
 
     dataset = read_dataset(name, folder_of(name, data))
@@ -62,18 +62,18 @@ def start(
     lm: LmOption = None,
 ) -> None:
     """Time from the start of a process until the LM is ready."""
-    from toolken.training.benchmarks.start import measure, start_table
+    from toolken.benchmarks.measurements.startup import measure, start_table
 
     out.print(start_table(measure(lm, runs=runs)))
 
 
 @bench.command()
-def agent(lm: LmOption = None, engine: EngineOption = "transformers") -> None:
+def agent(lm: LmOption = None, backend: BackendOption = "transformers") -> None:
     """Speed of the decoder: beside transformers' generate, with prefix reuse, in batches, with many tools."""
-    from toolken.agents.benchmarks.speed import measure
+    from toolken.benchmarks.measurements.speed import measure
     from toolken.training.lm import FrozenLM
 
-    measure(FrozenLM.from_pretrained(lm, engine=engine_of(engine)), out)
+    measure(FrozenLM.from_pretrained(lm, backend=backend_of(backend)), out)
 
 
 @bench.command()
@@ -86,10 +86,10 @@ def scale(
     """Very many tools: reading, computing, saving, deciding, subsets, memory; as ratios in one run."""
     from rich.table import Table
 
-    from toolken.agents.benchmarks.scale import measure
-    from toolken.agents.display import progress_bar
-    from toolken.training.benchmarks.datasets import folder_of
-    from toolken.training.benchmarks.virtualhome import action_names
+    from toolken.benchmarks.measurements.scale import measure
+    from toolken.benchmarks.sets.registry import folder_of
+    from toolken.benchmarks.sets.virtualhome import action_names
+    from toolken.cli.display import progress_bar
     from toolken.training.lm import FrozenLM
 
     names = action_names(folder_of("virtualhome", data))
@@ -103,19 +103,19 @@ def scale(
 
 
 @bench.command()
-def engines(
+def backends(
     data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL, or with a folder of it.")],
     examples: Annotated[int, typer.Option(min=1, help="Training examples of each tool.")] = 5,
     lm: LmOption = None,
 ) -> None:
     """The same LM on transformers and on llama.cpp: hidden states, and the tools that the same head chooses."""
-    from toolken.agents.display import progress_bar
-    from toolken.training.benchmarks.datasets import folder_of, read_dataset
-    from toolken.training.benchmarks.engines import agreement
+    from toolken.benchmarks.measurements.backends import agreement
+    from toolken.benchmarks.sets.registry import folder_of, read_dataset
+    from toolken.cli.display import progress_bar
     from toolken.training.lm import FrozenLM
 
     with progress_bar(err) as progress:
-        other = FrozenLM.from_pretrained(lm, engine="llama.cpp")
+        other = FrozenLM.from_pretrained(lm, backend="llama.cpp")
         found = agreement(
             FrozenLM.from_pretrained(lm),
             other,
@@ -137,12 +137,12 @@ def calls(
     split: Annotated[str, typer.Option(help="test, or dev to choose settings on.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Questions, the first ones.")] = None,
     lm: LmOption = None,
-    engine: EngineOption = "transformers",
+    backend: BackendOption = "transformers",
 ) -> None:
     """Calls by themselves: exact subjects (kamel), valid arguments (funcqa), call or no call (metatool)."""
-    from toolken.agents.benchmarks import calls
-    from toolken.agents.display import progress_bar
-    from toolken.training.benchmarks.datasets import folder_of
+    from toolken.benchmarks.end_to_end import calls
+    from toolken.benchmarks.sets.registry import folder_of
+    from toolken.cli.display import progress_bar
     from toolken.training.lm import FrozenLM
 
     if name not in ("kamel", "funcqa", "metatool"):
@@ -151,7 +151,7 @@ def calls(
         raise ToolkenError("With metatool goes --no-tool: a file with questions that need no tool.")
     data = folder_of(name, data)
     with progress_bar(err) as progress:
-        loaded = FrozenLM.from_pretrained(lm, engine=engine_of(engine))
+        loaded = FrozenLM.from_pretrained(lm, backend=backend_of(backend))
         if name == "kamel":
             found = calls.copied_subjects(loaded, data, split=split, limit=limit, progress=progress)
         elif name == "funcqa":
@@ -173,8 +173,8 @@ def export(
     lm: LmOption = None,
 ) -> None:
     """An exported checkpoint beside the decoder: the same next token, by kind of step, and what the fold costs."""
-    from toolken.agents.benchmarks.export import SETS, measure
-    from toolken.agents.display import progress_bar
+    from toolken.benchmarks.measurements.export import SETS, measure
+    from toolken.cli.display import progress_bar
     from toolken.training.lm import FrozenLM
 
     for name in names or SETS:
@@ -229,13 +229,13 @@ def report(
     ] = None,
 ) -> None:
     """Turn rows into a page of Markdown tables, with the command lines that measured them."""
-    from toolken.agents.benchmarks.plots import draw_end_to_end
-    from toolken.agents.benchmarks.report import page as end_to_end_page
+    from toolken.benchmarks.end_to_end.plots import draw_end_to_end
+    from toolken.benchmarks.end_to_end.report import page as end_to_end_page
+    from toolken.benchmarks.selection.plots import draw_rows
+    from toolken.benchmarks.selection.report import page
+    from toolken.benchmarks.selection.rows import read_rows
     from toolken.errors import DataFormatError
-    from toolken.training.atomic_file import replace_file
-    from toolken.training.benchmarks.plots import draw_rows
-    from toolken.training.benchmarks.report import page
-    from toolken.training.benchmarks.rows import read_rows
+    from toolken.training.head.atomic_file import replace_file
 
     found = read_rows(files)
     modes = {row.mode for row in found}

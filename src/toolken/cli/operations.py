@@ -17,8 +17,8 @@ def diff(
     from rich.table import Table
     from rich.text import Text
 
-    from toolken.training.differences import differences
-    from toolken.training.head import ToolkenHead
+    from toolken.training.head.differences import differences
+    from toolken.training.head.toolken_head import ToolkenHead
 
     found = differences(ToolkenHead.from_pretrained(one), ToolkenHead.from_pretrained(other))
     if not found:
@@ -39,8 +39,8 @@ def merge(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write the merged head to.")],
 ) -> None:
     """Make one head of several, with the tools and the examples of all."""
-    from toolken.training.head import ToolkenHead
-    from toolken.training.merging import merge as merge_heads
+    from toolken.training.head.merging import merge as merge_heads
+    from toolken.training.head.toolken_head import ToolkenHead
 
     heads = [ToolkenHead.from_pretrained(folder) for folder in folders]
     merged = merge_heads(heads)
@@ -61,7 +61,7 @@ def push(
     message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
 ) -> None:
     """Put a head into a repository of the Hugging Face hub, tagged with its version, or into a folder."""
-    from toolken.training.hub import push_head
+    from toolken.training.head.hub import push_head
 
     pushed = push_head(folder, repository, revision=revision, private=private, message=message)
     err.print(f"Version {pushed.version[:16]} is in {repository}.", highlight=False)
@@ -76,7 +76,7 @@ def pull(
     ] = None,
 ) -> None:
     """Fetch a head from a repository of the Hugging Face hub, or from a folder, after checking its files."""
-    from toolken.training.hub import pull_head
+    from toolken.training.head.hub import pull_head
 
     pulled = pull_head(repository, folder, revision=revision)
     err.print(f"Version {pulled.version[:16]} of {len(pulled.tools)} tools is in {folder}.", highlight=False)

@@ -64,7 +64,7 @@ def _check_file(path: Path) -> None:
 
 
 def _check_picture(path: Path, benchmarks: Sequence[str]) -> None:
-    from toolken.training.benchmarks.plots import figure_type, picture_files, picture_names
+    from toolken.benchmarks.selection.plots import figure_type, picture_files, picture_names
 
     if path.is_dir():
         raise DataFormatError(f"{str(path)!r} is a folder: name a file.")

@@ -1,4 +1,4 @@
-"""llama.cpp as an engine: GGUF files, run as they are."""
+"""llama.cpp as an backend: GGUF files, run as they are."""
 
 from toolken.training.lm.llama_cpp.loading import load_gguf
 

@@ -4,7 +4,7 @@ from collections import deque
 from functools import cache
 from typing import Any
 
-from toolken.errors import EngineError
+from toolken.errors import BackendError
 
 #: llama.cpp's level of an error message.
 _ERROR = 3
@@ -19,18 +19,18 @@ def library() -> Any:
 
     Raises
     ------
-    EngineError
+    BackendError
         If it is not installed, or cannot be loaded.
     """
     try:
         from llama_cpp import llama_cpp
     except ImportError as error:
-        raise EngineError(
-            "The engine llama.cpp is not installed: run `pip install 'toolken[llamacpp]'`, which compiles it for some "
+        raise BackendError(
+            "The backend llama.cpp is not installed: run `pip install 'toolken[llamacpp]'`, which compiles it for some "
             f"minutes and needs cmake and a C++ compiler ({error})."
         ) from error
     except (OSError, RuntimeError) as error:
-        raise EngineError(
+        raise BackendError(
             "llama.cpp is installed, but its library cannot be loaded: install it anew with `pip install "
             f"--force-reinstall --no-deps llama-cpp-python` ({str(error).splitlines()[0]})."
         ) from error

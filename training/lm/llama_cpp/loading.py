@@ -5,16 +5,16 @@ from typing import Any
 
 from toolken.errors import LMNotFoundError
 from toolken.training.lm.checkpoint import FAULTS, first_line
-from toolken.training.lm.collector import collector_paused
 from toolken.training.lm.embedded import EMBEDDED, embedded_folder, embedded_gguf
 from toolken.training.lm.llama_cpp.library import library
 from toolken.training.lm.llama_cpp.network import LlamaCpp
+from toolken.training.lm.pytorch.collector import collector_paused
 
 
 def load_gguf(name: str) -> tuple[LlamaCpp, Any]:
     """Return a network that llama.cpp runs, and its tokenizer.
 
-    The tokenizer is transformers', so that tokens and their character offsets are the same on both engines. No weight
+    The tokenizer is transformers', so that tokens and their character offsets are the same on both backends. No weight
     goes through transformers.
 
     Parameters
@@ -26,7 +26,7 @@ def load_gguf(name: str) -> tuple[LlamaCpp, Any]:
     ------
     LMNotFoundError
         If there is no such file, or it cannot be loaded.
-    EngineError
+    BackendError
         If llama.cpp is not installed.
     """
     library()  # the commonest fault, reported before anything is read

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from toolken.errors import LMNotFoundError
-from toolken.training.atomic_file import replace_file
+from toolken.training.head.atomic_file import replace_file
 from toolken.training.lm.checkpoint import load_model
 from toolken.training.lm.embedded import cache_folder
 from toolken.training.lm.llama_cpp.library import first_error, forget_errors, library
-from toolken.training.lm.llama_cpp.pool import MAX_OUTPUTS, MAX_TEXTS, MAX_TOKENS, CellPool, Piece
+from toolken.training.lm.llama_cpp.pool import MAX_OUTPUTS, MAX_TEXTS, MAX_TOKENS, CellPool, PoolPiece
 from toolken.training.lm.llama_cpp.session import LlamaCppBatch, LlamaCppSession
 from toolken.training.lm.network import Network, shared_prefix
 from toolken.training.lm.session import Batch, Session
@@ -46,7 +46,7 @@ class LlamaCpp(Network):
     ------
     LMNotFoundError
         If llama.cpp cannot load it, or it is not a causal LM.
-    EngineError
+    BackendError
         If llama.cpp is not installed, or has no room for the KV cells.
     """
 
@@ -153,7 +153,7 @@ class LlamaCpp(Network):
                 for at, first, end in zip(wanted, firsts, ends, strict=True):
                     session = prefix.fork()
                     assert isinstance(session, LlamaCppSession)
-                    pieces.append(Piece(session, sequences[at][shared:end], end - first))
+                    pieces.append(PoolPiece(session, sequences[at][shared:end], end - first))
                 found = self._pool.run(pieces)
             for at, first, (hidden, logits) in zip(wanted, firsts, found, strict=True):
                 rows = [position - first for position in positions[at]]

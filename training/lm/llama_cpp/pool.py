@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from toolken.errors import EngineError
+from toolken.errors import BackendError
 from toolken.training.lm.llama_cpp.library import first_error, forget_errors, library
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _NO_CELLS = 1
 
 
 @dataclass(frozen=True)
-class Piece:
+class PoolPiece:
     """Tokens to append to a text.
 
     Attributes
@@ -76,7 +76,7 @@ class CellPool:
 
     Raises
     ------
-    EngineError
+    BackendError
         If llama.cpp cannot make the context, such as where memory is short.
     """
 
@@ -101,7 +101,7 @@ class CellPool:
         self._context = lib.llama_init_from_model(model, params)
         if not self._context:
             lib.llama_model_free(model)
-            raise EngineError(f"llama.cpp could not make room for {cells} tokens: {first_error()}.")
+            raise BackendError(f"llama.cpp could not make room for {cells} tokens: {first_error()}.")
         self._batch = lib.llama_batch_init(MAX_TOKENS, 0, 1)
         weakref.finalize(self, _free, lib, self._batch, self._context, model)
         self._memory = lib.llama_get_memory(self._context)
@@ -111,7 +111,7 @@ class CellPool:
         self._vacant = list(range(MAX_TEXTS - 1, -1, -1))
         self._released: deque[int] = deque()
 
-    def run(self, pieces: Sequence[Piece]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def run(self, pieces: Sequence[PoolPiece]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Append tokens to texts, all of them in as few decodes as they fit.
 
         Returns
@@ -121,7 +121,7 @@ class CellPool:
 
         Raises
         ------
-        EngineError
+        BackendError
             If llama.cpp fails; the texts lose their cells, and are computed anew when they are next fed.
         """
         needed = sum(len(piece.session.ids) + len(piece.ids) for piece in pieces)
@@ -161,7 +161,7 @@ class CellPool:
         """Note that the text of a sequence is gone; any thread may do so at any time."""
         self._released.append(sequence)
 
-    def _run(self, pieces: Sequence[Piece]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _run(self, pieces: Sequence[PoolPiece]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         threads = torch.get_num_threads()
         if threads != self._threads:
             self._lib.llama_set_n_threads(self._context, threads, threads)
@@ -201,7 +201,7 @@ class CellPool:
         """Return a view of what llama.cpp gives for a token of the last decode."""
         pointer = get(self._context, at)
         if not pointer:
-            raise EngineError("llama.cpp gave no output for a token: the file may be of an embedding model.")
+            raise BackendError("llama.cpp gave no output for a token: the file may be of an embedding model.")
         return torch.from_numpy(np.ctypeslib.as_array(pointer, (size,)))
 
     def _decode(self, tokens: Sequence[_Token], busy: Sequence[int], *, outputs: bool) -> None:
@@ -225,7 +225,7 @@ class CellPool:
                 break
             self._evict(idle)
         if code != 0:
-            raise EngineError(f"llama.cpp could not run {len(tokens)} tokens (code {code}): {first_error()}.")
+            raise BackendError(f"llama.cpp could not run {len(tokens)} tokens (code {code}): {first_error()}.")
 
     def _admit(self, session: "LlamaCppSession", busy: Sequence[int]) -> int:
         """Return the sequence of a text, giving it one if it has none; those that are busy keep theirs."""

@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from toolken.training.lm.llama_cpp.pool import CellPool, Piece
+from toolken.training.lm.llama_cpp.pool import CellPool, PoolPiece
 from toolken.training.lm.session import Batch, Session, State
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class LlamaCppSession(Session):
         if not self.pending(ids):
             raise ValueError("feed needs at least one token")
         with self.lm.lock:
-            ((hidden, logits),) = self.pool.run([Piece(self, ids)])
+            ((hidden, logits),) = self.pool.run([PoolPiece(self, ids)])
         return hidden[0], logits[0]
 
     def truncate(self, length: int) -> None:
@@ -86,5 +86,5 @@ class LlamaCppBatch(Batch[LlamaCppSession]):
             if not session.pending(ids):
                 raise ValueError("feed needs at least one token")
         with self._lm.lock:
-            states = self._pool.run([Piece(session, ids) for session, ids in pieces])
+            states = self._pool.run([PoolPiece(session, ids) for session, ids in pieces])
         return [(hidden[0], logits[0]) for hidden, logits in states]

@@ -1,0 +1,135 @@
+"""Argument mode: a call's arguments, written under a grammar."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from toolken.agents.decoding.events import ArgumentsPiece, CallFinished
+from toolken.agents.decoding.growing_text import GrowingText
+from toolken.agents.decoding.sampling import Sampler, masked
+from toolken.agents.decoding.toolset import Toolset
+from toolken.agents.grammar.number_use import NumberUse
+from toolken.agents.grammar.schema_grammar import argument_matcher
+from toolken.errors import PromptTooLongError
+from toolken.training.lm import FrozenLM, Session
+from toolken.training.lm.prefix_cache import PrefixCache
+
+#: Appends tokens to a text and returns hidden state and word logits after the last one.
+Feed = Callable[[Session, Sequence[int]], tuple[torch.Tensor, torch.Tensor]]
+
+
+def feed_alone(session: Session, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Append tokens to a text that shares no runs of the LM with others."""
+    return session.feed(ids)
+
+
+class ArgumentWriter:
+    """Writes the arguments of one call.
+
+    Parameters
+    ----------
+    toolset
+        The tools.
+    texts
+        What the LM has read before.
+    feed
+        Appends tokens to a text.
+    """
+
+    def __init__(self, toolset: Toolset, texts: PrefixCache, feed: Feed) -> None:
+        self._toolset = toolset
+        self._texts = texts
+        self._feed = feed
+        #: Tokens that were drawn.
+        self.drawn = 0
+
+    def write(
+        self,
+        tool: str,
+        prompts: Sequence[str],
+        context: str,
+        sampler: Sampler,
+        budget: int,
+        use: NumberUse | None = None,
+    ) -> Iterator[ArgumentsPiece | CallFinished]:
+        """Yield the arguments as they are written, and the finished call.
+
+        Parameters
+        ----------
+        tool
+            Name of the tool.
+        prompts
+            Texts after which the arguments may be written, the best one first; one that leaves no room in the LM's
+            context is passed over.
+        context
+            What grounded arguments are copied from.
+        budget
+            Bound on the tokens that are drawn.
+        use
+            What calls before leave of the context's numbers.
+
+        Raises
+        ------
+        PromptTooLongError
+            If even the last text leaves no room.
+        ToolSpecError
+            If the tool's schema cannot be compiled to a grammar.
+        """
+        lm = self._texts.lm
+        matcher = argument_matcher(lm, self._toolset.spec(tool), context, budget, use)
+        text = GrowingText(lm, ())
+        session: Session | None = None
+        fresh: list[int] = []
+        while not matcher.is_stopped():
+            forced = list(matcher.compute_ff_tokens())
+            if forced:
+                # Keys, quotes and brackets that the grammar leaves no choice about are not asked of the LM.
+                matcher.consume_tokens(forced)
+                tokens = forced
+                fresh = [*fresh, *forced]
+            else:
+                if self.drawn >= budget:
+                    break
+                if session is None:
+                    reading = self._texts.read([*_with_room(lm, prompts, len(fresh) + budget), *fresh])
+                    session, logits = reading.session, reading.logits
+                elif len(session.ids) + len(fresh) > lm.max_length:
+                    break
+                else:
+                    _, logits = self._feed(session, fresh)
+                token = sampler.token(masked(logits, matcher.compute_bitmask()))
+                self.drawn += 1
+                if token in lm.stop_ids or not matcher.consume_token(token):
+                    break
+                tokens, fresh = [token], [token]
+            for one in tokens:
+                piece, _ = text.add(one)
+                if piece:
+                    yield ArgumentsPiece(piece)
+        if tail := text.finish():
+            yield ArgumentsPiece(tail)
+        yield self._finished(tool, text.text)
+
+    def _finished(self, tool: str, text: str) -> CallFinished:
+        try:
+            arguments = json.loads(text)
+        except json.JSONDecodeError as error:
+            return CallFinished(tool, {}, text, f"The arguments are not complete JSON ({error}): allow more tokens.")
+        if not isinstance(arguments, dict):
+            return CallFinished(tool, {}, text, "The arguments are not a JSON object.")
+        return CallFinished(tool, arguments, text, self._toolset.tools.problem(tool, arguments))
+
+
+def _with_room(lm: FrozenLM, prompts: Sequence[str], room: int) -> list[int]:
+    """Return the tokens of the first text after which some are left, and of the last one where none does."""
+    ids: list[int] = []
+    for prompt in prompts:
+        ids = lm.encode(prompt).ids
+        if len(ids) + room <= lm.max_length:
+            break
+    if len(ids) >= lm.max_length:
+        raise PromptTooLongError(
+            f"The text would have {len(ids)} tokens, and {lm.name} takes {lm.max_length}: shorten the conversation."
+        )
+    return ids

@@ -1,0 +1,287 @@
+"""`Decoder`: reasoning mode over a frozen LM, and calls where tools win, as a stream of events."""
+
+import json
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from toolken.agents.conversation import Prompt, canonical, parts_of
+from toolken.agents.decoding.arguments import ArgumentWriter, Feed, feed_alone
+from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
+from toolken.agents.decoding.growing_text import GrowingText
+from toolken.agents.decoding.sampling import Sampler
+from toolken.agents.decoding.toolset import Toolset
+from toolken.training.lm.prefix_cache import CachedPrefix, PrefixCache
+
+#: Tools named with their probability beside the one that won.
+RUNNERS_UP = 4
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How a turn is decoded.
+
+    Attributes
+    ----------
+    tools
+        Names of the tools that may be called.
+    must_call
+        Call one of them at once instead of writing words.
+    parallel
+        Decide about each part of a request by itself, so that one turn may have several calls.
+    max_tokens
+        Bound on words and arguments together.
+    temperature
+        0 takes the likeliest token, and a tool from the head's threshold on; above 0 tokens and tools are drawn.
+    top_p
+        Draw from the likeliest tokens that together have this probability.
+    seed
+        Of the draw.
+    stop
+        Texts at which the answer ends, besides those of the prompt format.
+    """
+
+    tools: tuple[str, ...] = ()
+    must_call: bool = False
+    parallel: bool = False
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Decoder:
+    """Writes turns: words from the LM, tool calls from the head, arguments under a grammar.
+
+    Parameters
+    ----------
+    toolset
+        The tools that may be called, with their toolkens.
+    texts
+        What the LM has read before, for a conversation to go on from.
+    """
+
+    def __init__(self, toolset: Toolset, texts: PrefixCache) -> None:
+        self.toolset = toolset
+        self.texts = texts
+
+    def decode(self, prompt: Prompt, options: DecodingOptions, feed: Feed = feed_alone) -> Iterator[Event]:
+        """Continue a conversation up to the next call or the end of the answer.
+
+        A call that has been answered in this turn already is not made again: it could only bring the same result.
+        Where a call is required another tool gets it, and the answer is finished in words if there is none.
+
+        Parameters
+        ----------
+        feed
+            Appends tokens to a text and returns the states; turns that share runs of the LM give one of their own.
+
+        Raises
+        ------
+        PromptTooLongError
+            If the conversation does not fit the LM's context.
+        ToolSpecError
+            If a tool has no toolken.
+        """
+        turn = _Turn(self, prompt, options, feed)
+        yield from turn.events()
+
+
+class _Turn:
+    """One turn while it is written."""
+
+    def __init__(self, decoder: Decoder, prompt: Prompt, options: DecodingOptions, feed: Feed) -> None:
+        self._toolset, self._texts, self._lm = decoder.toolset, decoder.texts, decoder.texts.lm
+        self._prompt, self._options, self._feed = prompt, options, feed
+        self._sampler = Sampler(options.temperature, options.top_p, options.seed)
+        self._must_call = options.must_call
+        self._drawn = 0
+        self._cached = 0
+        self._call_probability: float | None = None
+        self._thresholds = (0.0, 1.0)
+        #: Calls of this turn whose results are known or on their way.
+        self._calls = set(prompt.answered)
+        self._made = 0
+
+    def events(self) -> Iterator[Event]:
+        """Yield the turn's events."""
+        prompt, form = self._prompt, self._toolset.prompt
+        read = len(self._lm.encode(prompt.text).ids)
+        reason: _Reason = "stop"
+        yield from self._corrected_calls()
+        if not self._made and self._options.tools and not form.everywhere:
+            yield from self._calls_at_the_opening()
+        if self._made:
+            reason = "tool_calls"
+        elif prompt.ends_with_result and not form.everywhere:
+            # The results are the answer; a small model would only spoil their digits.
+            yield TextPiece(form.closing)
+        else:
+            before = "" if form.everywhere else form.words_preamble
+            if len(self._lm.encode(before + prompt.text).ids) + self._options.max_tokens > self._lm.max_length:
+                before = ""  # where there is little room, the conversation comes first
+            reason = yield from self._words(before)
+        cached = min(self._cached, read)
+        yield Finished(reason, read, self._drawn, cached, self._call_probability, self._thresholds)
+
+    def _corrected_calls(self) -> Iterator[Event]:
+        """Yield the calls that were refused with a better name; they have been decided on already."""
+        for tool, arguments in self._prompt.corrected:
+            if tool in self._options.tools:
+                text = json.dumps(arguments, ensure_ascii=False)
+                yield CallStarted(tool, 1.0, ())
+                yield ArgumentsPiece(text)
+                yield CallFinished(tool, arguments, text, self._toolset.tools.problem(tool, arguments))
+                self._calls.add((tool, canonical(arguments)))
+                self._made += 1
+                self._call_probability = 1.0
+
+    def _calls_at_the_opening(self) -> Iterator[Event]:
+        """Yield the calls that win where the answer begins, or behind its last result."""
+        prompt, form = self._prompt, self._toolset.prompt
+        behind = prompt.ends_with_result
+        parts = parts_of(prompt.question) if self._options.parallel and not behind else []
+        decided = []
+        for part in parts:
+            hidden = self._read(form.query(part)).hidden
+            # Even where a call is required, not every part of the request has to have one.
+            if self._race(hidden, self._options.tools, results=0, must=False) is not None:
+                decided.append((part, hidden))
+        if len(decided) < 2:
+            # Behind a result, another call is decided after the words that would introduce its result.
+            opened = not behind and prompt.answer == form.opening
+            text = prompt.text + (form.between if behind else form.leading(prompt.question) if opened else "")
+            decided = [(prompt.question, self._read(text).hidden)]
+        for question, hidden in decided:
+            yield from self._call(hidden, question, results=len(prompt.results) if behind else 0)
+
+    def _words(self, before: str) -> Generator[Event, None, "_Reason"]:
+        """Yield words up to the end of the answer or, where tools race everywhere, to the call that wins.
+
+        `before` stands in front of the conversation.
+        """
+        form, options, longest = self._toolset.prompt, self._options, self._lm.max_length
+        reading = self._read(before + self._prompt.text, len(self._lm.encode(before).ids))
+        session, hidden, logits = reading.session, reading.hidden, reading.logits
+        growing = GrowingText(self._lm, (*form.stop, *options.stop))
+        reason: _Reason = "stop"
+        while True:
+            if form.everywhere and options.tools:
+                yield from self._call(hidden, self._prompt.question, results=0, text=growing)
+                if self._made:
+                    reason = "tool_calls"
+                    break
+            if self._drawn >= options.max_tokens:
+                reason = "length"
+                break
+            token = self._sampler.token(logits)
+            self._drawn += 1
+            if token in self._lm.stop_ids:
+                break
+            piece, stopped = growing.add(token)
+            if piece:
+                yield TextPiece(piece)
+            if stopped:
+                break
+            # Where no tool can follow it, the last token need not go through the LM.
+            if len(session.ids) >= longest or (self._drawn >= options.max_tokens and not form.everywhere):
+                reason = "length"
+                break
+            hidden, logits = self._feed(session, [token])
+        self._texts.keep(session)
+        if not growing.stopped and (tail := growing.finish()):
+            yield TextPiece(tail)
+        return reason
+
+    def _race(self, hidden: torch.Tensor, tools: Sequence[str], *, results: int, must: bool) -> CallStarted | None:
+        """Let tools race against the words; return the call if one of them wins."""
+        probability = self._toolset.call_probability(hidden, self._options.tools, results=results)
+        if self._call_probability is None:
+            self._call_probability = probability
+        if not tools:
+            return None
+        if not must and not self._calls_at(probability):
+            return None
+        shares = self._toolset.shares(hidden, tools)
+        best = self._sampler.tool(shares)
+        scale = 1.0 if must else probability
+        order = torch.topk(shares, min(RUNNERS_UP + 1, len(tools))).indices.tolist()
+        others = [at for at in order if at != best and float(shares[at]) > 0][:RUNNERS_UP]
+        return CallStarted(
+            tools[best], scale * float(shares[best]), tuple((tools[at], scale * float(shares[at])) for at in others)
+        )
+
+    def _calls_at(self, probability: float) -> bool:
+        """Tell whether a tool is called at a P(call), and remember which thresholds would have it so."""
+        assert self._toolset.head is not None
+        called = self._sampler.calls(probability, self._toolset.head.threshold)
+        if self._options.temperature <= 0:  # otherwise it is drawn, whatever the threshold
+            low, high = self._thresholds
+            self._thresholds = (low, min(high, probability)) if called else (max(low, probability), high)
+        return called
+
+    def _call(
+        self, hidden: torch.Tensor, question: str, *, results: int, text: GrowingText | None = None
+    ) -> Iterator[Event]:
+        """Yield the call that is decided at a state `(d,)`, if any, after the held-back rest of the text before it."""
+        left = self._options.tools
+        while True:
+            started = self._race(hidden, left, results=results, must=self._must_call)
+            if started is None:
+                self._must_call = False
+                return
+            # A call that may turn out to repeat an earlier one is shown only when it is known not to.
+            may_repeat = any(name == started.name for name, _ in self._calls)
+            events = self._arguments(started.name, hidden, question, None if text is None else text.text)
+            written = list(events) if may_repeat else []
+            if may_repeat and self._repeats(written[-1]):
+                if not self._must_call:
+                    return
+                left = tuple(name for name in left if name != started.name)
+                continue
+            if text is not None and (held := text.finish()):
+                yield TextPiece(held)
+            yield started
+            for event in written or events:
+                yield event
+                if isinstance(event, CallFinished):
+                    self._calls.add((event.name, canonical(event.arguments)))
+            self._made += 1
+            return
+
+    def _repeats(self, event: Event) -> bool:
+        """Tell whether a finished call is one that has been made in this turn already."""
+        assert isinstance(event, CallFinished)
+        return event.error is None and (event.name, canonical(event.arguments)) in self._calls
+
+    def _arguments(
+        self, tool: str, hidden: torch.Tensor, question: str, written: str | None
+    ) -> Iterator[ArgumentsPiece | CallFinished]:
+        head, prompt, spec = self._toolset.head, self._prompt, self._toolset.spec(tool)
+        assert head is not None
+        shown = self._toolset.demonstrations(tool, hidden)
+        form, results, context = head.prompt, prompt.results, prompt.context
+        use = self._toolset.number_use(tool, results, prompt.before)
+        if written is not None:
+            # In running text the sentence says what is to be computed, earlier results included.
+            question, results, use = form.recent(prompt.answer + written), (), None
+            context = f"{context}\n{question}"
+        # Where the context is too short for all of them, the demonstrations go first, then the earlier results.
+        prompts = [form.argument_prompt(spec, shown, question, results)]
+        prompts += [form.argument_prompt(spec, [], question, known) for known in (results, ())]
+        writer = ArgumentWriter(self._toolset, self._texts, self._feed)
+        budget = self._options.max_tokens - self._drawn
+        yield from writer.write(tool, prompts, context, self._sampler, budget, use)
+        self._drawn += writer.drawn
+
+    def _read(self, text: str, before: int = 0) -> CachedPrefix:
+        """Read a text; the first `before` tokens are not the conversation's."""
+        reading = self._texts.read(self._lm.encode(text).ids)
+        self._cached = max(self._cached, reading.reused - before)
+        return reading
+
+
+_Reason = Literal["stop", "length", "tool_calls"]

@@ -1,0 +1,56 @@
+"""`Stepping`: how a turn has its tokens run through the LM, and when it is to stop."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import torch
+
+from toolken.agents.decoding.batching import Lockstep
+from toolken.training.lm import Session
+
+
+class CancelledTurnError(Exception):
+    """Whoever asked for the turn does not want it any more; nobody but the thread that writes it sees this."""
+
+
+class Stepping:
+    """Runs tokens through the LM, alone or in lockstep with other turns, until time is up or the turn is cancelled.
+
+    Parameters
+    ----------
+    lockstep
+        The turns to go along with, if any.
+    timeout
+        Seconds from now on that the turn may take.
+    cancelled
+        Set when the turn is not wanted any more.
+    """
+
+    def __init__(
+        self, lockstep: Lockstep | None = None, timeout: float | None = None, cancelled: threading.Event | None = None
+    ) -> None:
+        self._lockstep = lockstep
+        self._timeout = timeout
+        self._begun = time.monotonic()
+        self._cancelled = cancelled
+
+    def feed(self, session: Session, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append tokens to a text and return hidden state and word logits after the last one.
+
+        Raises
+        ------
+        TimeoutError
+            If the turn takes longer than it may.
+        CancelledTurnError
+            If the turn was cancelled.
+        PromptTooLongError
+            If the text would no longer fit the LM's context.
+        """
+        if self._cancelled is not None and self._cancelled.is_set():
+            raise CancelledTurnError
+        if self._timeout is not None and time.monotonic() - self._begun > self._timeout:
+            raise TimeoutError(
+                f"The answer was not finished within {self._timeout:g} seconds: allow more time or fewer tokens."
+            )
+        return session.feed(ids) if self._lockstep is None else self._lockstep.feed(session, ids)

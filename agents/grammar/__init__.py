@@ -1,0 +1,1 @@
+"""Grammars for the arguments of a call: JSON that the schema of a tool accepts."""

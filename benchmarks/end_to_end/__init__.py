@@ -1,0 +1,1 @@
+"""Benchmarks from question to final answer, with tools that run."""

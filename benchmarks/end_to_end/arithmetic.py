@@ -1,0 +1,331 @@
+"""Arithmetic questions from the question to the final answer, with the calculator: what GSM8K-XL and FuncQA share."""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from langchain_core.tools import BaseTool
+
+from toolken.benchmarks.end_to_end.number_notes import NumberNotes
+from toolken.benchmarks.end_to_end.run import Options
+from toolken.benchmarks.end_to_end.solved_examples import described, solved
+from toolken.benchmarks.end_to_end.sum_examples import calls_alone, in_one_line
+from toolken.benchmarks.end_to_end.sum_scores import STAGES, score
+from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, told
+from toolken.benchmarks.methods import prompting as baselines
+from toolken.benchmarks.methods.prompting import Dialogue, written
+from toolken.benchmarks.methods.toolkens import (
+    PUBLISHED,
+    Answered,
+    Latest,
+    decoded,
+    published_head,
+    retrieved,
+    training_tokens,
+    with_threshold,
+)
+from toolken.tools.calculator import calculator_tools
+from toolken.tools.calculator.errors import CalculationError
+from toolken.tools.calculator.tools import keyword_arguments
+from toolken.training.estimation.gate import best_threshold
+from toolken.training.examples import Example
+from toolken.training.features.decision_states import WORDS, DecisionStates, decisions
+from toolken.training.features.feature_cache import FeatureCache
+from toolken.training.fit import fit
+from toolken.training.head.toolken_head import ToolkenHead
+from toolken.training.lm import FrozenLM
+from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.tool_spec import ToolSpec
+
+NO_TOOLS = ("zero-shot", "chain-of-thought")
+METHODS = ("toolken", *PUBLISHED, "retriever", *NO_TOOLS, "in-context", "react", "chat-template")
+
+#: Questions that settings are chosen on, where there are so many.
+DEV_QUESTIONS = 24
+THRESHOLDS = (0.5, 0.3, 0.7)
+#: Dev solutions that thresholds are chosen on in running text, and the thresholds.
+DEV_TEXTS, TEXT_THRESHOLDS = 100, tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
+#: Demonstrations in a prompt.
+SHOWN = (4, 8)
+#: Tokens of an answer without reasoning, of one with it, and between two calls.
+ANSWER_TOKENS, REASONING_TOKENS, THOUGHT_TOKENS = 16, 160, 96
+MAX_CALLS = 8
+#: Where calls alone answer, an operation is decided on behind the first number of the question.
+CALLS_ALONE = PromptFormat(lead="number")
+#: Demonstrations in front of running text.
+IN_FRONT = 4
+
+
+@dataclass
+class Sums:
+    """A data set of arithmetic questions.
+
+    Attributes
+    ----------
+    benchmark
+        Its name.
+    lm, options
+        What it is run with.
+    names
+        Its tools, operations of the calculator.
+    solutions
+        Training examples in words, with calls at their results; operands under "0", "1" and so on.
+    tests
+        Test questions by split.
+    dev
+        Questions to choose settings on, by the split that they are for.
+    dev_texts
+        Solutions like those in `solutions`, in one line, on which thresholds are chosen by the split that they are for.
+    finals
+        Final answer of each solution.
+    chains
+        Further examples, of calls alone.
+    reasoned
+        Whether a question is answered in running text, in which tools are called at their results; otherwise calls
+        alone answer it.
+    """
+
+    benchmark: str
+    lm: FrozenLM
+    options: Options
+    names: Sequence[str]
+    solutions: list[Example]
+    finals: list[str]
+    tests: dict[str, list[Question]]
+    dev: dict[str, list[Question]]
+    dev_texts: dict[str, list[Example]] = field(default_factory=dict)
+    chains: list[Example] = field(default_factory=list)
+    reasoned: bool = False
+    _published: Latest = field(default_factory=Latest)
+    _answered: Latest = field(default_factory=Latest)
+
+    @cached_property
+    def tools(self) -> list[BaseTool]:
+        """The calculator's tools that the data set has."""
+        return [tool for tool in calculator_tools("operations") if tool.name in self.names]
+
+    @cached_property
+    def specs(self) -> list[ToolSpec]:
+        """What is known of the tools."""
+        return [ToolSpec.of(tool) for tool in self.tools]
+
+    @cached_property
+    def notes(self) -> Callable[[str], str]:
+        """Notes of the numbers that questions name, as the training questions need them; none in running text."""
+        return str.strip if self.reasoned else NumberNotes.learned([*self.solutions, *self.chains])
+
+    @cached_property
+    def prompt(self) -> PromptFormat:
+        """The wording of questions and answers."""
+        if not self.reasoned:
+            return CALLS_ALONE
+        shown = self._dialogue("chain-of-thought", IN_FRONT)
+        return PromptFormat(preamble=shown.beginning, opening="", everywhere=True, stop=shown.stop)
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """The solutions in running text, or as questions with calls alone, and the generated chains."""
+        if self.reasoned:
+            told = [in_one_line(one, final) for one, final in zip(self.solutions, self.finals, strict=True)]
+            return [one for one in told if one is not None]
+        alone = [calls_alone(one, self.notes) for one in self.solutions]
+        noted = [one.model_copy(update={"question": self.notes(one.question)}) for one in self.chains]
+        return [*(one for one in alone if one is not None), *noted]
+
+    @cached_property
+    def head(self) -> ToolkenHead:
+        """The head that all methods in the decoder begin with."""
+        cache = FeatureCache(self.lm)
+        return fit(self.lm, self.tools, self.examples, prompt=self.prompt, cache=cache, progress=self.options.progress)
+
+    @property
+    def _tokens_each(self) -> int:
+        """Tokens that are read for an example, roughly: in running text arguments are read too, and much is decided."""
+        return 230 if self.reasoned else 100
+
+    def trials(self) -> list[Trial]:
+        """Return a trial for each split and method."""
+        return [
+            trial
+            for split in self.tests
+            for method in METHODS
+            if self.options.wants(method)
+            for trial in self._trials(method, split)
+        ]
+
+    def _trials(self, method: str, split: str) -> list[Trial]:
+        limit = self.options.limit
+        test = Test(self.benchmark, split, len(self.names), self.tests[split][:limit], score, STAGES)
+        chosen = self.dev.get(split, [])
+        if chosen:
+            chosen = random.Random(0).sample(chosen, min(limit or DEV_QUESTIONS, DEV_QUESTIONS, len(chosen)))
+        dev = Test(self.benchmark, f"dev of {split}", len(self.names), chosen, score, STAGES) if chosen else None
+        if method in ("toolken", *PUBLISHED):
+            texts = self.dev_texts.get(split, [])[:DEV_TEXTS] if self.reasoned else []
+            return [
+                Trial(
+                    test,
+                    method,
+                    partial(self._toolkens, method, seed),
+                    tuple({"threshold": one} for one in (TEXT_THRESHOLDS if texts else THRESHOLDS)),
+                    None if texts else dev,
+                    {
+                        "max_calls": MAX_CALLS,
+                        **told(self.specs, self.examples),
+                        "prompt": self.prompt.fingerprint,
+                        "notes": sorted(map(str, getattr(self.notes, "counts", {}).items())),
+                        # What was begun with a threshold chosen on other texts is not gone on with.
+                        **({"dev texts": told(self.specs, texts)} if texts else {}),
+                    },
+                    None,
+                    seed,
+                    prompt_tokens=800,
+                    read_tokens=500,
+                    # In running text the words between the calls are written too, and at each of them it is decided:
+                    # an attempt takes about as long as writing this many tokens.
+                    written_tokens=640 if self.prompt.everywhere else 40,
+                    fit_tokens=self._tokens_each * (len(self.examples) + len(texts)),
+                    fit_key="head",
+                    prompt=self.prompt,
+                    train_tokens=training_tokens(method, self.benchmark, len(self.examples)),
+                    choose=partial(self._firing_threshold, method, seed, texts) if texts else None,
+                )
+                for seed in range(1 if method == "toolken" else self.options.seeds)
+            ]
+        if method == "retriever":
+            if self.options.encoder is None:
+                return []
+            data = told(self.specs, self.examples)
+            return [
+                Trial(
+                    test,
+                    method,
+                    self._retriever,
+                    identity=data,
+                    prompt_tokens=800,
+                    read_tokens=250,
+                    written_tokens=80,
+                    fit_tokens=self._tokens_each * len(self.examples),
+                    fit_key="head",
+                    prompt=self.prompt,
+                )
+            ]
+        if method == "chat-template" and not baselines.has_tool_template(self.lm):
+            return []
+        return [self._prompted(method, test, dev)]
+
+    def _trained(self, method: str, seed: int) -> ToolkenHead:
+        if method not in PUBLISHED:
+            return self.head
+        train = partial(published_head, self.lm, self.head, method, self.benchmark, self.examples, seed=seed)
+        head: ToolkenHead = self._published.get((method, seed), train)
+        return head
+
+    def _firing_threshold(self, method: str, seed: int, texts: Sequence[Example]) -> TrialSettings:
+        """Return the threshold with the best F1 of the calls in dev solutions, as they stand.
+
+        Final answers would say less: a small model gets few of them right, whatever the threshold.
+        """
+        head, cache = self._trained(method, seed), FeatureCache(self.lm)
+        parts = decisions(self.lm, head.prompt, texts, head.names, cache=cache, skipped=lambda *_: None)
+        points = DecisionStates.join([DecisionStates.none(self.lm.hidden_size), *parts])
+        probabilities = torch.sigmoid(head.gate.log_odds(points.hidden.double(), results=points.results))
+        calls, weights = points.labels != WORDS, torch.ones(len(points.labels), dtype=torch.float64)
+        tried = torch.tensor(TEXT_THRESHOLDS, dtype=torch.float64)
+        best = best_threshold(probabilities, calls, weights, tried)
+        return {"threshold": min(TEXT_THRESHOLDS, key=lambda one: abs(one - best))}
+
+    def _toolkens(self, method: str, seed: int, settings: TrialSettings) -> Answerer:
+        head = with_threshold(self._trained(method, seed), float(settings["threshold"]))
+        answered = self._answered.get((method, seed), Answered)
+        return decoded(
+            self.lm,
+            head,
+            self.tools,
+            max_calls=MAX_CALLS,
+            max_tokens=REASONING_TOKENS,
+            asked=self.notes,
+            answered=answered,
+        )
+
+    def _retriever(self, settings: TrialSettings) -> Answerer:
+        assert self.options.encoder is not None
+        return retrieved(self.lm, self.head, self.tools, self.options.encoder, asked=self.notes)
+
+    def _prompted(self, method: str, test: Test, dev: Test | None) -> Trial:
+        dialogues = {shown: self._dialogue(method, shown) for shown in SHOWN}
+        if method in ("zero-shot", "chat-template"):
+            dialogues = {0: self._dialogue(method, 0)}
+        longest = max(len(self.lm.encode(one.beginning).ids) for one in dialogues.values())
+
+        def build(settings: TrialSettings) -> Answerer:
+            tools = [] if method in NO_TOOLS else self.tools
+            read = baselines.read_json if method == "chat-template" else read_operands
+            return written(self.lm, dialogues[int(settings["demonstrations"])], tools, read)
+
+        return Trial(
+            test,
+            method,
+            build,
+            tuple({"demonstrations": shown} for shown in dialogues),
+            dev,
+            {"beginning": [one.beginning for one in dialogues.values()]},
+            prompt_tokens=longest + 200 + 3 * THOUGHT_TOKENS,
+            read_tokens=80 if method in NO_TOOLS else 200,
+            written_tokens=ANSWER_TOKENS if method == "zero-shot" else REASONING_TOKENS,
+            fit_tokens=longest,
+        )
+
+    def _dialogue(self, method: str, shown: int) -> Dialogue:
+        # One of each first tool in turn, short ones, so that no operation is unheard of.
+        order = sorted(range(len(self.solutions)), key=lambda at: len(self.solutions[at].answer or ""))
+        order = [at for at in order if self.solutions[at].calls][: len(order) // 2]
+        random.Random(0).shuffle(order)
+        chosen: dict[tuple[str, int], int] = {}
+        for at in order:
+            name = self.solutions[at].calls[0].tool
+            rank = sum(one[0] == name for one in chosen)
+            chosen[name, rank] = at
+        best = [chosen[key] for key in sorted(chosen, key=lambda one: one[1])][:shown]
+        demonstrations = [solved(self.solutions[at], self.finals[at]) for at in best]
+        tools = described(self.specs, {spec.name: ", ".join(_operands(spec)) for spec in self.specs})
+        match method:
+            case "zero-shot":
+                return baselines.zero_shot(self.lm, " The answer is", max_tokens=ANSWER_TOKENS)
+            case "chain-of-thought":
+                return baselines.chain_of_thought(demonstrations, max_tokens=REASONING_TOKENS)
+            case "in-context":
+                return baselines.in_context(tools, demonstrations, max_tokens=THOUGHT_TOKENS)
+            case "react":
+                return baselines.react(tools, demonstrations, max_tokens=THOUGHT_TOKENS)
+            case _:
+                schemas = [{"type": "function", "function": spec.model_dump()} for spec in self.specs]
+                return baselines.chat_template(self.lm, schemas, max_tokens=REASONING_TOKENS)
+
+
+def read_operands(tool: str, text: str) -> dict[str, Any]:
+    """Read what stands between the brackets of a call.
+
+    Raises
+    ------
+    ValueError
+        If these are not the operands of the tool.
+    """
+    values = [part.strip() for part in text.replace("*", ",").split(",") if part.strip()]
+    try:
+        return keyword_arguments(tool, values)
+    except CalculationError as error:
+        raise ValueError(str(error)) from error
+
+
+def _operands(spec: ToolSpec) -> list[str]:
+    names = list(spec.arguments)
+    return (
+        ["number", "number"]
+        if names == ["numbers"]
+        else [name for name in names if "default" not in json.dumps(spec.arguments[name])]
+    )

@@ -1,0 +1,57 @@
+"""Published solutions of sums as training examples: calls alone, or one line of text with calls at their results."""
+
+import re
+from collections.abc import Callable
+
+from toolken.agents.grammar.numerals import numbers_in
+from toolken.benchmarks.end_to_end.number_notes import number
+from toolken.tools.calculator.errors import CalculationError
+from toolken.tools.calculator.tools import keyword_arguments
+from toolken.training.examples import Call, Example
+
+
+def calls_alone(example: Example, notes: Callable[[str], str]) -> Example | None:
+    """Return a solution as its question with a note of named numbers, and its calls alone.
+
+    None where an operand stands neither in the question with its note nor in an earlier result: such a call cannot be
+    copied together, and would teach to make numbers up.
+    """
+    question = notes(example.question)
+    known = {number(one.strip('"')) for one in numbers_in(question)}
+    calls: list[Call] = []
+    for call in example.calls:
+        operands = [number(value) for value in call.args.values()]
+        if None in operands or not set(operands) <= known:
+            return None
+        try:
+            args = keyword_arguments(call.tool, [_literal(one) for one in operands if one is not None])
+        except CalculationError:
+            return None
+        calls.append(Call(tool=call.tool, args=args, result=call.result))
+        known.add(number(call.result))
+    return Example(question=question, calls=tuple(calls)) if calls and example.question else None
+
+
+def in_one_line(example: Example, final: str) -> Example | None:
+    """Return a solution in one line that ends in its final answer, with its calls where their results stand.
+
+    None where the operands of a call are not those of its tool.
+    """
+    body = (example.answer or "").partition("####")[0]
+    calls = []
+    for call in example.calls:
+        operands = [number(value) for value in call.args.values()]
+        if call.start is None or call.start + len(call.result) > len(body) or None in operands:
+            return None
+        try:
+            args = keyword_arguments(call.tool, [_literal(one) for one in operands if one is not None])
+        except CalculationError:
+            return None
+        calls.append(call.model_copy(update={"args": args}))
+    # White space is replaced character by character: the places of the results stay.
+    answer = re.sub(r"\s", " ", body).rstrip() + f" The answer is {final}."
+    return Example(question=example.question, answer=answer, calls=tuple(calls)) if calls else None
+
+
+def _literal(value: float) -> int | float:
+    return int(value) if value == int(value) and abs(value) < 1e15 else value

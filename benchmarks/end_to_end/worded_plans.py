@@ -1,0 +1,140 @@
+"""Plans that the LM writes in words, with demonstrations in its prompt: freely, matched afterwards, or grounded."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from toolken.agents.planning import Following
+from toolken.benchmarks.methods.generation import Continuations
+from toolken.training.lm import FrozenLM, Session, State
+from toolken.training.plans import lead, plan_text
+from toolken.training.prior.teacher import Encoder
+
+#: Tokens that a plan takes at most: a step takes eight to twelve, and the first eight steps count.
+MAX_TOKENS = 120
+_STEP = re.compile(r"\[(\w+)\]\s*<(\w+)>")
+_WORDS = re.compile(r"[A-Za-z]+")
+
+
+def free_plans(lm: FrozenLM, beginning: str, questions: Sequence[str]) -> list[list[str]]:
+    """Let the LM go on after each question, greedily; a plan is the lines it writes up to [END] or an empty line.
+
+    Parameters
+    ----------
+    beginning
+        Demonstrations.
+    questions
+        Each ends with "Plan:".
+    """
+    texts = [question + "\n" for question in questions]
+    found = Continuations(lm, beginning).write(texts, stop=("[END]", "\n\n"), max_tokens=MAX_TOKENS)
+    return [[line.strip() for line in text.splitlines() if line.strip()] for text, _ in found]
+
+
+def matched(lines: Sequence[str], steps: Sequence[tuple[str, str]], encoder: Encoder | None) -> list[str]:
+    """Replace each line by the step that is most like it, as toolkens with [END] behind.
+
+    A line that is a step stays. Without an encoder the likeness is that of the words; with one, the cosine of the
+    sentence vectors (Huang et al. 2022, "Language Models as Zero-Shot Planners", arXiv 2201.07207, section 2.3).
+
+    Parameters
+    ----------
+    steps
+        Verbs and objects to choose among, such as ("WALK", "couch").
+    """
+    known = set(steps)
+    texts = [in_words(step) for step in steps]
+    plan: list[str] = []
+    for line in lines:
+        found = _STEP.fullmatch(line)
+        step = (found[1].upper(), found[2].lower()) if found else None
+        if step not in known:
+            words = in_words(step) if step else " ".join(_WORDS.findall(line.lower()))
+            step = steps[_nearest(words, texts, encoder)]
+        assert step is not None
+        plan += [f"[{step[0]}]", f"<{step[1]}>"]
+    return [*plan, "[END]"]
+
+
+def in_words(step: tuple[str, str]) -> str:
+    """Return a step in words: "walk couch"."""
+    return f"{step[0]} {step[1].replace('_', ' ')}".lower()
+
+
+def _nearest(words: str, texts: Sequence[str], encoder: Encoder | None) -> int:
+    if encoder is not None:
+        return int((encoder.encode(list(texts)) @ encoder.encode([words])[0]).argmax())
+    mine = set(words.split())
+    likeness = [len(mine & set(text.split())) / len(mine | set(text.split())) for text in texts]
+    return likeness.index(max(likeness))
+
+
+def grounded_plans(
+    lm: FrozenLM, beginning: str, questions: Sequence[str], following: Sequence[Following], most_toolkens: int
+) -> list[list[str]]:
+    """Write plans token by token, greedily, choosing only tokens that lead to a toolken that may follow.
+
+    That is decoding of the LM's own likelihood under the scene's grounding (Huang et al. 2023, "Grounded Decoding",
+    arXiv 2303.00855, with a hard constraint).
+
+    Parameters
+    ----------
+    beginning, questions
+        As for `free_plans`.
+    following
+        For each question, which toolkens may follow those so far.
+    most_toolkens
+        Toolkens after which a plan ends in any case.
+    """
+    continuations = Continuations(lm, beginning)
+    readings = continuations.read([question + "\n" for question in questions])
+    plans = [
+        _GroundedPlan(lm, session, state, allowed)
+        for (session, state), allowed in zip(readings, following, strict=True)
+    ]
+    batch = lm.start_batch()
+    while True:
+        pieces = [(plan, ids) for plan in plans if (ids := plan.next_tokens(most_toolkens))]
+        if not pieces:
+            return [plan.toolkens for plan in plans]
+        for (plan, _), state in zip(pieces, batch.feed([(plan.session, ids) for plan, ids in pieces]), strict=True):
+            plan.state = state
+
+
+class _GroundedPlan:
+    """A plan in the making, and the tokens of the toolkens that it may go on with."""
+
+    def __init__(self, lm: FrozenLM, session: Session, state: State, following: Following) -> None:
+        self._lm, self.session, self.state, self._following = lm, session, state, following
+        self.toolkens: list[str] = []
+        self._left: Mapping[str, list[int]] | None = None
+
+    def next_tokens(self, most_toolkens: int) -> list[int]:
+        """Return the tokens to go on with: one that was chosen, and those that leave no choice; none at the end."""
+        ids: list[int] = []
+        while True:
+            if self._left is None:
+                allowed = self._following(self.toolkens) if len(self.toolkens) < most_toolkens else ()
+                if not allowed:
+                    return []
+                self._left = {toolken: self._tokens(toolken) for toolken in allowed}
+            first = {tokens[0] for tokens in self._left.values()}
+            if len(first) > 1:
+                if ids:
+                    return ids  # the LM has to read these before it can choose
+                options = sorted(first)
+                token = options[int(self.state[1][options].argmax())]
+            else:
+                token = next(iter(first))
+            ids.append(token)
+            self._left = {toolken: tokens[1:] for toolken, tokens in self._left.items() if tokens[0] == token}
+            finished = [toolken for toolken, tokens in self._left.items() if not tokens]
+            if finished:
+                self.toolkens.append(finished[0])
+                self._left = None
+                if finished[0] == "[END]":
+                    return []
+
+    def _tokens(self, toolken: str) -> list[int]:
+        """Return the tokens of a toolken with what stands before it."""
+        written = plan_text(self.toolkens)
+        return self._lm.encode(lead(written, toolken) + toolken[1:]).ids

@@ -1,0 +1,1 @@
+"""Time, memory and agreement, measured as ratios in one run."""

@@ -1,0 +1,255 @@
+"""How time and memory grow with the number of tools, as ratios in one run."""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from toolken.agents.bound_tools import BoundTools
+from toolken.agents.decoding.toolset import Toolset
+from toolken.training.estimation.gate import fit_gate
+from toolken.training.estimation.statistics import ToolStatistics
+from toolken.training.features.background import background
+from toolken.training.features.decision_states import DecisionStates
+from toolken.training.fit import Progress
+from toolken.training.head.toolken_head import ToolkenHead
+from toolken.training.lm import FrozenLM
+from toolken.training.prior.evidence import Evidence
+from toolken.training.prior.sources import query_forms, requests_of
+from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.tool_spec import ToolSpec, tool_specs
+
+#: Places at which made-up variants of the actions happen, so that there are as many tools as are asked for.
+PLACES = (
+    "the kitchen",
+    "the bedroom",
+    "the garden",
+    "the office",
+    "the cellar",
+    "the workshop",
+    "the shop",
+    "the attic",
+)
+#: Repetitions of what takes milliseconds; tools of the subset that a request may be bound to.
+REPETITIONS, SUBSET = 15, 10
+#: How far a variant lies from the tool whose description was read, in standard deviations of the background.
+SPREAD = 0.3
+#: What a new process does with a saved head, and what it says of its memory, in bytes: all that is resident before and
+#: after, and how much of it is the process's own, rather than pages of the head's file.
+PROGRAM = """
+import json, sys
+from pathlib import Path
+
+from toolken.benchmarks.measurements.scale import bound
+from toolken.training.head.toolken_head import ToolkenHead
+
+def resident(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) * 1024
+
+before = [resident(key) for key in ("VmRSS", "RssAnon")]
+toolset, hidden = bound(ToolkenHead.from_pretrained(sys.argv[1]))
+toolset.call_probability(hidden, toolset.tools.names, results=0)
+toolset.shares(hidden, toolset.tools.names)
+print(json.dumps([now - then for now, then in zip([resident(key) for key in ("VmRSS", "RssAnon")], before)]))
+"""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure, and its ratio to what it is compared with."""
+
+    what: str
+    value: float
+    unit: str
+    ratio: float
+    beside: str
+
+
+def action_specs(names: Sequence[str], count: int) -> list[ToolSpec]:
+    """Return tools for actions such as "close address_book", and variants of them at other places if there are few."""
+    specs = []
+    for number in range(count):
+        action = names[number % len(names)].replace("_", " ")
+        round_number = number // len(names)
+        where = f" in {PLACES[(round_number - 1) % len(PLACES)]}" if round_number else ""
+        again = f", number {round_number // len(PLACES) + 1}" if round_number > len(PLACES) else ""
+        specs.append(ToolSpec(name=f"action_{number}", description=f"{action.capitalize()}{where}{again}."))
+    return specs
+
+
+def bound(head: ToolkenHead) -> tuple[Toolset, torch.Tensor]:
+    """Return all of a head's tools as they are bound for a conversation, and a state at which they may be called."""
+    toolset = Toolset(BoundTools.of(head.specs), head, head.prompt, Evidence.of(head))
+    return toolset, head.mean.float() + 0.1 * torch.randn(len(head.mean), generator=torch.Generator().manual_seed(0))
+
+
+def measure(
+    lm: FrozenLM, names: Sequence[str], *, tools: int = 100_000, read: int = 128, progress: Progress | None = None
+) -> Iterator[Line]:
+    """Yield what a head of very many tools costs: reading, computing, keeping, deciding.
+
+    The first `read` tools' descriptions are read by the LM, which gives its speed and the share of everything else in
+    the time. The other tools get forms round those, at random: what happens to a form afterwards takes the same time
+    whatever stands in it.
+
+    Parameters
+    ----------
+    names
+        The actions' names.
+    tools, read
+        Number of tools, and of those that are read.
+    """
+    prompt = PromptFormat()
+    shared = background(lm, prompt)
+    specs = tool_specs(action_specs(names, tools))
+    few = specs[:read]
+    texts = [prompt.query(request) for spec in few for request in requests_of(spec)]
+    advance = progress("Reading descriptions, and the same tokens bare", 2 * len(texts)) if progress else None
+    begun = time.perf_counter()
+    forms = query_forms(lm, few, prompt, advance=advance)
+    reading = time.perf_counter() - begun
+    sequences = [lm.encode(text).ids for text in texts]
+    begun = time.perf_counter()
+    for _ in lm.hidden_states(sequences, [[len(ids) - 1] for ids in sequences], advance=advance):
+        pass
+    bare = time.perf_counter() - begun
+    tokens = sum(map(len, sequences))
+    yield Line(f"reading {read} descriptions", tokens / reading, "tokens/s", reading / bare, "the bare forward pass")
+
+    gate, _ = fit_gate(DecisionStates.none(lm.hidden_size), shared.decisions, running_text=False)
+    head = _head(lm, specs, prompt, shared, gate, _variants(forms, shared.covariance, tools))
+    tenth = _head(lm, specs[: tools // 10], prompt, shared, gate, head.forms["query"][: tools // 10])
+    numbers = 4 * tools * lm.hidden_size
+    part = _seconds(lambda: tenth.rows)
+    held = _peak(reset=True)
+    whole = _seconds(lambda: head.rows)
+    peak = _peak() - held
+    all_read = reading / read * tools
+    yield Line(f"rows of {tools} tools", whole, "s", whole / all_read, "reading their descriptions, by the speed above")
+    yield Line("the same for a tenth of them", part, "s", 10 * part / whole, "a tenth of the time")
+    if peak > 0:
+        yield Line("memory to compute the rows", peak / 1e6, "MB", peak / numbers, "T x d x 4 bytes")
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _kept(head, tenth, Path(folder), numbers)
+    yield from _decided(lm, head)
+
+
+def _kept(head: ToolkenHead, tenth: ToolkenHead, folder: Path, numbers: int) -> Iterator[Line]:
+    """Yield time and memory of saving and loading."""
+    saved = [_seconds(lambda one=one: one.save_pretrained(folder / str(len(one.specs)))) for one in (head, tenth)]  # type: ignore[misc]
+    yield Line("saving", saved[0], "s", saved[0] / saved[1] / 10, "ten times that of a tenth of the tools")
+    paths = [folder / str(len(one.specs)) for one in (head, tenth)]
+    loaded = [_seconds(lambda path=path: ToolkenHead.from_pretrained(path)) for path in paths]  # type: ignore[misc]
+    yield Line("loading", loaded[0], "s", loaded[0] / loaded[1] / 10, "ten times that of a tenth of the tools")
+    if Path("/proc/self/status").is_file():  # Linux only
+        sizes = []
+        for path in paths:
+            command = [sys.executable, "-c", PROGRAM, str(path)]
+            sizes.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        beside = "T x d x 4 bytes"
+        grown = [(large - small) * 10 / 9 for large, small in zip(*sizes, strict=True)]
+        constant = max(sizes[0][0] - grown[0], 0.0)
+        yield Line("memory of a process that decides, tools' part", grown[0] / 1e6, "MB", grown[0] / numbers, beside)
+        yield Line("of this, not pages of the head's file", grown[1] / 1e6, "MB", grown[1] / numbers, beside)
+        yield Line("its constant part, code included", constant / 1e6, "MB", constant / numbers, beside)
+
+
+def _decided(lm: FrozenLM, head: ToolkenHead) -> Iterator[Line]:
+    """Yield what tools add to a decoding step, beside the step and beside the product with the LM's output matrix."""
+    toolset, _ = bound(head)
+    # Tools race after each word: that is where a step could cost more.
+    running = replace(toolset, prompt=head.prompt.model_copy(update={"everywhere": True}))
+    names = tuple(toolset.tools.names)
+    session = lm.start()
+    hidden, _ = session.feed(lm.encode("Question: Where is the address book?\nAnswer: The answer is").ids)
+    word = lm.encode(" the").ids[:1]
+    step = _median(lambda: session.feed(word))
+    vocabulary = torch.randn(lm.vocab_size, lm.hidden_size).to(lm.dtype)
+    state = hidden[None].to(lm.dtype)
+    product = _median(lambda: torch.nn.functional.linear(state, vocabulary))
+    count = len(names)
+    yield Line("a decoding step of the LM", 1e3 * step, "ms", 1.0, "itself")
+    yield Line("product with its output matrix", 1e3 * product, "ms", product / step, "the step")
+
+    def decides(chosen: Toolset, which: Sequence[str]) -> Callable[[], Any]:
+        # A state of its own each time, as in decoding: scores are remembered for the last state.
+        return lambda: chosen.call_probability(hidden.clone(), which, results=0)
+
+    bound_ms = max(0.05 * step, product)
+    overhead = _median(decides(running, names))
+    yield Line(f"{count} tools after a word, no call", 1e3 * overhead, "ms", overhead / step, "the step")
+    yield Line("the same", 1e3 * overhead, "ms", overhead / bound_ms, "5 % of a step or the product, the larger one")
+    calling = _median(lambda: running.shares(hidden.clone(), names))
+    yield Line("choosing the tool where one is called", 1e3 * calling, "ms", calling / product, "the product")
+    opening = _median(decides(toolset, names))
+    yield Line("whether one is called at an answer's opening", 1e3 * opening, "ms", opening / step, "the step")
+    subset = names[:: count // SUBSET][:SUBSET]
+    chosen = _median(lambda: running.shares(hidden.clone(), subset))
+    yield Line(f"choosing among {SUBSET} of them", 1e3 * chosen, "ms", chosen / calling, "choosing among all")
+    half, mask = names[::2], torch.zeros(count, dtype=torch.bool)
+    mask[::2] = True
+    running.shares(hidden, half)  # the names are looked up once for a request
+    halved = _median(lambda: running.shares(hidden.clone(), half))
+    yield Line("choosing among half of them", 1e3 * halved, "ms", halved / calling, "choosing among all")
+    masked = _median(lambda: head.selection(hidden[None], mask))
+    yield Line("the same by a mask", 1e3 * masked, "ms", masked / calling, "choosing among all")
+
+
+def _head(
+    lm: FrozenLM, specs: list[ToolSpec], prompt: PromptFormat, shared: Any, gate: Any, forms: torch.Tensor
+) -> ToolkenHead:
+    return ToolkenHead(
+        lm_name=lm.name,
+        lm_fingerprint=lm.fingerprint,
+        prompt=prompt,
+        specs=specs,
+        forms={"query": forms},
+        statistics=ToolStatistics.empty([spec.name for spec in specs], lm.hidden_size),
+        mean=shared.mean,
+        covariance=shared.covariance,
+        gate=gate,
+    )
+
+
+def _variants(forms: torch.Tensor, covariance: torch.Tensor, count: int) -> torch.Tensor:
+    """Return forms `(count, d) float32`: the ones that there are, and others round them."""
+    random = torch.Generator().manual_seed(0)
+    found = torch.randn(count, forms.shape[1], generator=random)
+    found *= SPREAD * covariance.diagonal().float().sqrt()
+    found[: len(forms)] = 0
+    for begin in range(0, count, len(forms)):
+        part = found[begin : begin + len(forms)]
+        part += forms[: len(part)].float()
+    return found
+
+
+def _peak(*, reset: bool = False) -> int:
+    """Return the most bytes this process has held since the last reset, or holds now after one; 0 where not known."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    except (OSError, StopIteration):
+        return 0
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def _median(work: Callable[[], Any]) -> float:
+    """Return the median of the seconds that some work takes, after it was done once."""
+    work()
+    return statistics.median(_seconds(work) for _ in range(REPETITIONS))

@@ -1,0 +1,1 @@
+"""The compared methods: toolkens, published trainers, prompted baselines and a retriever."""

@@ -1,0 +1,225 @@
+"""The methods that are compared: ours, its ablations, the published trainers, and a sentence-embedding retriever."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from toolken.benchmarks.methods.published_priors import published_prior, shuffled
+from toolken.benchmarks.methods.published_trainers import PRESETS, SCHEDULES, train_reference
+from toolken.training.estimation.gate import fit_gate
+from toolken.training.estimation.settings import TAUGHT, ClosedFormSettings
+from toolken.training.estimation.statistics import ToolStatistics
+from toolken.training.features.background import Background, background
+from toolken.training.features.decision_states import WORDS, DecisionStates, query_states
+from toolken.training.features.example_features import CALL_POINTS, CALLS_KEPT, WORD_POINTS, word_weight
+from toolken.training.features.feature_cache import FeatureCache
+from toolken.training.fit import choose
+from toolken.training.head.toolken_head import TEMPERATURE, ToolkenHead
+from toolken.training.lm import FrozenLM
+from toolken.training.prior.geometry import PriorGeometry
+from toolken.training.prior.sources import TEACHER, PriorSource, build_priors
+from toolken.training.prior.teacher import Encoder, Teacher
+from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.tool_spec import ToolSpec
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a method learned.
+
+    Attributes
+    ----------
+    rows, biases
+        `(T, d)` and `(T,) float32`.
+    log_odds
+        From states `(n, d)`, the words' logsumexp `(n,)` and whether each stands behind a result `(n,) bool`, the log
+        odds that anything is called beyond those from which it is, `(n,)`.
+    calibrated
+        Whether the softmax over the tools is meant as a probability.
+    """
+
+    rows: torch.Tensor
+    biases: torch.Tensor
+    log_odds: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    calibrated: bool = True
+
+
+@dataclass
+class Material:
+    """What all methods share on one set of tools: the same LM, prompt format, descriptions and cached states.
+
+    Attributes
+    ----------
+    benchmark
+        Name of the data set, for the published schedules.
+    encoder
+        For the teacher and the retriever; None where it is not installed.
+    unlabelled
+        Requests of the training data, without their labels, for the teacher.
+    """
+
+    benchmark: str
+    lm: FrozenLM
+    prompt: PromptFormat
+    specs: list[ToolSpec]
+    cache: FeatureCache
+    encoder: Encoder | None = None
+    unlabelled: list[str] = field(default_factory=list)
+    started: Callable[[int], Callable[[int], None]] | None = None
+
+    @cached_property
+    def background(self) -> Background:
+        """States of the shipped requests in this prompt format."""
+        return background(self.lm, self.prompt, started=self.started)
+
+    @cached_property
+    def query_forms(self) -> torch.Tensor:
+        """Query form of each tool, `(T, d) float64`."""
+        return build_priors(self.lm, self.specs, self.prompt, cache=self.cache)
+
+    @cached_property
+    def taught(self) -> tuple[Background, Teacher, torch.Tensor]:
+        """The background with the unlabelled requests, the teacher fitted on them, and its forms `(T, d)`."""
+        assert self.encoder is not None
+        states = query_states(self.lm, self.prompt, self.unlabelled, cache=self.cache)
+        shared = self.background.joined_by(self.unlabelled, states) if self.unlabelled else self.background
+        vectors = self.encoder.encode(shared.texts)
+        geometry = PriorGeometry.of(shared.mean, shared.covariance, ClosedFormSettings())
+        teacher = Teacher.of(self.encoder.name, geometry, shared.requests.hidden, vectors)
+        return shared, teacher, teacher.forms(self.encoder.encode([spec.words for spec in self.specs]))
+
+    def published(self, preset: str) -> torch.Tensor | None:
+        """Return the prior of a published trainer, `(T, d)`."""
+        prior = PRESETS[preset].prior
+        if prior is None:
+            return None
+        return published_prior(self.lm, self.specs, source=prior.source, text=prior.text, scale=prior.scale)
+
+
+#: Fits a method on decisions, which may be none; the seed is that of the draw of the examples.
+Method = Callable[[Material, DecisionStates, int], Fitted]
+
+
+def toolken(
+    material: Material,
+    points: DecisionStates,
+    seed: int,
+    *,
+    source: PriorSource = "query",
+    shuffle: bool = False,
+    teacher: bool = False,
+    settings: ClosedFormSettings | None = None,
+    refine: bool | None = None,
+) -> Fitted:
+    """Fit our method; the options are its ablations.
+
+    Parameters
+    ----------
+    source, shuffle
+        What the prior is made from, and whether each tool gets another one's.
+    teacher
+        Whether the sentence encoder helps.
+    settings
+        Fixed settings; by default they are chosen by leave-one-out.
+    refine
+        As for `fit`.
+    """
+    names = [spec.name for spec in material.specs]
+    own = material.query_forms if source == "query" else build_priors(material.lm, material.specs, source=source)
+    forms: dict[str, torch.Tensor] = {source: shuffled(own, seed) if shuffle else own}
+    shared = material.background
+    if teacher:
+        shared, _, forms[TEACHER] = material.taught
+    statistics = ToolStatistics.empty(names, material.lm.hidden_size)
+    calls = points.calls()
+    statistics.add(calls.hidden, calls.labels)
+    words = points.where(points.labels == WORDS)
+    most = CALLS_KEPT if material.prompt.everywhere else CALL_POINTS
+    shown, called = _some(words, WORD_POINTS), _some(calls, most)
+    gate, threshold = fit_gate(
+        DecisionStates.join([called, shown]),
+        material.background.decisions,
+        running_text=material.prompt.everywhere,
+        word_weight=word_weight(len(words.labels), len(shown.labels), len(calls.labels), len(called.labels)),
+    )
+    head = ToolkenHead(
+        lm_name=material.lm.name,
+        lm_fingerprint=material.lm.fingerprint,
+        prompt=material.prompt,
+        specs=material.specs,
+        forms=forms,
+        statistics=statistics,
+        mean=shared.mean,
+        covariance=shared.covariance,
+        gate=gate,
+        threshold=threshold,
+        settings=settings or (TAUGHT if teacher else ClosedFormSettings()),
+        temperature=TEMPERATURE,
+    )
+    if len(calls.labels):
+        none = DecisionStates.none(material.lm.hidden_size)
+        choose(head, _some(calls), none, fixed=settings is not None, refine=refine)
+
+    def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, results: torch.Tensor) -> torch.Tensor:
+        odds = head.gate.log_odds(hidden.double(), results=results)
+        return odds - math.log(head.threshold / (1 - head.threshold))
+
+    return Fitted(head.rows, head.biases, log_odds)
+
+
+def reference(material: Material, points: DecisionStates, seed: int, *, preset: str) -> Fitted:
+    """Train as published, on the same decisions, with batches of one example."""
+    schedule = SCHEDULES.get(material.benchmark)
+    used = points.calls() if schedule is not None and not schedule.words else points
+    rows = train_reference(
+        used,
+        len(material.specs),
+        PRESETS[preset],
+        material.published(preset),
+        seed=seed,
+        epochs=schedule.epochs if schedule else None,
+        lr=schedule.lr if schedule else None,
+    )
+
+    def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, results: torch.Tensor) -> torch.Tensor:
+        return torch.logsumexp(hidden @ rows.T, dim=1) - logsumexp
+
+    return Fitted(rows, torch.zeros(len(rows)), log_odds, calibrated=False)
+
+
+def _some(points: DecisionStates, most: int = CALL_POINTS) -> DecisionStates:
+    """Return at most so many decisions, evenly spread."""
+    count = len(points.labels)
+    if count <= most:
+        return points
+    every = torch.arange(most) * count // most
+    return points.where(torch.zeros(count, dtype=torch.bool).index_fill(0, every, True))
+
+
+def _reference(preset: str) -> Method:
+    return lambda material, points, seed: reference(material, points, seed, preset=preset)
+
+
+#: Euclidean distances: the covariance is shrunk to a multiple of the identity.
+_NO_METRIC = ClosedFormSettings(shrinkage=0.999, prior_shrinkage=0.999)
+
+#: All methods by the name in their rows. What is taken away from the closed form is measured on the closed form alone.
+METHODS: dict[str, Method] = {
+    "toolken": toolken,
+    "toolken-teacher": lambda m, p, s: toolken(m, p, s, teacher=True),
+    "toolken-refined": lambda m, p, s: toolken(m, p, s, refine=True),
+    "toolken-fixed-settings": lambda m, p, s: toolken(m, p, s, settings=ClosedFormSettings(), refine=False),
+    "toolken-no-sharing": lambda m, p, s: toolken(
+        m, p, s, settings=ClosedFormSettings(sharing=0, allowance=0), refine=False
+    ),
+    "toolken-no-metric": lambda m, p, s: toolken(m, p, s, settings=_NO_METRIC, refine=False),
+    "toolken-output-rows": lambda m, p, s: toolken(m, p, s, source="output-rows", refine=False),
+    "toolken-shuffled": lambda m, p, s: toolken(m, p, s, shuffle=True, refine=False),
+    "toolken-random": lambda m, p, s: toolken(m, p, s, source="random-same-norm", refine=False),
+    **{preset: _reference(preset) for preset in PRESETS},
+}
+#: Methods that need the encoder, and those that can do nothing without examples.
+NEEDS_ENCODER, NEEDS_EXAMPLES = ("toolken-teacher",), tuple(PRESETS)

@@ -1,0 +1,1 @@
+"""Tool selection at given positions: comparisons, metrics, rows, tables and plots."""

@@ -1,0 +1,118 @@
+"""`MethodPlan`: which methods a comparison fits with how many examples, and why there may be none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolken.benchmarks.methods.selection_methods import METHODS, NEEDS_ENCODER, NEEDS_EXAMPLES
+from toolken.benchmarks.selection.comparisons import Comparison
+from toolken.errors import DataFormatError, PromptTooLongError
+from toolken.training.lm import FrozenLM
+from toolken.training.prior.teacher import Encoder
+
+#: The retriever's name in the rows.
+RETRIEVER = "minilm"
+
+
+@dataclass(frozen=True)
+class MethodPlan:
+    """What is done in a comparison; false where that is nothing.
+
+    Attributes
+    ----------
+    methods
+        As they were asked for.
+    counts
+        Numbers of training examples that there can be.
+    fits
+        Methods that are fitted, each with one of these numbers.
+    retrieves
+        Whether the retriever is asked as well.
+    """
+
+    methods: list[str]
+    counts: tuple[int | None, ...]
+    fits: list[tuple[str, int | None]]
+    retrieves: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.fits or self.retrieves)
+
+
+def method_names(methods: Sequence[str] | None) -> list[str]:
+    """Return the names of the methods, all of them by default; one that does not exist is an error."""
+    named = list(methods) if methods is not None else [*METHODS, RETRIEVER]
+    unknown = [name for name in named if name not in METHODS and name != RETRIEVER]
+    if unknown:
+        raise DataFormatError(
+            f"There is no method called {unknown[0]!r}: choose among {', '.join([*METHODS, RETRIEVER])}."
+        )
+    return named
+
+
+def plan_methods(
+    comparison: Comparison,
+    methods: list[str],
+    examples_per_tool: Sequence[int | None] | None,
+    encoder: Encoder | None,
+) -> MethodPlan:
+    """Return what can be done of what was asked for."""
+    counts = comparison.examples_per_tool
+    if examples_per_tool is not None and counts != (None,):
+        counts = tuple(examples_per_tool)
+    if not comparison.train:
+        counts = tuple(count for count in counts if count == 0)
+    if not any(example.calls for example in comparison.test):
+        return MethodPlan(methods, counts, [], False)
+    fits = [
+        (name, k)
+        for k in counts
+        for name in methods
+        if name != RETRIEVER
+        # Rows that only examples make are none for tools without any.
+        and ((k != 0 and comparison.split != "left-out") or name not in NEEDS_EXAMPLES)
+        and (encoder is not None or name not in NEEDS_ENCODER)
+    ]
+    without = 0 in counts or comparison.split == "left-out"
+    retrieves = RETRIEVER in methods and encoder is not None and without and not comparison.prompt.everywhere
+    return MethodPlan(methods, counts, fits, retrieves)
+
+
+def nothing_to_compare(
+    benchmark: str, comparison: Comparison, plan: MethodPlan, encoder: Encoder | None
+) -> DataFormatError:
+    """Return the error that says why a comparison has no row."""
+    what = f"Nothing can be compared on {benchmark}"
+    if not any(example.calls for example in comparison.test):
+        return DataFormatError(f"{what}, since no test question calls a tool: give a test with questions that do.")
+    if not plan.counts and not comparison.train:
+        zero = "" if comparison.examples_per_tool == (None,) else ", or compare without any by --examples 0"
+        return DataFormatError(
+            f"{what}, since there are no training examples: give the folder with the training data{zero}."
+        )
+    if not plan.counts or not plan.methods:
+        return DataFormatError(f"{what} without a method and a number of examples: name at least one of each.")
+    alone = [name for name in plan.methods if encoder is None and name in (*NEEDS_ENCODER, RETRIEVER)]
+    bare = [name for name in plan.methods if name in NEEDS_EXAMPLES]
+    reasons = [f"{' and '.join(alone)} cannot do without the sentence encoder, which is not installed"] * bool(alone)
+    reasons += [f"{' and '.join(bare)} cannot do without training examples"] * bool(bare)
+    if RETRIEVER in plan.methods and not alone:
+        only = "in running text" if comparison.prompt.everywhere else "with examples, but by --examples 0"
+        reasons.append(f"{RETRIEVER} is not compared {only}")
+    return DataFormatError(
+        f"{what}, since {', and '.join(reasons)}: give what is missing, or name other methods with --method."
+    )
+
+
+def check_test(lm: FrozenLM, comparison: Comparison, benchmark: str) -> None:
+    """Make sure, before any long work starts, that the LM's context takes all test questions."""
+    lengths = [
+        max(len(lm.encode(rendered.text).ids) for rendered in comparison.prompt.renderings(example))
+        for example in comparison.test
+    ]
+    too_long = sum(length > lm.max_length for length in lengths)
+    if too_long:
+        raise PromptTooLongError(
+            f"{too_long} of {len(lengths)} test questions of {benchmark}, {comparison.split}, are longer than the "
+            f"{lm.max_length} tokens {lm.name} takes: name an LM with a longer context, or shorter questions with "
+            "--test."
+        )

@@ -1,0 +1,163 @@
+"""Pictures of rows: accuracy against the number of examples, and against the number of tools."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolken.benchmarks.selection.rows import Row
+from toolken.errors import DataFormatError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+#: Draws on matplotlib axes.
+Panel = Callable[[Any], None]
+#: Limits of an axis of shares: those of 1 are seen whole.
+SHARES = (0.0, 1.02)
+#: Panels beside each other, at most.
+COLUMNS = 2
+
+
+def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
+    """Draw the accuracies with their intervals, as PNG and as SVG; returns the files.
+
+    Parameters
+    ----------
+    path
+        Name of the files; its ending is replaced. Several benchmarks have files of their own; see `draw_sets`.
+
+    Raises
+    ------
+    DataFormatError
+        If matplotlib is not installed, there is no accuracy among the rows, or a file cannot be written.
+    """
+    return draw_sets(rows, _panels, path)
+
+
+def _panels(rows: Sequence[Row]) -> list[Panel]:
+    """Return what can be drawn of a benchmark."""
+    means = [row for row in rows if row.seed is None and row.metric == "accuracy"]
+    panels: dict[str, dict[str, list[tuple[str, Row]]]] = defaultdict(lambda: defaultdict(list))
+    for row in means:
+        count = "all" if row.examples_per_tool is None else str(row.examples_per_tool)
+        kind = "supervised" if row.split == "zero-shot" else row.split
+        panels[f"{kind}, {row.tools} tools"][row.method].append((count, row))
+    sizes = sorted({row.tools for row in means})
+    if len(sizes) > 1:
+        for row in means:
+            if row.examples_per_tool == 0:
+                panels["zero-shot, by number of tools"][row.method].append((str(row.tools), row))
+    return [partial(_panel, title, methods) for title, methods in sorted(panels.items())]
+
+
+def draw_sets(rows: Sequence[Row], panels_of: Callable[[Sequence[Row]], list[Panel]], path: Path) -> list[Path]:
+    """Draw the panels of each benchmark, as PNG and as SVG; returns the files.
+
+    Parameters
+    ----------
+    panels_of
+        Makes the panels of the rows of one benchmark.
+    path
+        Name of the files; its ending is replaced. Where there are several benchmarks, each of which something can be
+        drawn has files of its own, whose names end with its name.
+
+    Raises
+    ------
+    DataFormatError
+        If matplotlib is not installed, nothing can be drawn, or a file cannot be written.
+    """
+    groups = {name: [row for row in rows if row.benchmark == name] for name in dict.fromkeys(r.benchmark for r in rows)}
+    drawn = {name: panels for name, group in groups.items() if (panels := panels_of(group))}
+    if len(groups) < 2 or not drawn:
+        return draw_panels([panel for panels in drawn.values() for panel in panels], path)
+    names = zip(drawn.values(), _names(path, list(drawn)), strict=True)
+    return [file for panels, name in names for file in draw_panels(panels, name)]
+
+
+def picture_names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
+    """Return the names of the pictures of some benchmarks; one benchmark, or none, has the name itself."""
+    return [path] if len(benchmarks) < 2 else _names(path, benchmarks)
+
+
+def _names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
+    # With an ending, which is replaced: without one, what follows a point in the stem would be.
+    return [path.with_name(f"{path.stem}-{name}.png") for name in benchmarks]
+
+
+def draw_panels(panels: Sequence[Panel], path: Path) -> list[Path]:
+    """Draw panels of shares beside each other, as PNG and as SVG; returns the two files.
+
+    Parameters
+    ----------
+    panels
+        Each draws on matplotlib axes, and sets their limits.
+    path
+        Name of the files; its ending is replaced.
+
+    Raises
+    ------
+    DataFormatError
+        If matplotlib is not installed, there is no panel, or a file cannot be written.
+    """
+    Figure = figure_type()
+    if not panels:
+        raise DataFormatError("There is nothing among the rows that can be drawn: run more methods or questions.")
+    columns = min(len(panels), COLUMNS)
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(7.5 * columns, 4.5 * lines), layout="constrained")
+    for number, draw in enumerate(panels, start=1):
+        axes = figure.add_subplot(lines, columns, number)
+        draw(axes)
+        axes.grid(alpha=0.3)
+        # Beside the axes: a dozen methods would hide what is drawn.
+        axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
+    files = picture_files(path)
+    for file in files:
+        try:
+            figure.savefig(file)
+        except OSError as error:
+            raise DataFormatError(f"The picture cannot be written to {str(file)!r}: {error}.") from error
+    return files
+
+
+def picture_files(path: Path) -> list[Path]:
+    """Return the files that a picture of some name is drawn to."""
+    return [path.with_suffix(ending) for ending in (".png", ".svg")]
+
+
+def figure_type() -> "type[Figure]":
+    """Return what pictures are drawn on.
+
+    Raises
+    ------
+    DataFormatError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DataFormatError("Drawing needs matplotlib: run `pip install toolken[bench]`.") from error
+    return Figure
+
+
+def _panel(title: str, methods: Mapping[str, Sequence[tuple[str, Row]]], axes: Any) -> None:
+    ticks = sorted({tick for points in methods.values() for tick, _ in points}, key=_order)
+    for method, points in methods.items():
+        known = sorted(points, key=lambda point: _order(point[0]))
+        at = [ticks.index(tick) for tick, _ in known]
+        values = [row.value for _, row in known]
+        spread = [
+            [max(0.0, row.value - row.low) for _, row in known],
+            [max(0.0, row.high - row.value) for _, row in known],
+        ]
+        axes.errorbar(at, values, yerr=spread, marker="o", capsize=2, label=method)
+    axes.set_xticks(range(len(ticks)), ticks)
+    xlabel = "tools" if "by number" in title else "training examples"
+    axes.set(title=title, xlabel=xlabel, ylabel="accuracy", ylim=SHARES)
+
+
+def _order(tick: str) -> float:
+    return float("inf") if tick == "all" else float(tick)

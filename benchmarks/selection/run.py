@@ -1,0 +1,234 @@
+"""Running a comparison: which tool is chosen at the given positions, and at which positions any is called."""
+
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from toolken.benchmarks.methods.selection_methods import METHODS, NEEDS_ENCODER, Material
+from toolken.benchmarks.selection.comparisons import BY_PROBLEM, Comparison, comparisons
+from toolken.benchmarks.selection.method_plan import (
+    RETRIEVER,
+    MethodPlan,
+    check_test,
+    method_names,
+    nothing_to_compare,
+    plan_methods,
+)
+from toolken.benchmarks.selection.metrics import measure, rows_of, selected
+from toolken.benchmarks.selection.rows import Row
+from toolken.benchmarks.selection.sampling import draw
+from toolken.benchmarks.sets.dataset import Dataset
+from toolken.errors import PromptTooLongError
+from toolken.training.examples import Example
+from toolken.training.features.decision_states import DecisionStates, decisions
+from toolken.training.features.feature_cache import FeatureCache
+from toolken.training.fit import Progress
+from toolken.training.lm import FrozenLM
+from toolken.training.prior.teacher import Encoder
+
+Advance = Callable[[int], None]
+#: Random draws of the examples.
+SEEDS = 5
+#: Training requests that the teacher sees without their labels, at most.
+UNLABELLED = 5000
+
+
+def run(
+    lm: FrozenLM,
+    dataset: Dataset,
+    *,
+    methods: Sequence[str] | None = None,
+    examples_per_tool: Sequence[int | None] | None = None,
+    seeds: int = SEEDS,
+    encoder: Encoder | None = None,
+    cache: FeatureCache | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Row]:
+    """Yield the rows of all comparisons of a data set: one for each seed and one for the mean over seeds.
+
+    Every method gets the same LM, prompt format, examples and positions; the LM runs once over all of them.
+
+    Parameters
+    ----------
+    methods
+        Names out of `METHODS`, and `minilm`; all but the costlier ablations by default.
+    examples_per_tool
+        Numbers of training examples of each tool (of problems, where a problem calls several tools), None for all.
+    encoder
+        For the teacher and the retriever; without it they are left out.
+
+    Raises
+    ------
+    DataFormatError
+        If there is no such method, or nothing can be compared with what is there.
+    PromptTooLongError
+        If test questions, or all training examples, do not fit the LM's context.
+    """
+    cache = cache or FeatureCache(lm)
+    chosen = method_names(methods)
+    planned = [(one, plan_methods(one, chosen, examples_per_tool, encoder)) for one in comparisons(dataset)]
+    compared = [(one, plan) for one, plan in planned if plan]
+    if not compared:
+        raise nothing_to_compare(dataset.name, *planned[0], encoder)
+    for comparison, _ in compared:
+        check_test(lm, comparison, dataset.name)
+    for comparison, plan in compared:
+        yield from _compare(lm, comparison, plan, dataset.name, seeds, encoder, cache, progress)
+
+
+def compare(
+    lm: FrozenLM,
+    comparison: Comparison,
+    *,
+    benchmark: str = "own",
+    methods: Sequence[str] | None = None,
+    examples_per_tool: Sequence[int | None] | None = None,
+    seeds: int = SEEDS,
+    encoder: Encoder | None = None,
+    cache: FeatureCache | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Row]:
+    """Yield the rows of one comparison: one for each seed and one for the mean over seeds.
+
+    Parameters
+    ----------
+    comparison
+        The tools, the training examples and the test questions, of any origin.
+    benchmark
+        Its name in the rows. The published trainers take their numbers of epochs and step sizes from it, where they
+        are published for a data set of this name.
+    methods, examples_per_tool, seeds, encoder, cache, progress
+        As for `run`.
+
+    Raises
+    ------
+    DataFormatError
+        If there is no such method, or nothing can be compared with what is there.
+    PromptTooLongError
+        If test questions, or all training examples, do not fit the LM's context.
+
+    Warns
+    -----
+    UserWarning
+        If some training examples do not fit it; they are left out.
+    """
+    plan = plan_methods(comparison, method_names(methods), examples_per_tool, encoder)
+    if not plan:
+        raise nothing_to_compare(benchmark, comparison, plan, encoder)
+    check_test(lm, comparison, benchmark)
+    yield from _compare(lm, comparison, plan, benchmark, seeds, encoder, cache or FeatureCache(lm), progress)
+
+
+def _compare(
+    lm: FrozenLM,
+    comparison: Comparison,
+    plan: MethodPlan,
+    benchmark: str,
+    seeds: int,
+    encoder: Encoder | None,
+    cache: FeatureCache,
+    progress: Progress | None,
+) -> Iterator[Row]:
+    """Yield the rows of a comparison that was found to be possible."""
+    names = [spec.name for spec in comparison.specs]
+    tag = f"{benchmark}, {comparison.split}, {len(comparison.candidates)} tools"
+
+    def started(label: str, total: int) -> Advance:
+        return progress(f"{tag}: {label}", total) if progress else lambda _: None
+
+    by_problem = benchmark in BY_PROBLEM
+    numbers = [(k, seed) for k in plan.counts for seed in range(_seeds(k, seeds))]
+    draws = {(k, seed): draw(comparison.train, k, seed, by_problem) for k, seed in numbers}
+    needed = sorted({index for draw in draws.values() for index in draw})
+    advance = started("reading the test", len(comparison.test))
+    test = _decisions(lm, comparison, comparison.test, names, cache, advance)
+    too_long: list[int] = []
+    advance = started("reading examples", len(needed))
+    shown = [comparison.train[i] for i in needed]
+    read = _decisions(lm, comparison, shown, names, cache, advance, lambda number, _: too_long.append(number))
+    _report(lm, comparison, benchmark, len(too_long), len(needed))
+    unlabelled = list(dict.fromkeys(example.question for example in comparison.train if example.question))
+    random.Random(0).shuffle(unlabelled)
+    unlabelled = [] if comparison.firing or by_problem else unlabelled[:UNLABELLED]
+    if any(name in NEEDS_ENCODER for name, _ in plan.fits):
+        unlabelled = [text for text in unlabelled if len(lm.encode(comparison.prompt.query(text)).ids) <= lm.max_length]
+    material = Material(
+        benchmark,
+        lm,
+        comparison.prompt,
+        comparison.specs,
+        cache,
+        encoder,
+        unlabelled,
+        lambda total: started("reading background requests", total),
+    )
+    position = {index: at for at, index in enumerate(needed)}
+    advance = started("fitting", sum(_seeds(k, seeds) for _, k in plan.fits))
+    candidates = torch.tensor([names.index(name) for name in comparison.candidates])
+    for name, k in plan.fits:
+        measured: list[dict[str, tuple[torch.Tensor, ...]]] = []
+        seconds: list[float] = []
+        for seed in range(_seeds(k, seeds)):
+            members = torch.zeros(len(needed) + 1, dtype=torch.bool)
+            members[[position[index] for index in draws[k, seed]]] = True
+            points = read.where(members[read.examples])
+            begun = time.perf_counter()
+            fitted = METHODS[name](material, points, seed)
+            seconds.append(time.perf_counter() - begun)
+            measured.append(measure(fitted, test, candidates, comparison.firing))
+            advance(1)
+            yield from rows_of(benchmark, comparison, name, k, seed, measured[-1:], seconds[-1])
+        yield from rows_of(benchmark, comparison, name, k, None, measured, sum(seconds) / len(seconds))
+    if plan.retrieves:
+        assert encoder is not None
+        begun = time.perf_counter()
+        asked = [example for example in comparison.test if example.calls]
+        specs = [comparison.specs[i] for i in candidates.tolist()]
+        scores = encoder.encode([one.question for one in asked]) @ encoder.encode([spec.words for spec in specs]).T
+        known = torch.tensor([comparison.candidates.index(example.calls[0].tool) for example in asked])
+        found = selected(scores, known)
+        seconds_spent = time.perf_counter() - begun
+        yield from rows_of(benchmark, comparison, RETRIEVER, 0, None, [found], seconds_spent)
+
+
+def _report(lm: FrozenLM, comparison: Comparison, benchmark: str, too_long: int, examples: int) -> None:
+    """Say how many training examples were left out."""
+    if not too_long:
+        return
+    what = (
+        f"{too_long} of {examples} training examples of {benchmark}, {comparison.split}, are longer than the "
+        f"{lm.max_length} tokens {lm.name} takes"
+    )
+    if too_long == examples:
+        raise PromptTooLongError(f"{what}: name an LM with a longer context, or shorten them.")
+    warnings.warn(f"{what} and are left out.", stacklevel=4)
+
+
+def _seeds(k: int | None, seeds: int) -> int:
+    """Return how many draws there are: nothing, and everything, can be drawn in one way only."""
+    return seeds if k else 1
+
+
+def _decisions(
+    lm: FrozenLM,
+    comparison: Comparison,
+    examples: Sequence[Example],
+    names: Sequence[str],
+    cache: FeatureCache,
+    advance: Advance,
+    skipped: Callable[[int, str], None] | None = None,
+) -> DecisionStates:
+    parts = decisions(
+        lm,
+        comparison.prompt,
+        examples,
+        names,
+        words=comparison.firing,
+        cache=cache,
+        advance=advance,
+        skipped=skipped,
+    )
+    return DecisionStates.join([DecisionStates.none(lm.hidden_size), *parts])

@@ -1,0 +1,42 @@
+"""SimpleToolQuestions: questions about a knowledge base, each of its 999 relations a tool."""
+
+from pathlib import Path
+from typing import Any
+
+from toolken.benchmarks.sets.data_files import NO_CALL, DataFolder, UnusableRecordError, published
+from toolken.benchmarks.sets.dataset import Dataset, Evaluation
+from toolken.training.examples import Example
+
+
+def read_simpletoolquestions(folder: str | Path, *, test_file: Path | None = None) -> Dataset:
+    """Read SimpleToolQuestions; figures are reported on its dev file, as published, or on `test_file`.
+
+    Raises
+    ------
+    DataFormatError
+        If a file is missing, broken or without a usable record.
+    """
+    data = DataFolder("stq", folder)
+    specs = data.specs()
+    tools = {spec.name for spec in specs}
+    tests: dict[str, Evaluation] = {}
+    if test_file is not None:
+        tests["test"] = Evaluation(specs, data.examples(test_file, question, tools))
+    elif data.has("dev.jsonl"):
+        tests["dev"] = Evaluation(specs, data.examples("dev.jsonl", question, tools))
+    return data.dataset(specs, data.training(question, tools, tests), tests)
+
+
+def question(record: dict[str, Any]) -> Example:
+    """Make an example of a record: the text up to the result is the question.
+
+    Raises
+    ------
+    UnusableRecordError
+        If the record is broken, or calls no tool.
+    """
+    example = published(record)
+    if not example.calls:
+        raise UnusableRecordError(NO_CALL)
+    (call,) = example.calls
+    return Example(question=record["text"][: call.start].strip(), calls=(call.model_copy(update={"start": None}),))

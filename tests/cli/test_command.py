@@ -1,0 +1,187 @@
+"""The command line: bad input gets one sentence and exit code 2, and leaves nothing behind."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from toolken import FrozenLM, cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+GOOD = {"question": "What is 2 plus 3?", "calls": [{"tool": "add", "args": {"numbers": [2, 3]}, "result": "5"}]}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process; return exit code, standard output and standard error."""
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["toolken", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def tools_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tools.json"
+    path.write_text(json.dumps([{"name": "add", "description": "Add numbers.", "parameters": {"type": "object"}}]))
+    return path
+
+
+def assert_one_sentence(code: int, err: str, *parts: str) -> None:
+    assert code == 2
+    assert "Traceback" not in err
+    assert err.startswith("Error: ")
+    assert "\n" not in err.strip()
+    for part in parts:
+        assert part in err
+
+
+def test_help_names_every_command(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("setup", "demo", "ask", "fit", "tools", "bench"):
+        assert re.search(rf"\b{command}\b", out)
+
+
+def test_unknown_lm_is_one_sentence(run: Run, tools_file: Path, tmp_path: Path) -> None:
+    code, _, err = run("fit", "--tools", tools_file, "--lm", tmp_path / "nowhere", "--out", tmp_path / "head")
+    assert_one_sentence(code, err, "nowhere", "folder")
+    assert not (tmp_path / "head").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{not json", "line 2 is not JSON"),
+        ('["a list"]', "line 2 is not a JSON object"),
+        ('{"question": "How much?"}', "line 2"),
+        (json.dumps({**GOOD, "answer": "It is 5.", "calls": [{"tool": "add", "start": 99}]}), "starts at 99"),
+        (json.dumps({**GOOD, "colour": "red"}), "line 2: colour"),
+    ],
+)
+def test_broken_examples_name_file_and_line(run: Run, tools_file: Path, tmp_path: Path, line: str, said: str) -> None:
+    examples = tmp_path / "examples.jsonl"
+    examples.write_text(f"{json.dumps(GOOD)}\n{line}\n")
+    code, _, err = run("fit", "--tools", tools_file, "--examples", examples, "--out", tmp_path / "head")
+    assert_one_sentence(code, err, "examples.jsonl", said)
+    assert not (tmp_path / "head").exists()
+
+
+def test_examples_that_call_an_unknown_tool_are_refused_before_the_lm_loads(
+    run: Run, tools_file: Path, tmp_path: Path
+) -> None:
+    examples = tmp_path / "examples.jsonl"
+    examples.write_text(json.dumps({**GOOD, "calls": [{"tool": "divide", "args": {}}]}))
+    code, _, err = run("fit", "--tools", tools_file, "--examples", examples, "--out", tmp_path / "head")
+    assert_one_sentence(code, err, "'divide'", "not among the 1 tools")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("nothing", "names no tools"),
+        ("toolken.no_such_module:tools", "cannot be loaded"),
+        ("missing.json", "cannot be read"),
+    ],
+)
+def test_tools_that_cannot_be_found_are_one_sentence(run: Run, tmp_path: Path, source: str, said: str) -> None:
+    code, _, err = run("fit", "--tools", source, "--out", tmp_path / "head")
+    assert_one_sentence(code, err, said)
+
+
+def test_an_empty_tool_list_is_refused(run: Run, tmp_path: Path) -> None:
+    empty = tmp_path / "tools.json"
+    empty.write_text("[]")
+    code, _, err = run("fit", "--tools", empty, "--out", tmp_path / "head")
+    assert_one_sentence(code, err, "No tools were given")
+
+
+def test_a_folder_without_a_head_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("ask", "What is the capital of Peru?", "--head", tmp_path)
+    assert_one_sentence(code, err, "There is no head")
+
+
+def test_a_folder_without_kamel_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("bench", "kamel", "--data", tmp_path)
+    assert_one_sentence(code, err, "tools.json", "--data")
+
+
+def test_an_unknown_mode_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("bench", "kamel", "--data", tmp_path, "--mode", "sideways")
+    assert_one_sentence(code, err, "'sideways'", "end-to-end")
+
+
+@pytest.mark.parametrize("name", ["kamel", "funcqa", "gsm8k-xl"])
+def test_an_end_to_end_run_without_data_is_one_sentence(
+    run: Run, tmp_path: Path, name: str, tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FrozenLM, "from_pretrained", lambda *_, **__: tiny_lm)
+    traces = tmp_path / "traces"
+    code, _, err = run("bench", name, "--data", tmp_path, "--mode", "end-to-end", "--traces", traces)
+    assert_one_sentence(code, err.partition("Error: ")[1] + err.partition("Error: ")[2], "tools.json", "--data")
+    assert not traces.exists()
+
+
+def test_all_sets_end_to_end_without_data_is_one_sentence(
+    run: Run, tmp_path: Path, tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FrozenLM, "from_pretrained", lambda *_, **__: tiny_lm)
+    traces = tmp_path / "traces"
+    code, _, err = run("bench", "end-to-end", "--data", tmp_path, "--traces", traces)
+    assert_one_sentence(code, err.partition("Error: ")[1] + err.partition("Error: ")[2], "tools.json", "--data")
+    assert not traces.exists()
+
+
+def test_a_file_that_holds_no_traces_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("trace", tmp_path / "nowhere.jsonl")
+    assert_one_sentence(code, err, "nowhere.jsonl", "cannot be read")
+
+
+def test_tools_lists_names_and_descriptions(run: Run) -> None:
+    code, out, _ = run("tools", "calculator")
+    assert code == 0
+    for name in ("add", "subtract", "gcd"):
+        assert name in out
+
+
+def test_fit_then_ask_with_own_tools(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded_lm: object
+) -> None:
+    (tmp_path / "tools_of_a_user.py").write_text(
+        "from langchain_core.tools import tool\n\n\n"
+        "@tool\n"
+        "def shelf_of_book(title: str) -> str:\n"
+        '    """Tell on which shelf of the library a book stands."""\n'
+        '    return "shelf 12"\n\n\n'
+        "@tool\n"
+        "def bus_times(stop: str) -> str:\n"
+        '    """Tell when the next buses leave from a stop."""\n'
+        '    return "in 7 minutes"\n\n\n'
+        "TOOLS = [shelf_of_book, bus_times]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, err = run("fit", "--tools", "tools_of_a_user:TOOLS", "--out", tmp_path / "head")
+    assert code == 0, err
+    question = "When does the next bus leave from the stop Market Square?"
+    code, out, err = run("ask", question, "--head", tmp_path / "head", "--tools", "tools_of_a_user:TOOLS")
+    assert code == 0, err
+    assert "bus_times" in out
+    assert "in 7 minutes" in out
+
+
+def test_export_says_what_is_wrong_before_it_begins(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("export", tmp_path / "none", "--out", tmp_path / "out")
+    assert code == 2
+    assert "There is no head in" in err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,247 @@
+"""Examples become the text that the model will meet, and the decisions fall where it will take them."""
+
+from typing import Any
+
+import pytest
+
+from toolken import Call, Example, FrozenLM, PromptFormat, ToolSpec
+from toolken.training.examples import Demonstration
+from toolken.training.features.decision_states import WORDS, Place, decision_places
+
+ASKED = "Question: What is 2 plus 3?\nAnswer:"
+ADD = Call(tool="add", args={"numbers": [2, 3]}, result="5")
+DOUBLE = Call(tool="double", args={"of": 5}, result="10")
+
+
+def before(text: str, offsets: Any) -> list[str]:
+    """Return the text up to each offset."""
+    return [text[:offset] for offset in offsets]
+
+
+def test_a_call_is_decided_after_the_opening_and_its_end_after_the_result() -> None:
+    rendered = PromptFormat().render(Example(question=" What is 2 plus 3? ", calls=(ADD,)))
+    assert rendered.text == f"{ASKED} The answer is 5, then"
+    assert [(rendered.text[:at], tool) for at, tool in rendered.calls] == [(f"{ASKED} The answer is", "add")]
+    assert before(rendered.text, rendered.words) == [rendered.text]
+    assert not rendered.everywhere
+
+
+def test_a_chain_is_decided_after_each_result() -> None:
+    rendered = PromptFormat().render(Example(question="What is 2 plus 3?", calls=(ADD, DOUBLE)))
+    assert rendered.text == f"{ASKED} The answer is 5, then 10, then"
+    assert [(rendered.text[:at], tool) for at, tool in rendered.calls] == [
+        (f"{ASKED} The answer is", "add"),
+        (f"{ASKED} The answer is 5, then", "double"),
+    ]
+    assert before(rendered.text, rendered.words) == [rendered.text]
+
+
+def test_nothing_is_decided_after_a_result_that_is_not_known() -> None:
+    rendered = PromptFormat().render(Example(question="What is 2 plus 3?", calls=(Call(tool="add"), DOUBLE)))
+    assert rendered.text == f"{ASKED} The answer is"
+    assert [tool for _, tool in rendered.calls] == ["add"]
+    assert rendered.words == ()
+
+
+def test_a_lead_stands_only_while_the_question_is_decided_on() -> None:
+    prompt = PromptFormat(lead="number")
+    led, rest = prompt.renderings(Example(question="What is 1,250.5 plus 3?", calls=(ADD, DOUBLE)))
+    asked = "Question: What is 1,250.5 plus 3?\nAnswer: The answer is"
+    assert prompt.query("What is 1,250.5 plus 3?") == led.text == f"{asked} 1,250.5"
+    assert [(led.text[:at], tool) for at, tool in led.calls] == [(led.text, "add")]
+    assert rest.text == f"{asked} 5, then 10, then"
+    assert [(rest.text[:at], tool) for at, tool in rest.calls] == [(f"{asked} 5, then", "double")]
+    assert before(rest.text, rest.words) == [rest.text]
+    (worded,) = prompt.renderings(Example(question="Who won in 1998?", answer="The answer is France."))
+    assert before(worded.text, worded.words) == ["Question: Who won in 1998?\nAnswer: The answer is 1998"]
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        Example(question="Who wrote it?", calls=(Call(tool="add", result="5"),)),
+        Example(question="", answer="2 and 3 make 5.", calls=(ADD.model_copy(update={"start": 13}),)),
+        Example(question="What is 2 plus 3?", answer="It is 5.", calls=(ADD.model_copy(update={"start": 6}),)),
+    ],
+)
+def test_nothing_leads_without_a_number_or_where_the_opening_does_not_stand(example: Example) -> None:
+    assert PromptFormat(lead="number").renderings(example) == [PromptFormat().render(example)]
+
+
+def test_what_a_format_is_by_default_does_not_tell_its_heads_from_older_ones() -> None:
+    assert PromptFormat().fingerprint == PromptFormat(lead="", joint=" ").fingerprint
+    assert PromptFormat().fingerprint != PromptFormat(lead="number").fingerprint
+
+
+@pytest.mark.parametrize("answer", ["The answer is 5.", "The answer is 5", " The answer is 5. "])
+def test_an_answer_of_results_alone_is_written_as_the_model_will_meet_it(answer: str) -> None:
+    call = ADD.model_copy(update={"start": answer.index("5")})
+    prompt = PromptFormat()
+    natural = Example(question="What is 2 plus 3?", calls=(call,), answer=answer)
+    assert prompt.render(natural) == prompt.render(Example(question="What is 2 plus 3?", calls=(ADD,)))
+
+
+def test_a_natural_answer_stands_as_it_is() -> None:
+    answer = "Two and three make 5, twice which is 10 in all."
+    calls = tuple(call.model_copy(update={"start": answer.index(call.result)}) for call in (ADD, DOUBLE))
+    rendered = PromptFormat().render(Example(question="What is 2 plus 3?", calls=calls, answer=answer))
+    assert rendered.text == f"{ASKED} {answer}"
+    assert [(rendered.text[:at], tool) for at, tool in rendered.calls] == [
+        (f"{ASKED} Two and three make", "add"),
+        (f"{ASKED} Two and three make 5, twice which is", "double"),
+    ]
+    assert [rendered.text[a:b] for a, b in rendered.given] == [" 5", " 10"]
+
+
+def test_words_are_decided_after_the_opening_of_an_answer_without_a_call() -> None:
+    rendered = PromptFormat().render(Example(question="What is a young dog?", answer="The answer is a puppy."))
+    assert before(rendered.text, rendered.words) == ["Question: What is a young dog?\nAnswer: The answer is"]
+    assert rendered.calls == ()
+
+
+def test_of_an_answer_that_begins_otherwise_only_the_question_counts() -> None:
+    rendered = PromptFormat().render(Example(question="What is a young dog?", answer="It is a puppy."))
+    assert rendered.text == "Question: What is a young dog?\nAnswer: The answer is"
+    assert rendered.words == (len(rendered.text),)
+
+
+def test_running_text_has_none_of_the_formats_words_and_is_decided_everywhere() -> None:
+    call = Call(tool="add", result="5", start=13)
+    rendered = PromptFormat(preamble="Hello. ").render(Example(answer="2 and 3 make 5 apples.", calls=(call,)))
+    assert rendered.text == "2 and 3 make 5 apples."
+    assert rendered.everywhere
+    assert [(rendered.text[:at], tool) for at, tool in rendered.calls] == [("2 and 3 make", "add")]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("He has 2.5. He needs 7 - 2.5 = ", "He needs 7 - 2.5 ="),
+        ("one line\nanother 3*4 =", "another 3*4 ="),
+        ("It is 5", "It is 5"),
+        ("", ""),
+    ],
+)
+def test_running_text_has_arrived_in_its_last_sentence(text: str, sentence: str) -> None:
+    assert PromptFormat.recent(text) == sentence
+
+
+def test_braces_in_a_question_stay_as_they_are() -> None:
+    assert PromptFormat().prompt("What is {question} or {x}?") == "Question: What is {question} or {x}?\nAnswer:"
+
+
+def test_the_text_decided_on_is_the_same_for_examples_questions_and_the_prompt() -> None:
+    prompt = PromptFormat(preamble="Some words first.\n\n")
+    rendered = prompt.render(Example(question="What is 2 plus 3?", calls=(ADD,)))
+    assert rendered.text[: rendered.begin] == prompt.query("What is 2 plus 3?")
+
+
+def test_every_wording_has_a_fingerprint_of_its_own() -> None:
+    formats = [
+        PromptFormat(),
+        PromptFormat(opening=" It is"),
+        PromptFormat(stop=("\n", "Q:")),
+        PromptFormat(everywhere=True),
+    ]
+    assert len({prompt.fingerprint for prompt in formats}) == len(formats)
+    assert PromptFormat().fingerprint == PromptFormat().fingerprint
+    with pytest.raises(ValueError, match="openning"):
+        PromptFormat(openning=" It is")  # type: ignore[call-arg]
+
+
+def test_arguments_are_asked_for_with_demonstrations_or_else_the_description() -> None:
+    spec = ToolSpec(name="add", description="Add numbers.")
+    shown = Demonstration(tool="add", question="1 and 1?", results=("7",), args={"numbers": [1, 1]})
+    prompt = PromptFormat()
+    text = prompt.argument_prompt(spec, [shown], "What is 2 plus 3?", ["8", "9"])
+    assert text == (
+        'Question: 1 and 1?\nKnown: 7\nArguments:\n{"numbers": [1, 1]}\n\n'
+        "Question: What is 2 plus 3?\nKnown: 8, 9\nArguments:\n"
+    )
+    assert prompt.argument_prompt(spec, [], "Q", []) == "Add numbers.\n\nQuestion: Q\nArguments:\n"
+
+
+def with_bytes() -> Any:
+    """Return a tokenizer whose tokens are single bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = {char: i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    characters = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
+    characters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    characters.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=characters, eos_token="!")
+
+
+def with_word_marks() -> Any:
+    """Return a tokenizer in the manner of sentencepiece: words carry a mark in front, and bytes stand for the rest."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {"<unk>": 0, **{f"<0x{i:02X}>": i + 1 for i in range(256)}}
+    for piece in ("▁The", "▁answer", "▁is", "▁5", ",", "▁then", "▁1", "0", "▁", "Question", ":", "What", "5", "T"):
+        vocabulary.setdefault(piece, len(vocabulary))
+    pieces = Tokenizer(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True, unk_token="<unk>"))
+    pieces.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    pieces.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=pieces, eos_token="<unk>")
+
+
+@pytest.fixture(params=["byte-level BPE", "bytes", "word marks"])
+def lm(request: pytest.FixtureRequest, tiny_lm: FrozenLM) -> FrozenLM:
+    """An LM whose tokenizer is one of several kinds; only its tokenizer is used."""
+    if request.param == "byte-level BPE":
+        return tiny_lm
+    return FrozenLM(tiny_lm.model, with_bytes() if request.param == "bytes" else with_word_marks(), request.param)
+
+
+def texts_at(lm: FrozenLM, example: Example, prompt: PromptFormat) -> list[tuple[str, int, bool]]:
+    """Return the decoded text up to each decision, what is decided there, and whether that is behind a result."""
+    rendered = prompt.render(example)
+    encoding = lm.encode(rendered.text)
+    places: list[Place] = decision_places(encoding, rendered, {"add": 0, "double": 1})
+    return [(lm.decode(encoding.ids[: p.position + 1]).strip(), p.label, bool(p.results)) for p in places]
+
+
+def test_decisions_are_taken_at_the_last_token_before_the_call(lm: FrozenLM) -> None:
+    example = Example(question="What is 2 plus 3?", calls=(ADD, DOUBLE))
+    assert texts_at(lm, example, PromptFormat()) == [
+        (f"{ASKED} The answer is", 0, False),
+        (f"{ASKED} The answer is 5, then", 1, True),
+        (f"{ASKED} The answer is 5, then 10, then", WORDS, True),
+    ]
+
+
+def test_decisions_of_natural_answers_are_taken_before_the_results(lm: FrozenLM) -> None:
+    answer = "Two — three make 5, twice which is 10 in all."
+    calls = tuple(call.model_copy(update={"start": answer.index(call.result)}) for call in (ADD, DOUBLE))
+    example = Example(question="What is 2 plus 3?", calls=calls, answer=answer)
+    found = [(text, label) for text, label, _ in texts_at(lm, example, PromptFormat()) if label != WORDS]
+    assert found == [
+        (f"{ASKED} Two — three make", 0),
+        (f"{ASKED} Two — three make 5, twice which is", 1),
+    ]
+
+
+def test_in_running_text_every_word_is_a_decision_but_those_of_results(lm: FrozenLM) -> None:
+    answer = "The sum is 55 in all."
+    example = Example(answer=answer, calls=(Call(tool="add", result="55", start=answer.index("55")),))
+    found = texts_at(lm, example, PromptFormat())
+    labels = {text: label for text, label, _ in found}
+    assert labels["The sum is"] == 0
+    assert list(labels.values()).count(0) == 1
+    assert "The sum is 5" not in labels
+    assert labels["The sum is 55 in"] == WORDS
+    assert labels[answer] == WORDS
+
+
+def test_where_a_tool_may_be_called_everywhere_the_question_is_not_decided_on(lm: FrozenLM) -> None:
+    answer = "The answer is a sum: 5."
+    call = ADD.model_copy(update={"start": answer.index("5")})
+    found = texts_at(
+        lm, Example(question="What is 2 plus 3?", calls=(call,), answer=answer), PromptFormat(everywhere=True)
+    )
+    assert all(text.startswith(f"{ASKED} The answer is") for text, _, _ in found)
+    assert [text for text, label, _ in found if label == 0] == [f"{ASKED} The answer is a sum:"]

@@ -1,0 +1,1 @@
+"""The feature pass: hidden states of examples, descriptions and background requests."""

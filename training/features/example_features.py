@@ -1,0 +1,218 @@
+"""`ExampleFeatures`: the statistics of a pass of the LM over examples; those of splits add up to those of the whole."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+
+from toolken.errors import FingerprintError
+from toolken.training.estimation.statistics import ToolStatistics
+from toolken.training.examples import Example
+from toolken.training.features.decision_states import GROUP, WORDS, DecisionStates, decisions
+from toolken.training.features.feature_cache import FeatureCache
+from toolken.training.head.provenance import Provenance
+from toolken.training.lm import FrozenLM
+from toolken.training.prompts.few_shot import Demonstrations
+from toolken.training.prompts.prompt_format import PromptFormat
+
+#: Calls and words that are kept: a bound on memory, whatever the number of examples. In running text there are tens of
+#: words to a call, and the gate there is as good as the sample is large.
+CALLS_KEPT, WORD_POINTS = 16_000, 64_000
+#: Calls of these for the choice of settings, the refinement, and a gate that decides behind openings alone.
+CALL_POINTS = 4000
+
+
+@dataclass
+class ExampleFeatures:
+    """Everything a fit needs to know of some examples.
+
+    Its parts are sums, or samples of bounded size whose choice does not depend on what was read together: each group of
+    `GROUP` examples draws its own random keys, and the smallest keys of all stay. So readings of parts can be made
+    anywhere, and joined in the order of the groups they are that of the whole.
+
+    Attributes
+    ----------
+    statistics
+        Of the calls.
+    demonstrations
+        Of the calls' arguments.
+    provenance
+        Number and hash of the examples.
+    sample
+        Calls (True) and words (False) of a uniform sample, each with its random keys.
+    words
+        Number of all words that were decided.
+    too_long
+        Indices of the examples that do not fit the LM's context.
+    unplaced
+        Indices of the examples with a call that has no place of its own; see `decisions`.
+    lost
+        Tools that those call.
+    examples
+        Number of examples, those that are left out included.
+    tokens, seconds
+        What it cost, where workers of a cluster have read: tokens of the texts, and seconds of a processor.
+    lm_fingerprint, prompt_fingerprint
+        What has read them, and in which wording; None where that is not known.
+    """
+
+    statistics: ToolStatistics
+    demonstrations: Demonstrations = field(default_factory=Demonstrations)
+    provenance: Provenance = field(default_factory=Provenance)
+    sample: dict[bool, tuple[DecisionStates, torch.Tensor]] = field(default_factory=dict)
+    words: int = 0
+    too_long: list[int] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    examples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    lm_fingerprint: str | None = None
+    prompt_fingerprint: str | None = None
+    unplaced: list[int] = field(default_factory=list)
+
+    @classmethod
+    def nothing(cls, names: Sequence[str], hidden_size: int) -> "ExampleFeatures":
+        """Return the reading of no examples."""
+        return cls(ToolStatistics.empty(names, hidden_size))
+
+    @classmethod
+    def of_group(
+        cls,
+        lm: FrozenLM,
+        prompt: PromptFormat,
+        examples: Sequence[Example],
+        names: Sequence[str],
+        *,
+        number: int,
+        seed: int,
+        cache: FeatureCache | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> "ExampleFeatures":
+        """Run the LM over at most `GROUP` examples, the ones of a number, and return what a fit needs of them."""
+        reading = cls.nothing(names, lm.hidden_size)
+        reading.lm_fingerprint, reading.prompt_fingerprint = lm.fingerprint, prompt.fingerprint
+        random = torch.Generator().manual_seed(seed * 1_000_003 + number)
+        left_out: dict[int, None] = {}
+        skipped = lambda at, _: left_out.setdefault(at)  # noqa: E731
+        for part in decisions(lm, prompt, examples, names, cache=cache, advance=advance, skipped=skipped):
+            calls = part.calls()
+            reading.statistics.add(calls.hidden, calls.labels)
+            reading.demonstrations.add(examples, part, running_text=prompt.everywhere)
+            called = part.labels != WORDS
+            reading.words += int((~called).sum())
+            for kind in (True, False):
+                chosen = part.where(called if kind else ~called)
+                # Examples are told apart by their index among all: folds must not part those of one example.
+                chosen = chosen.shifted(number * GROUP)
+                reading._keep(kind, chosen, torch.rand(len(chosen.labels), generator=random))
+        for at in left_out:
+            fits = all(len(lm.encode(one.text).ids) <= lm.max_length for one in prompt.renderings(examples[at]))
+            (reading.unplaced if fits else reading.too_long).append(number * GROUP + at)
+        reading.lost = list(dict.fromkeys(call.tool for at in left_out for call in examples[at].calls))
+        reading.provenance = Provenance.of(one for at, one in enumerate(examples) if at not in left_out)
+        reading.examples = len(examples)
+        return reading
+
+    def join(self, other: "ExampleFeatures") -> None:
+        """Add the reading of the examples that come next.
+
+        Raises
+        ------
+        FingerprintError
+            If another LM has read them, or this one in another wording.
+        """
+        self.check(other.lm_fingerprint, other.prompt_fingerprint)
+        self.lm_fingerprint = self.lm_fingerprint or other.lm_fingerprint
+        self.prompt_fingerprint = self.prompt_fingerprint or other.prompt_fingerprint
+        self.statistics.include(other.statistics)
+        self.demonstrations.include(other.demonstrations)
+        self.provenance = self.provenance.merge(other.provenance)
+        for kind, (chosen, keys) in other.sample.items():
+            self._keep(kind, chosen, keys)
+        self.words += other.words
+        self.too_long += other.too_long
+        self.unplaced += other.unplaced
+        self.lost = list(dict.fromkeys([*self.lost, *other.lost]))
+        self.examples += other.examples
+        self.tokens += other.tokens
+        self.seconds += other.seconds
+
+    def check(self, lm_fingerprint: str | None, prompt_fingerprint: str | None) -> None:
+        """Make sure that the examples were read by an LM and in a wording, as far as these are known.
+
+        Raises
+        ------
+        FingerprintError
+            If they were not.
+        """
+        if None not in (self.lm_fingerprint, lm_fingerprint) and self.lm_fingerprint != lm_fingerprint:
+            raise FingerprintError("The examples were read by another LM: read them anew with this one.")
+        if None not in (self.prompt_fingerprint, prompt_fingerprint) and self.prompt_fingerprint != prompt_fingerprint:
+            raise FingerprintError("The examples were read in another prompt format: read them anew in this one.")
+
+    def calls(self, most: int | None = None) -> DecisionStates:
+        """Return the sample's calls, at most so many (default: `CALL_POINTS`)."""
+        nothing = DecisionStates.none(self.statistics.hidden_size)
+        if True not in self.sample:
+            return nothing
+        chosen, _ = _smallest(*self.sample[True], CALL_POINTS if most is None else most)
+        return chosen if len(chosen.labels) else nothing
+
+    def points(self, calls: int | None = None) -> tuple[DecisionStates, float]:
+        """Return the sample with at most so many calls (default: `CALL_POINTS`), and how many words each of its words
+        stands for if each of these calls stands for one."""
+        called = self.calls(calls)
+        points = DecisionStates.join([called, *([self.sample[False][0]] if False in self.sample else [])])
+        words = len(points.labels) - len(called.labels)
+        total = int(self.statistics.counts.sum())
+        return points, word_weight(self.words, words, total, len(called.labels))
+
+    def _keep(self, kind: bool, chosen: DecisionStates, keys: torch.Tensor) -> None:
+        if kind in self.sample:
+            before, old_keys = self.sample[kind]
+            chosen, keys = DecisionStates.join([before, chosen]), torch.cat([old_keys, keys])
+        self.sample[kind] = _smallest(chosen, keys, CALLS_KEPT if kind else WORD_POINTS)
+
+
+def _smallest(chosen: DecisionStates, keys: torch.Tensor, most: int) -> tuple[DecisionStates, torch.Tensor]:
+    """Return at most so many decisions with their random keys, in their order.
+
+    Keeping the smallest of independent random keys is a uniform sample whatever the order and the grouping.
+    """
+    if len(keys) <= most:
+        return chosen, keys
+    mask = torch.zeros(len(keys), dtype=torch.bool)
+    mask[torch.topk(keys, most, largest=False).indices] = True
+    return chosen.where(mask), keys[mask]
+
+
+def word_weight(words: int, kept_words: int, calls: int, kept_calls: int) -> float:
+    """Return how many words each word of a sample stands for, for one call of each call in it."""
+    return (words / max(kept_words, 1) or 1.0) * (kept_calls / calls if calls else 1.0)
+
+
+def groups(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Yield the examples in groups of `GROUP`, the last one smaller."""
+    remaining = iter(examples)
+    while group := list(islice(remaining, GROUP)):
+        yield group
+
+
+def read(
+    lm: FrozenLM,
+    prompt: PromptFormat,
+    examples: Iterable[Example],
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+    cache: FeatureCache | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> ExampleFeatures:
+    """Run the LM once over examples, in this process."""
+    whole = ExampleFeatures.nothing(names, lm.hidden_size)
+    for number, group in enumerate(groups(examples)):
+        whole.join(
+            ExampleFeatures.of_group(lm, prompt, group, names, number=number, seed=seed, cache=cache, advance=advance)
+        )
+    return whole

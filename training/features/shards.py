@@ -1,0 +1,124 @@
+"""Shards: examples in JSON lines or Parquet, in files, folders or at addresses, read in order and never all at once."""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import ValidationError
+
+from toolken.errors import BackendError, ExampleError
+from toolken.training.examples import Example, parse_example
+
+#: Rows of a Parquet file that are in memory at a time.
+ROWS = 1024
+#: Beginnings of file names that are no data, as everywhere on clusters.
+HIDDEN = (".", "_")
+
+
+def read_shards(paths: Sequence[str]) -> Iterator[Example]:
+    """Yield the examples of files in order; of a folder, file after file by name.
+
+    Paths and addresses (`s3://`, `gs://`, `hdfs://`) are those that pyarrow resolves, as Ray does too. What ends in
+    `.parquet` is Parquet, and everything else JSON lines. In Parquet files the columns are those of the JSON objects;
+    `calls` may be a list of structures, or its JSON as a string.
+
+    Raises
+    ------
+    BackendError
+        If pyarrow is not installed.
+    ExampleError
+        If a file cannot be read, or a line or row is broken; it is named.
+    """
+    for path in paths:
+        for system, file in _files(path):
+            with _readable(file):
+                yield from _parquet(system, file) if file.endswith(".parquet") else _lines(system, file)
+
+
+def count_examples(paths: Sequence[str]) -> int:
+    """Return the number of lines and rows of files, empty lines included."""
+    total = 0
+    for path in paths:
+        for system, file in _files(path):
+            with _readable(file):
+                if file.endswith(".parquet"):
+                    with system.open_input_file(file) as opened:
+                        total += _pyarrow().parquet.ParquetFile(opened).metadata.num_rows
+                else:
+                    with system.open_input_stream(file) as stream:
+                        total += sum(block.count(b"\n") for block in iter(lambda: stream.read(2**20), b""))
+    return total
+
+
+def _lines(system: Any, file: str) -> Iterator[Example]:
+    with system.open_input_stream(file) as stream:
+        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), start=1):
+            if line.strip():
+                yield parse_example(line, f"{file}, line {number}")
+
+
+def _parquet(system: Any, file: str) -> Iterator[Example]:
+    with system.open_input_file(file) as opened:
+        number = 0
+        for batch in _pyarrow().parquet.ParquetFile(opened).iter_batches(ROWS):
+            for row in batch.to_pylist():
+                number += 1
+                yield _from_row(row, f"{file}, row {number}")
+
+
+def _from_row(row: dict[str, Any], where: str) -> Example:
+    """Turn a row into an example; Parquet gives every field of a structure, those that are not there as None."""
+    try:
+        calls = row.get("calls")
+        listed = json.loads(calls) if isinstance(calls, str) else [_present(call) for call in calls or ()]
+        record = _present({"question": row.get("question"), "answer": row.get("answer")})
+        return Example.model_validate(record | {"calls": listed})
+    except (ValidationError, ValueError, TypeError, AttributeError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise ExampleError(f"{where} is not an example: {reason}; mend or remove it.") from error
+
+
+def _present(record: dict[str, Any]) -> dict[str, Any]:
+    found = {key: value for key, value in record.items() if value is not None}
+    if isinstance(found.get("args"), dict):
+        found["args"] = _present(found["args"])
+    return found
+
+
+def _files(path: str) -> list[tuple[Any, str]]:
+    """Return the files at a path or address, each with its file system."""
+    filesystems = _pyarrow().fs
+    with _readable(path):
+        system, place = (
+            filesystems.FileSystem.from_uri(path) if "://" in path else (filesystems.LocalFileSystem(), path)
+        )
+        kind = system.get_file_info(place).type
+        if kind == filesystems.FileType.NotFound:
+            raise ExampleError(f"The examples {path!r} cannot be read: there is no such file or folder.")
+        if kind == filesystems.FileType.File:
+            return [(system, place)]
+        listed = system.get_file_info(filesystems.FileSelector(place, recursive=True))
+        files = [one.path for one in listed if one.is_file and not one.base_name.startswith(HIDDEN)]
+        return [(system, file) for file in sorted(files)]
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.fs
+        import pyarrow.parquet
+    except ImportError as error:
+        raise BackendError("Shards need pyarrow, which is not installed: run `pip install toolken[ray]`.") from error
+    return pyarrow
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Turn what file systems and formats raise into a sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are these, or derived from them
+        reason = str(error).strip().split("\n")[0][:300]
+        raise ExampleError(f"The examples {path!r} cannot be read: {reason}.") from error

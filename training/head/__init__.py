@@ -1,0 +1,1 @@
+"""ToolkenHead, its files on disk, and operations on saved heads."""

@@ -1,0 +1,219 @@
+"""`TensorBatch`: several texts that grow together, one run of a network on torch for all of them."""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicLayer
+
+from toolken.training.lm.frozen import FrozenLM
+from toolken.training.lm.pytorch.session import TensorSession, new_cache
+from toolken.training.lm.session import Batch, State
+
+#: New tokens up to which texts are extended in one run; a longer piece keeps the processor busy by itself, and the
+#: others would have to be padded to its length.
+MAX_PIECE = 16
+#: Columns that are set aside at a time for tokens to come.
+SPARE = 64
+
+
+class TensorBatch(Batch[TensorSession]):
+    """Texts whose KV caches stand side by side, so that one run of the LM extends them all.
+
+    A text enters with its first `feed` and is free to be used alone at any time: it then takes its cache along. A row
+    of the batch is one text. All rows grow by the same number of columns; where a text has fewer new tokens, its first
+    columns are holes, which the attention mask hides.
+
+    Parameters
+    ----------
+    lm
+        The LM of all the texts.
+    lockstep
+        Whether one run may extend several texts; without it each is fed alone.
+    """
+
+    def __init__(self, lm: FrozenLM, *, lockstep: bool = True) -> None:
+        self.lm = lm
+        self._lockstep = lockstep
+        # A text whose cache is here holds on to the batch. If the batch held on to it as well, neither would go away,
+        # with all their tensors, before Python looks for cycles, which it seldom does.
+        self._rows: list[weakref.ref[TensorSession] | None] = []
+        self._cache: Any = None
+        #: Which columns hold a token of their row, `(rows, columns) bool`.
+        self._filled = torch.empty(0, 0, dtype=torch.bool)
+
+    def feed(self, pieces: Sequence[tuple[TensorSession, Sequence[int]]]) -> list[State]:
+        """Append tokens to several texts, as `Session.feed` does to one.
+
+        Parameters
+        ----------
+        pieces
+            Different texts, and the tokens to append to each.
+
+        Returns
+        -------
+        states
+            Hidden state `(d,) float32` and word logits `(V,) float32` after the last token of each text.
+
+        Raises
+        ------
+        PromptTooLongError
+            If a text would no longer fit the LM's context; every text is left as it was.
+        """
+        for session, ids in pieces:
+            session.check_room(len(ids))
+        with self.lm.lock:
+            together = [at for at, (session, ids) in enumerate(pieces) if self._lockstep and _is_short(session, ids)]
+            states: dict[int, State] = {}
+            if len(together) > 1:
+                fed = self._feed_rows([pieces[at] for at in together])
+                states.update(zip(together, fed, strict=True))
+            for at, (session, ids) in enumerate(pieces):
+                if at not in states:
+                    states[at] = session.feed(ids)
+        return [states[at] for at in range(len(pieces))]
+
+    def give_back(self, session: TensorSession) -> Any:
+        """Return the KV cache of one text and free its row."""
+        with self.lm.lock:
+            row = self._sessions().index(session)
+            self._rows[row] = None
+            columns = self._filled[row].nonzero()[:, 0]
+            cache = new_cache(self.lm)
+            for own, layer in zip(cache.layers, self._cache.layers, strict=True):
+                columns = columns.to(layer.keys.device)
+                own.update(
+                    layer.keys[row : row + 1].index_select(2, columns),
+                    layer.values[row : row + 1].index_select(2, columns),
+                )
+            if all(one is None for one in self._sessions()):
+                self._rows, self._cache = [], None
+            return cache
+
+    def _sessions(self) -> list[TensorSession | None]:
+        """Return the text of each row, None where it has left or is gone."""
+        return [row() if row is not None else None for row in self._rows]
+
+    def _feed_rows(self, pieces: Sequence[tuple[TensorSession, Sequence[int]]]) -> list[State]:
+        sessions = [session for session, _ in pieces]
+        mine = self._sessions()
+        newcomers = [session for session in sessions if session not in mine]
+        if self._fits(sessions, newcomers):
+            self._enter(newcomers)
+        else:
+            self._assemble(sessions)
+        known = self._sessions()
+        rows = [known.index(session) for session in sessions]
+        pending = [session.pending(ids) for session, ids in pieces]
+        width = max(len(ids) for ids in pending)
+        tokens = torch.zeros(len(self._rows), width, dtype=torch.long)
+        filled = torch.zeros(len(self._rows), width, dtype=torch.bool)
+        for row, new in zip(rows, pending, strict=True):
+            tokens[row, width - len(new) :] = torch.tensor(new)
+            filled[row, width - len(new) :] = True
+        before = self._filled.sum(1, keepdim=True)
+        positions = (before + filled.cumsum(1) - 1).clamp(min=0)
+        mask = torch.cat([self._filled, filled], dim=1)
+        device = self.lm.device
+        try:
+            hidden, logits = self.lm.forward(
+                tokens,
+                torch.tensor([row * width + width - 1 for row in rows]),
+                attention_mask=mask.long().to(device),
+                position_ids=positions.to(device),
+                past_key_values=self._cache,
+                use_cache=True,
+            )
+        except BaseException:
+            # Some layers may have grown and others not: the texts are computed anew when they are next fed.
+            for one in self._sessions():
+                if one is not None:
+                    one.lost()
+            self._rows, self._cache = [], None
+            raise
+        self._filled = mask
+        for session, ids in pieces:
+            session.appended(ids)
+        return [(hidden[at].float(), logits[at].float()) for at in range(len(pieces))]
+
+    def _fits(self, sessions: Sequence[TensorSession], newcomers: Sequence[TensorSession]) -> bool:
+        """Tell whether the rows can go on: newcomers find free ones of their length, and little work is wasted."""
+        columns = self._filled.shape[1]
+        lengths = [one.cached for one in newcomers]
+        if len(lengths) > self._sessions().count(None) or max(lengths, default=0) > columns:
+            return False
+        longest = max([*lengths, *self._filled.sum(1).tolist()], default=0)
+        return 2 * len(sessions) >= len(self._rows) and columns <= 2 * longest + SPARE
+
+    def _enter(self, newcomers: Sequence[TensorSession]) -> None:
+        """Put texts into rows that others have left, so that those that stay need not be copied."""
+        free = [row for row, one in enumerate(self._sessions()) if one is None]
+        for row, session in zip(free, newcomers, strict=False):
+            cache = session.lend(self)
+            for layer, own in zip(self._cache.layers, cache.layers, strict=True):
+                layer.put(row, own)
+            length = cache.get_seq_length()
+            self._filled[row] = torch.arange(self._filled.shape[1]) >= self._filled.shape[1] - length
+            self._rows[row] = weakref.ref(session)
+
+    def _assemble(self, sessions: Sequence[TensorSession]) -> None:
+        """Make these texts the rows, each with its tokens in the last columns."""
+        # Texts that stay are given back first too: rows are cheap to copy, and this happens when texts come and go.
+        for one in self._sessions():
+            if one is not None:
+                one.come_home()
+        caches = [session.lend(self) for session in sessions]
+        lengths = [cache.get_seq_length() for cache in caches]
+        longest = max(lengths)
+        self._rows = [weakref.ref(session) for session in sessions]
+        self._filled = torch.zeros(len(sessions), longest, dtype=torch.bool)
+        for row, length in enumerate(lengths):
+            self._filled[row, longest - length :] = True
+        self._cache = new_cache(self.lm)
+        self._cache.layers = [
+            _SpaciousLayer([cache.layers[at] for cache in caches], longest) for at in range(len(caches[0].layers))
+        ]
+
+
+class _SpaciousLayer(DynamicLayer):
+    """A layer's keys and values with room to spare, so that a step copies its own tokens only."""
+
+    def __init__(self, layers: Sequence[Any], longest: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        first = layers[0].keys
+        _, heads, _, size = first.shape
+        self._length = longest
+        shape = (len(layers), heads, longest + SPARE, size)
+        self._keys, self._values = first.new_zeros(shape), first.new_zeros(shape[:-1] + layers[0].values.shape[-1:])
+        for row, layer in enumerate(layers):
+            self.put(row, layer)
+        self.dtype, self.device, self.is_initialized = first.dtype, first.device, True
+        self._show()
+
+    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        end = self._length + key_states.shape[-2]
+        if end > self._keys.shape[2]:
+            more = (*self._keys.shape[:2], end - self._keys.shape[2] + SPARE)
+            self._keys = torch.cat([self._keys, self._keys.new_zeros(*more, self._keys.shape[3])], dim=2)
+            self._values = torch.cat([self._values, self._values.new_zeros(*more, self._values.shape[3])], dim=2)
+        self._keys[:, :, self._length : end] = key_states
+        self._values[:, :, self._length : end] = value_states
+        self._length = end
+        self._show()
+        return self.keys, self.values
+
+    def put(self, row: int, layer: Any) -> None:
+        """Copy a text's keys and values into the last columns of a row."""
+        first = self._length - layer.keys.shape[2]
+        self._keys[row, :, first : self._length] = layer.keys[0]
+        self._values[row, :, first : self._length] = layer.values[0]
+
+    def _show(self) -> None:
+        self.keys = self._keys[:, :, : self._length]
+        self.values = self._values[:, :, : self._length]
+
+
+def _is_short(session: TensorSession, ids: Sequence[int]) -> bool:
+    """Tell whether a piece can be fed beside others: a text that has begun, with a few tokens after its cache."""
+    return session.begun and 0 < len(session.pending(ids)) <= MAX_PIECE

@@ -1,0 +1,156 @@
+"""`CacheSupport`: whether a model goes on from its KV cache as it would read the whole text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from toolken.errors import BackendError
+
+if TYPE_CHECKING:
+    from toolken.training.lm.frozen import FrozenLM
+    from toolken.training.lm.pytorch.network import TensorNetwork
+
+#: What a model raises that cannot do what it is asked.
+FAULTS = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError)
+#: Tokens of the text that a model is tried on.
+TOKENS = 12
+#: Rounding steps of the number format, relative to the spread of word logits, that are always taken for rounding.
+STEPS = 32
+
+
+@dataclass(frozen=True)
+class CacheSupport:
+    """What a model can do with its KV cache.
+
+    Attributes
+    ----------
+    fault
+        What is wrong when a text is fed in pieces; empty if nothing is.
+    lockstep
+        Whether texts of different lengths may be extended in one run.
+    """
+
+    fault: str = ""
+    lockstep: bool = True
+
+    def require(self, lm: "FrozenLM") -> None:
+        """Make sure that a text can be fed in pieces.
+
+        Raises
+        ------
+        BackendError
+            If it cannot.
+        """
+        if self.fault:
+            kind = getattr(lm.config, "model_type", "unknown")
+            raise BackendError(
+                f"{lm.name}, a model of type {kind!r}, does not continue from a KV cache as expected: {self.fault}, "
+                "so it cannot answer in a chat; choose another LM."
+            )
+
+
+def tried_continuation(lm: "FrozenLM") -> CacheSupport:
+    """Feed a short text whole, in pieces and beside another one, and compare the word logits.
+
+    Some models ignore the cache or the positions that they are given, and give wrong logits without a word. The trial
+    costs seven runs on a few tokens.
+    """
+    if lm.max_length < TOKENS:
+        return CacheSupport()
+    trial = _Trial(lm)
+    try:
+        right = trial.in_pieces()
+    except FAULTS as error:
+        return CacheSupport(f"feeding a text in pieces fails ({first_line(error)})", lockstep=False)
+    if not right:
+        return CacheSupport("a text that is fed in pieces gets other word logits than the whole text", lockstep=False)
+    try:
+        return CacheSupport(lockstep=trial.in_lockstep())
+    except FAULTS:
+        return CacheSupport(lockstep=False)
+
+
+def looks_ahead(network: "TensorNetwork") -> bool:
+    """Tell whether the last token of a text changes the word logits before it, as it does in a model like BERT."""
+    *beginning, one, other = trial_ids(network.config, network.vocab_size, 7)
+    texts = torch.tensor([[*beginning, one], [*beginning, other]])
+    before = torch.arange(len(beginning))
+    with torch.no_grad():
+        _, logits = network.forward(texts, torch.cat([before, len(beginning) + 1 + before]), use_cache=False)
+    first, second = logits.float().split(len(beginning))
+    # Both texts are rows of one run, which leaves a causal model nearly the same bits.
+    return not relative_error(first, second) <= max(1e-4, 4 * torch.finfo(network.dtype).eps)
+
+
+def trial_ids(config: Any, vocab_size: int, count: int) -> list[int]:
+    """Return different token ids from the middle of the vocabulary, since special tokens are at its ends."""
+    step = max(1, vocab_size // (2 * count + 2))
+    ids = [(vocab_size // 4 + step * at) % vocab_size for at in range(count)]
+    padding = getattr(config, "pad_token_id", None)
+    return [one if one != padding else (one + 1) % vocab_size for one in ids]
+
+
+def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the largest error of a row of word logits `(P, V)`, as a share of the row's spread.
+
+    A part of the logits' size counts as spread, because the numbers of a format lie further apart there.
+    """
+    error = (got - expected).square().mean(-1).sqrt()
+    return float((error / (expected.std(-1) + expected.abs().amax(-1) / 32)).max())
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
+    return str(error).strip().split("\n")[0]
+
+
+class _Trial:
+    """A text, its word logits in one run, and how far they are rounded."""
+
+    def __init__(self, lm: "FrozenLM") -> None:
+        self._lm = lm
+        self._ids = trial_ids(lm.config, lm.vocab_size, TOKENS)
+        _, logits = lm.forward(torch.tensor([self._ids]), torch.arange(TOKENS), use_cache=False)
+        self._whole = logits.float()
+
+    def in_pieces(self) -> bool:
+        """Tell whether the text has the same word logits when it is fed in pieces."""
+        from toolken.training.lm.pytorch.session import TensorSession
+
+        self._begun = TensorSession(self._lm), TensorSession(self._lm)
+        # Beginnings need nothing of the cache: their errors are rounding, which depends on the shapes, and which grows
+        # with a model's depth.
+        rounding = self._error(
+            [(end, one.feed(self._ids[:end])[1]) for one, end in zip(self._begun, (5, 1), strict=True)]
+        )
+        least = max(1e-3, STEPS * torch.finfo(self._lm.dtype).eps)
+        self._limit = min(max(least, 4 * rounding), 2 * least)
+        first = self._begun[0]
+        return self._right([(end, first.feed(self._ids[len(first.ids) : end])[1]) for end in (6, 9)])
+
+    def in_lockstep(self) -> bool:
+        """Tell whether two beginnings of the text, extended in one run, have the same word logits."""
+        from toolken.training.lm.pytorch.batch import TensorBatch
+
+        first, second = self._begun
+        if not (first.begun and second.begun):
+            return True  # such texts are never extended in one run
+        if isinstance(getattr(self._lm.config, "window_size", None), int):
+            return False  # GPT-Neo counts the holes into its windows, which are longer than the text of a trial
+        batch = TensorBatch(self._lm)
+        got: list[tuple[int, torch.Tensor]] = []
+        # The second text gains on the first, which has holes from then on.
+        for ends in ((10, 9), (11, 10)):
+            pieces = [(one, self._ids[len(one.ids) : end]) for one, end in zip((first, second), ends, strict=True)]
+            got.extend((end, logits) for end, (_, logits) in zip(ends, batch.feed(pieces), strict=True))
+        return self._right(got)
+
+    def _right(self, got: Sequence[tuple[int, torch.Tensor]]) -> bool:
+        return self._error(got) <= self._limit  # not so where an error is not a number
+
+    def _error(self, got: Sequence[tuple[int, torch.Tensor]]) -> float:
+        """Return the relative error of the word logits after so many tokens."""
+        whole = self._whole[[end - 1 for end, _ in got]]
+        return relative_error(torch.stack([logits for _, logits in got]).to(whole.device), whole)

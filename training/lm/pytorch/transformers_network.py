@@ -1,0 +1,115 @@
+"""`TransformersNetwork`: a transformers model that turns only the rows that are asked for into word logits."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from toolken.errors import LMNotFoundError
+from toolken.training.lm.pytorch.cache_support import FAULTS, CacheSupport, first_line, looks_ahead, tried_continuation
+from toolken.training.lm.pytorch.network import TensorNetwork
+
+if TYPE_CHECKING:
+    from toolken.training.lm.frozen import FrozenLM
+
+
+class TransformersNetwork(TensorNetwork):
+    """Any Hugging Face causal LM.
+
+    No architecture is assumed. What enters the model's output embeddings is the hidden state, whatever the model does
+    afterwards (scaling, soft-capping) is left to the model itself, so the word logits are always its own.
+
+    Parameters
+    ----------
+    model
+        The model. Its parameters are set not to require gradients.
+    name
+        How it is called in messages.
+
+    Raises
+    ------
+    LMNotFoundError
+        If the model has no output embeddings, has an encoder, or lets a token look at those after it.
+    """
+
+    def __init__(self, model: Any, name: str) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self._name = name
+        output = model.get_output_embeddings()
+        if output is None:
+            raise LMNotFoundError(f"{name} has no output embeddings, so it is not a causal LM: name one that is.")
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise LMNotFoundError(f"{name} has an encoder and a decoder, so it is not a causal LM: name one that is.")
+        self._continuation: CacheSupport | None = None
+        self._select: torch.Tensor | None = None
+        self._captured: torch.Tensor | None = None
+        output.register_forward_pre_hook(self._keep_selected)
+        try:
+            ahead = looks_ahead(self)
+        except FAULTS as error:
+            raise LMNotFoundError(
+                f"{name} does not read token ids alone, so it is not a causal LM: name one that is "
+                f"({first_line(error)})."
+            ) from error
+        if ahead:
+            raise LMNotFoundError(
+                f"{name} lets a token look at those after it, so it is not a causal LM: name one that is."
+            )
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.model.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    @property
+    def output_matrix(self) -> torch.Tensor:
+        weight: torch.Tensor = self.model.get_output_embeddings().weight
+        return weight
+
+    @property
+    def end_ids(self) -> Any:
+        return getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+
+    def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from self.model.named_parameters()
+
+    def continuation(self, lm: "FrozenLM") -> CacheSupport:
+        """Return what the model can do with its KV cache, which is tried when it is first asked for."""
+        with lm.lock:
+            if self._continuation is None:
+                self._continuation = tried_continuation(lm)
+            return self._continuation
+
+    def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Do what `TensorNetwork.forward` says; options go to the model as they are.
+
+        Raises
+        ------
+        LMNotFoundError
+            If the model does not use its output embeddings.
+        """
+        self._select = select.to(self.device)
+        try:
+            output = self.model(input_ids=ids.to(self.device), **options)
+            captured = self._captured
+        finally:
+            self._select = self._captured = None
+        if captured is None:
+            raise LMNotFoundError(f"{self._name} did not pass through its output embeddings: it is not supported.")
+        return captured[0], output.logits[0]
+
+    def _keep_selected(self, _module: Any, arguments: tuple[torch.Tensor, ...]) -> Any:
+        # Only the rows that are asked for go through the output matrix, which is a third of a small model's work.
+        if self._select is None:
+            return None
+        hidden = arguments[0].reshape(-1, arguments[0].shape[-1])
+        self._captured = hidden.index_select(0, self._select).unsqueeze(0)
+        return (self._captured,)

@@ -1,0 +1,1 @@
+"""Prior means of toolkens from tool descriptions."""

@@ -1,0 +1,1 @@
+"""Prompt formats and few-shot examples."""
