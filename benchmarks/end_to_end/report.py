@@ -1,4 +1,4 @@
-"""The page of end-to-end results: Markdown tables of rows, beside what larger models are published to reach."""
+"""The page of end-to-end results: Markdown tables, and published figures of larger models."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,17 +6,16 @@ from math import inf
 
 from toolken.benchmarks.selection.rows import Row
 
-#: What the stages mean.
-STAGES = """Every attempt is scored stage by stage, so that a loss can be located: whether a tool is *called*, whether
-the *tool* is the right one (KAMEL's published rule, by exact ids), whether its *arguments* are, whether the call's
-*execution* brings a result, and whether the final *answer* is right. On KAMEL these stages are those of the first call,
-each counts only where the one before it is passed, and a refused call that is made again with the name that the tool
-offers counts for the answer alone; "answer, any" asks that one right object is named, "answer" that all are and nothing
-else. On GSM8K-XL and FuncQA "answer" is the published rule (equal after rounding to two decimals; for multi-hop
-questions within 0.1 %), "answer, strict" asks that all published digits are right, and tools and arguments are compared
-with those of the one published way, beside which there may be others."""
+#: Explanation of the stages.
+STAGES = """Each attempt is scored in stages, which locates a loss: a tool is *called*; the *tool* is the right one (KAMEL's published
+rule, with exact ids); its *arguments* are right; the *execution* returns a result; the final *answer* is right. On KAMEL
+the stages refer to the first call, each counts only if the one before it passed, and a refused call that is repeated with
+the name suggested by the tool counts for the answer only; "answer, any" requires one right object, "answer" all of them
+and nothing else. On GSM8K-XL and FuncQA, "answer" is the published rule (equal after rounding to two decimals; within
+0.1 % for multi-hop questions), "answer, strict" requires all published digits, and tools and arguments are compared with the
+one published solution, although others may exist."""
 
-#: What is published on each benchmark.
+#: Published figures per benchmark.
 PUBLISHED = {
     "kamel": "KAMEL, right tool of 30 / 234. Synthetic data: ToolkenGPT .592 / .254 (13B), TokenLearning .538 / .238 "
     "(13B) and .632 / .330 (70B), Chain-of-Tools .436 of 234 (7B), tools in the prompt .502 / .082 (13B). Supervised "
@@ -29,16 +28,15 @@ PUBLISHED = {
 }
 
 
-#: What another LM takes; computed from its configuration, not measured.
+#: Memory and time of larger LMs, computed from their configuration, not measured.
 LARGER = """## With a larger model
 
-`--lm` takes a folder, a GGUF file or a hub id; heads, settings and traces are made anew for each LM. In memory it takes
-its weights (2 bytes a parameter in bfloat16: 3.4 GB for 1.7 billion, 26 GB for 13 billion) and the KV caches of the
-texts that are written together, 16 at most, fewer where prompts are long: 2 x layers x key-value heads x head dimension
-x 2 bytes a token, which is 23 kB for SmolLM2-135M, 0.2 MB for SmolLM2-1.7B and 0.8 MB for a LLaMA of 13 billion. Tools
-in the prompt cost most: 234 descriptions are some thousands of tokens, in each of the texts; toolkens cost none. Time
-grows with the number of parameters. The command prints its estimate, from the speed that it measures, before it
-starts."""
+`--lm` takes a folder, a GGUF file or a hub id; heads, settings and traces are computed per LM. Memory holds the weights (2
+bytes per parameter in bfloat16: 3.4 GB for 1.7 billion, 26 GB for 13 billion) and the KV caches of the texts that are
+decoded together, at most 16, fewer for long prompts: 2 x layers x key-value heads x head dimension x 2 bytes per token,
+which is 23 kB for SmolLM2-135M, 0.2 MB for SmolLM2-1.7B and 0.8 MB for a LLaMA with 13 billion parameters. Tools in the
+prompt cost most: 234 descriptions take thousands of tokens in each text, toolkens none. Time grows with the number of
+parameters. The command measures the speed and prints an estimate before it starts."""
 
 
 def page(rows: Sequence[Row], command: str) -> str:
@@ -47,17 +45,17 @@ def page(rows: Sequence[Row], command: str) -> str:
     Parameters
     ----------
     rows
-        Rows of end-to-end runs; those of dev questions are passed over.
+        Rows of end-to-end runs; rows of dev questions are skipped.
     command
-        The command line that makes the page.
+        The command line that writes the page.
     """
     shown = [row for row in rows if row.mode == "end-to-end" and not row.split.startswith("dev: ")]
     commands = list(dict.fromkeys(row.command for row in shown if row.command))
     parts = [
         "# Results, end to end",
-        "From the question to the final answer, with the tools really called. Intervals are 95 % bootstrap intervals "
-        "over the questions; p is that of the exact McNemar test on the same questions against `toolken` (where seeds "
-        "are averaged, of a permutation test). Settings were chosen on dev data by the command.",
+        "From question to final answer, with tools that run. Brackets hold 95 % bootstrap intervals over the questions; "
+        "p is from the exact McNemar test against `toolken` on the same questions (a permutation test where seeds are "
+        "averaged). The command chose settings on dev data.",
         STAGES,
         "```sh\n" + "\n".join([*commands, command]) + "\n```",
     ]
@@ -80,7 +78,10 @@ def _groups(rows: Sequence[Row]) -> dict[tuple[str, str, int], list[Row]]:
 
 def _table(group: Sequence[Row]) -> str:
     metrics = list(dict.fromkeys(row.metric for row in group))
-    lines = [f"| method | examples a tool | {' | '.join(metrics)} | p | settings |", "|---" * (len(metrics) + 4) + "|"]
+    lines = [
+        f"| method | examples per tool | {' | '.join(metrics)} | p | settings |",
+        "|---" * (len(metrics) + 4) + "|",
+    ]
     for method, k in dict.fromkeys((row.method, row.examples_per_tool) for row in group):
         cells = {row.metric: row for row in group if (row.method, row.examples_per_tool) == (method, k)}
         values = [
@@ -95,7 +96,7 @@ def _table(group: Sequence[Row]) -> str:
 
 
 def _losses(group: Sequence[Row]) -> str:
-    """Say at which stage the project's own method loses most, with the most examples that it was given."""
+    """Return a sentence with the loss of `toolken` per stage, for its largest number of examples."""
     ours = [row for row in group if row.method == "toolken"]
     most = max((_count(row) for row in ours), default=0.0)
     values = {row.metric: row.value for row in ours if _count(row) == most}
@@ -110,5 +111,5 @@ def _losses(group: Sequence[Row]) -> str:
 
 
 def _count(row: Row) -> float:
-    """Return a row's examples a tool; all there are is the most."""
+    """Return the examples per tool of a row; infinity for all."""
     return inf if row.examples_per_tool is None else row.examples_per_tool

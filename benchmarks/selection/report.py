@@ -1,42 +1,38 @@
-"""The page of results: what was compared, the command lines, the tables, and the published figures beside them."""
+"""The page of selection results: methods, command lines, tables, and published figures."""
 
 from collections.abc import Sequence
 
 from toolken.benchmarks.selection.rows import Row
 from toolken.benchmarks.selection.tables import markdown
 
-#: What the methods are, in the order in which they are explained.
+#: Description of each method, in the order of the page.
 LEGEND = {
     "toolken": "the default of `fit`",
-    "toolken-teacher": (
-        "the same, with a sentence encoder when the head is fitted and at most 5,000 training questions without their "
-        "labels"
-    ),
-    "toolken-refined": "polished by gradient descent wherever held-out folds gain anything by it",
-    "toolken-fixed-settings": "nothing chosen by leave-one-out",
-    "toolken-no-sharing": "nothing learned of one tool from another, and no allowance for tools without examples",
-    "toolken-no-metric": "distances measured without the covariance",
-    "toolken-output-rows": "rows of the word matrix as the prior",
-    "toolken-shuffled": "each tool has another one's prior",
+    "toolken-teacher": "with a sentence encoder during the fit and at most 5,000 unlabelled training questions",
+    "toolken-refined": "refined by gradient descent if held-out folds gain at all",
+    "toolken-fixed-settings": "default settings instead of leave-one-out",
+    "toolken-no-sharing": "no learned map from descriptions to means, and no allowance for tools without examples",
+    "toolken-no-metric": "identity instead of the covariance as the metric",
+    "toolken-output-rows": "rows of the LM's output matrix as the prior",
+    "toolken-shuffled": "priors shuffled between tools",
     "toolken-random": "a random prior of the same norm",
-    "toolkengpt": "trained as published by Hao et al. 2023 (arXiv 2305.11554), one example a step",
-    "tokenlearning-figure": "trained as in the figure of Li et al. 2025 (arXiv 2506.14248), one example a step",
-    "tokenlearning-code": "trained as in their released code, one example a step",
-    "minilm": "the sentence encoder (all-MiniLM-L6-v2) as a retriever, by description alone",
+    "toolkengpt": "trained as in Hao et al. 2023 (arXiv 2305.11554), batch size one",
+    "tokenlearning-figure": "trained as in the figure of Li et al. 2025 (arXiv 2506.14248), batch size one",
+    "tokenlearning-code": "trained as in their released code, batch size one",
+    "minilm": "the sentence encoder all-MiniLM-L6-v2 as a retriever over descriptions",
 }
 
 _HEAD = """# Results
 
-Which tool is chosen at the positions where one is called and, where words stand between the calls, at which positions
-any tool is called (precision, recall, f1). Every method gets the same model, wording, examples and positions. In
-brackets the 95 % bootstrap interval over the test questions; several draws of the training examples are averaged. The
-interval of the calibration error (ece), which resampling raises, is moved back around its figure.
-Settings were chosen on training or dev data, never on the test. "Examples" are training examples of each tool; in
-gsm8k-xl and virtualhome, training problems. "Seconds to fit" do not count the run of the LM, which all methods share;
-the first row of a comparison includes what is computed once for all of them, and other work on the machine makes them
-larger.
+Selection accuracy at the positions where a tool is called and, for calls in running text, precision, recall and F1 of the
+positions at which any tool is called. All methods share the LM, prompt format, examples and decision positions. Brackets
+hold 95 % bootstrap intervals over the test questions; several draws of the training examples are averaged. The interval of
+the expected calibration error (ece) is corrected for the upward bias of resampling. Settings were chosen on training or
+dev data. "Examples" are training examples per tool; for gsm8k-xl and virtualhome, training problems. "Seconds to fit"
+exclude the forward pass of the LM, which all methods share; the first row of a comparison includes work shared by all
+methods, and other load on the machine increases them.
 
-| method | what it is |
+| method | description |
 |---|---|
 {legend}
 
@@ -56,8 +52,8 @@ _PUBLISHED = """
 | TokenLearning (13B / 70B) | .238 / .330 | |
 | Chain-of-Tools (7B) | .436 | .938 |
 
-Sources: Hao et al. 2023 (arXiv 2305.11554), Li et al. 2025 (arXiv 2506.14248) and the paper of Chain-of-Tools. There
-the published training sentences were used as they stand; here those that contain a question are cut to it.
+Sources: Hao et al. 2023 (arXiv 2305.11554), Li et al. 2025 (arXiv 2506.14248) and the Chain-of-Tools paper. They trained
+on the published sentences unchanged; here, sentences that contain a question are cut to it.
 """
 
 
@@ -67,9 +63,9 @@ def page(rows: Sequence[Row], command: str) -> str:
     Parameters
     ----------
     rows
-        Of any number of comparisons.
+        Rows of any number of comparisons.
     command
-        The command line that makes the page of them.
+        The command line that writes the page.
     """
     methods = {row.method for row in rows}
     legend = "\n".join(f"| {name} | {text} |" for name, text in LEGEND.items() if name in methods)

@@ -1,4 +1,4 @@
-"""Run all notebooks from top to bottom and save what they show, without times: `make outputs`."""
+"""Run all notebooks from top to bottom and save their outputs without times: `make outputs`."""
 
 import copy
 from pathlib import Path
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 
 
 def main() -> None:
-    """Run them one after the other; each is saved only when all of its cells have run."""
+    """Run the notebooks one after the other; each is saved only after all of its cells have run."""
     for path in sorted(FOLDER.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
         client = NotebookClient(
@@ -24,7 +24,7 @@ def main() -> None:
         client.execute()
         notebook.metadata = kept  # the kernel adds its version
         nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
-        print(f"{path.name} is run and saved.")
+        print(f"{path.name}: run and saved.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the pages that follow from the code: the errors and the command line. `make pages` runs this."""
+"""Generate the pages on errors and the command line from the code. `make pages` runs this."""
 
 import importlib
 import inspect
@@ -12,14 +12,14 @@ import toolken
 from toolken.errors import ToolkenError
 
 DOCS = Path(__file__).parent.parent
+#: Line width of help texts, in characters.
 WIDTH = 100
-"""Characters of a line of help."""
 
 
 def all_errors() -> list[type[ToolkenError]]:
-    """Return the project's error classes, each behind the one it belongs to."""
+    """Return the error classes of the project, each after its base class."""
     for module in pkgutil.walk_packages(toolken.__path__, "toolken."):
-        if module.name.rpartition(".")[2] == "errors" or "training.benchmarks" in module.name:
+        if module.name.rpartition(".")[2] == "errors" or "benchmarks" in module.name:
             importlib.import_module(module.name)
 
     def tree(error: type[ToolkenError]) -> Iterator[type[ToolkenError]]:
@@ -32,19 +32,19 @@ def all_errors() -> list[type[ToolkenError]]:
 
 
 def cause_and_cure(error: type[ToolkenError]) -> tuple[str, str]:
-    """Return the two paragraphs of an error's docstring, each on one line; the second is empty where it is missing."""
+    """Return the two paragraphs of an error's docstring, each on one line; a missing second one is empty."""
     cause, _, cure = inspect.cleandoc(error.__doc__ or "").partition("\n\n")
     return " ".join(cause.split()), " ".join(cure.split())
 
 
 def errors_page() -> str:
-    """Return the page of the errors."""
+    """Return the page of errors."""
     lines = [
         "# Errors",
         "",
-        "Every error that the project raises on purpose is a `ToolkenError`, so catching that one catches them all.",
-        "Its message says what was wrong, with which value, and what to do. The `toolken` command prints the message",
-        "after `Error:` and ends with exit code 2. This page is written from the docstrings of the classes.",
+        "Every deliberate error is a `ToolkenError`, so catching that class catches all of them. Its message says what was",
+        "wrong, with which value, and what to do. The `toolken` command prints the message after `Error:` and exits with",
+        "code 2. This page is generated from the docstrings of the classes.",
         "",
         "| error | is a | cause | cure |",
         "|---|---|---|---|",
@@ -55,17 +55,16 @@ def errors_page() -> str:
         lines.append(f"| `{error.__module__}.{error.__qualname__}` | {bases} | {cause} | {cure} |")
     lines += [
         "",
-        "A tool that fails while an agent runs it does not end the agent: its message becomes the tool's result,",
-        "marked as an error, and the model goes on from there. An answer that takes longer than the `timeout` it",
-        "was given is a `TimeoutError` of Python, and an object that `with_structured_output` cannot complete is",
-        "LangChain's `OutputParserException`.",
+        'A failing tool does not end the agent: its message becomes the tool\'s result with status "error", and the model',
+        "continues. An answer that exceeds its `timeout` raises Python's `TimeoutError`; an object that",
+        "`with_structured_output` cannot complete raises LangChain's `OutputParserException`.",
         "",
     ]
     return "\n".join(lines)
 
 
 def command_line_page() -> str:
-    """Return the page of the command line: the help of each command."""
+    """Return the page of the command line: the help text of each command."""
     from typer.main import get_command
 
     from toolken.cli import app
@@ -73,8 +72,8 @@ def command_line_page() -> str:
     parts = [
         "# Command line",
         "",
-        "Results go to standard output, progress and messages to standard error. Bad input gets one sentence and exit",
-        "code 2; an interrupt ends with 130.",
+        "Results go to standard output, progress and messages to standard error. Bad input prints one sentence and exits",
+        "with code 2; an interrupt exits with 130.",
         "",
     ]
     for path, _ in _commands(get_command(app), ("toolken",)):
@@ -84,7 +83,7 @@ def command_line_page() -> str:
 
 
 def help_of(path: tuple[str, ...]) -> str:
-    """Return what `toolken PATH --help` prints."""
+    """Return the output of `toolken PATH --help`."""
     from typer.testing import CliRunner
 
     from toolken.cli import app
@@ -100,8 +99,8 @@ def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
         yield from _commands(one, (*path, name))
 
 
-#: The pages by their file.
-PAGES = {"errors.md": errors_page, "command-line.md": command_line_page}
+#: The pages by file name.
+PAGES = {"reference/errors.md": errors_page, "reference/command-line.md": command_line_page}
 
 
 if __name__ == "__main__":

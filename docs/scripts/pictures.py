@@ -1,4 +1,4 @@
-"""Draw the documentation's pictures: a race of words and tools, and accuracies on KAMEL. `make pages` runs this."""
+"""Draw the pictures of the documentation: two call decisions, and accuracies on KAMEL. `make pages` runs this."""
 
 import re
 from pathlib import Path
@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 
 DOCS = Path(__file__).parent.parent
 PICTURES = DOCS / "pictures"
-#: What the file has in common with the last one stays the same, so that a change is a change of the picture.
+#: A fixed salt keeps element ids stable, so that a diff of the file is a change of the picture.
 mpl.rcParams["svg.hashsalt"] = "toolken"
 MUTED, TOOL = "#aab7b8", "#1e8449"
 
 
 def save(figure: Figure, name: str) -> None:
-    """Write a picture as SVG, without the date."""
+    """Write a picture as SVG without a date."""
     figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None})
 
 
-def draw_race() -> None:
-    """Draw the chances of words and tools behind a question, as an agent with three tools sees them."""
+def draw_decisions() -> None:
+    """Draw the joint softmax over vocabulary and tools after two questions, for an agent with three tools."""
     from toolken import FrozenLM, ToolkenAgent, fit
 
     @tool
@@ -49,19 +49,19 @@ def draw_race() -> None:
         hidden, logits = lm.start().feed(lm.encode(toolset.prompt.query(question)).ids)
         call = toolset.call_probability(hidden, names, results=0)
         best = torch.topk((1 - call) * torch.softmax(logits, dim=0), 4)
-        chances = dict(zip(names, (call * toolset.shares(hidden, names)).tolist(), strict=True))
-        words = {f"“{lm.decode([at]).strip()}”": p for p, at in zip(*map(torch.Tensor.tolist, best), strict=True)}
-        shown = sorted([*chances.items(), *words.items()], key=lambda pair: pair[1])
+        probabilities = dict(zip(names, (call * toolset.shares(hidden, names)).tolist(), strict=True))
+        tokens = {f"“{lm.decode([at]).strip()}”": p for p, at in zip(*map(torch.Tensor.tolist, best), strict=True)}
+        shown = sorted([*probabilities.items(), *tokens.items()], key=lambda pair: pair[1])
         colours = [TOOL if name in names else MUTED for name, _ in shown]
-        axes.barh([name for name, _ in shown], [chance for _, chance in shown], color=colours)
-        axes.set(xlim=(0, 1), xlabel="chance to come next", title=f"{question} … The answer is")
+        axes.barh([name for name, _ in shown], [p for _, p in shown], color=colours)
+        axes.set(xlim=(0, 1), xlabel="probability of the next token", title=f"{question} … The answer is")
         axes.title.set_fontsize("medium")
-    save(figure, "race")
+    save(figure, "decisions")
 
 
 def draw_kamel() -> None:
-    """Draw the accuracies on KAMEL's 234 tools by the number of examples, as they stand in the results."""
-    text = (DOCS / "results.md").read_text(encoding="utf-8")
+    """Draw the accuracies on KAMEL's 234 tools against the number of examples, read from the page of results."""
+    text = (DOCS / "reference" / "results.md").read_text(encoding="utf-8")
     section = re.split(r"\n#+ ", text.split("kamel, supervised, 234 tools")[1])[0]
     lines: dict[str, list[tuple[str, list[float]]]] = {}
     for line in section.splitlines():
@@ -80,7 +80,7 @@ def draw_kamel() -> None:
         spread = [[value - low for _, (value, low, _) in points], [high - value for _, (value, _, high) in points]]
         axes.errorbar(at, values, yerr=spread, marker="o", capsize=2, label=name)
     axes.set_xticks(range(len(ticks)), ticks)
-    axes.set(xlabel="examples a tool", ylabel="right tool of 234 chosen", ylim=(0, 1.02))
+    axes.set(xlabel="examples per tool", ylabel="selection accuracy, 234 tools", ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="lower right")
     save(figure, "kamel")
@@ -89,4 +89,4 @@ def draw_kamel() -> None:
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
     draw_kamel()
-    draw_race()
+    draw_decisions()

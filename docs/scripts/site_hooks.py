@@ -1,4 +1,4 @@
-"""What MkDocs does besides rendering pages: the home page is the README, and links out of docs/ become plain names."""
+"""MkDocs hooks: the README becomes the home page, and links out of docs/ become plain names."""
 
 import re
 from pathlib import Path
@@ -12,17 +12,16 @@ _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>[^)\s]+)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Make the README the home page, with its links as they are seen from docs/."""
+    """Add the README as the home page, with links relative to docs/."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](").replace('src="docs/', 'src="')
     files.append(File.generated(config, "index.md", content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Write the name of a file of the project that is not part of the site in the place of a link to it.
+    """Replace links to files outside the site by the names of the files.
 
-    On a forge such links lead to the file; here they would lead nowhere. `tests/test_documents.py` checks that the file
-    is there.
+    Such links work on a code forge, but not on the site. `tests/test_documents.py` checks that the files exist.
     """
     folder = ROOT if page.file.src_uri == "index.md" else (ROOT / "docs" / page.file.src_uri).parent
 
