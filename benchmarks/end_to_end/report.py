@@ -7,13 +7,14 @@ from math import inf
 from toolken.benchmarks.selection.rows import Row
 
 #: Explanation of the stages.
-STAGES = """Each attempt is scored in stages, which locates a loss: a tool is *called*; the *tool* is the right one (KAMEL's published
-rule, with exact ids); its *arguments* are right; the *execution* returns a result; the final *answer* is right. On KAMEL
-the stages refer to the first call, each counts only if the one before it passed, and a refused call that is repeated with
-the name suggested by the tool counts for the answer only; "answer, any" requires one right object, "answer" all of them
-and nothing else. On GSM8K-XL and FuncQA, "answer" is the published rule (equal after rounding to two decimals; within
-0.1 % for multi-hop questions), "answer, strict" requires all published digits, and tools and arguments are compared with the
-one published solution, although others may exist."""
+STAGES = """Each attempt is scored in stages, which locates a loss: a tool is *called*; the *tool* is the right
+one (KAMEL's published rule, with exact ids); its *arguments* are right; the *execution* returns a result; the
+final *answer* is right. On KAMEL the stages refer to the first call, each counts only if the one before it
+passed, and a refused call that is repeated with the name suggested by the tool counts for the answer only;
+"answer, any" requires one right object, "answer" all of them and nothing else. On GSM8K-XL and FuncQA, "answer"
+is the published rule (equal after rounding to two decimals; within 0.1 % for multi-hop questions), "answer,
+strict" requires all published digits, and tools and arguments are compared with the one published solution,
+although others may exist."""
 
 #: Published figures per benchmark.
 PUBLISHED = {
@@ -31,12 +32,13 @@ PUBLISHED = {
 #: Memory and time of larger LMs, computed from their configuration, not measured.
 LARGER = """## With a larger model
 
-`--lm` takes a folder, a GGUF file or a hub id; heads, settings and traces are computed per LM. Memory holds the weights (2
-bytes per parameter in bfloat16: 3.4 GB for 1.7 billion, 26 GB for 13 billion) and the KV caches of the texts that are
-decoded together, at most 16, fewer for long prompts: 2 x layers x key-value heads x head dimension x 2 bytes per token,
-which is 23 kB for SmolLM2-135M, 0.2 MB for SmolLM2-1.7B and 0.8 MB for a LLaMA with 13 billion parameters. Tools in the
-prompt cost most: 234 descriptions take thousands of tokens in each text, toolkens none. Time grows with the number of
-parameters. The command measures the speed and prints an estimate before it starts."""
+`--lm` takes a folder, a GGUF file or a hub id; heads, settings and traces are computed per LM. Memory holds the
+weights (2 bytes per parameter in bfloat16: 3.4 GB for 1.7 billion, 26 GB for 13 billion) and the KV caches of
+the texts that are decoded together, at most 16, fewer for long prompts: 2 x layers x key-value heads x head
+dimension x 2 bytes per token, which is 23 kB for SmolLM2-135M, 0.2 MB for SmolLM2-1.7B and 0.8 MB for a LLaMA
+with 13 billion parameters. Tools in the prompt cost most: 234 descriptions take thousands of tokens in each
+text, toolkens none. Time grows with the number of parameters. The command measures the speed and prints an
+estimate before it starts."""
 
 
 def page(rows: Sequence[Row], command: str) -> str:
@@ -53,8 +55,8 @@ def page(rows: Sequence[Row], command: str) -> str:
     commands = list(dict.fromkeys(row.command for row in shown if row.command))
     parts = [
         "# Results, end to end",
-        "From question to final answer, with tools that run. Brackets hold 95 % bootstrap intervals over the questions; "
-        "p is from the exact McNemar test against `toolken` on the same questions (a permutation test where seeds are "
+        "From question to final answer, with tools that run. Brackets hold 95 % bootstrap intervals over the "
+        "questions; p is from the exact McNemar test against `toolken` on the same questions (a permutation test where seeds are "
         "averaged). The command chose settings on dev data.",
         STAGES,
         "```sh\n" + "\n".join([*commands, command]) + "\n```",

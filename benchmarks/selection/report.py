@@ -24,13 +24,14 @@ LEGEND = {
 
 _HEAD = """# Results
 
-Selection accuracy at the positions where a tool is called and, for calls in running text, precision, recall and F1 of the
-positions at which any tool is called. All methods share the LM, prompt format, examples and decision positions. Brackets
-hold 95 % bootstrap intervals over the test questions; several draws of the training examples are averaged. The interval of
-the expected calibration error (ece) is corrected for the upward bias of resampling. Settings were chosen on training or
-dev data. "Examples" are training examples per tool; for gsm8k-xl and virtualhome, training problems. "Seconds to fit"
-exclude the forward pass of the LM, which all methods share; the first row of a comparison includes work shared by all
-methods, and other load on the machine increases them.
+Selection accuracy at the positions where a tool is called and, for calls in running text, precision, recall and
+F1 of the positions at which any tool is called. All methods share the LM, prompt format, examples and decision
+positions. Brackets hold 95 % bootstrap intervals over the test questions; several draws of the training
+examples are averaged. The interval of the expected calibration error (ece) is corrected for the upward bias of
+resampling. Settings were chosen on training or dev data. "Examples" are training examples per tool; for
+gsm8k-xl and virtualhome, training problems. "Seconds to fit" exclude the forward pass of the LM, which all
+methods share; the first row of a comparison includes work shared by all methods, and other load on the machine
+increases them.
 
 | method | description |
 |---|---|
@@ -52,9 +53,8 @@ _PUBLISHED = """
 | TokenLearning (13B / 70B) | .238 / .330 | |
 | Chain-of-Tools (7B) | .436 | .938 |
 
-Sources: Hao et al. 2023 (arXiv 2305.11554), Li et al. 2025 (arXiv 2506.14248) and the Chain-of-Tools paper. They trained
-on the published sentences unchanged; here, sentences that contain a question are cut to it.
-"""
+Sources: Hao et al. 2023 (arXiv 2305.11554), Li et al. 2025 (arXiv 2506.14248) and the Chain-of-Tools paper.
+They trained on the published sentences unchanged; here, sentences that contain a question are cut to it. """
 
 
 def page(rows: Sequence[Row], command: str) -> str:

@@ -42,9 +42,9 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         "",
-        "Every deliberate error is a `ToolkenError`, so catching that class catches all of them. Its message says what was",
-        "wrong, with which value, and what to do. The `toolken` command prints the message after `Error:` and exits with",
-        "code 2. This page is generated from the docstrings of the classes.",
+        "Every deliberate error is a `ToolkenError`, so catching that class catches all of them. Its message says what",
+        "was wrong, with which value, and what to do. The `toolken` command prints the message after `Error:` and exits",
+        "with code 2. This page is generated from the docstrings of the classes.",
         "",
         "| error | is a | cause | cure |",
         "|---|---|---|---|",
@@ -72,8 +72,8 @@ def command_line_page() -> str:
     parts = [
         "# Command line",
         "",
-        "Results go to standard output, progress and messages to standard error. Bad input prints one sentence and exits",
-        "with code 2; an interrupt exits with 130.",
+        "Results go to standard output, progress and messages to standard error. Bad input prints one sentence and",
+        "exits with code 2; an interrupt exits with 130.",
         "",
     ]
     for path, _ in _commands(get_command(app), ("toolken",)):
