@@ -56,8 +56,8 @@ def page(rows: Sequence[Row], command: str) -> str:
     parts = [
         "# Results, end to end",
         "From question to final answer, with tools that run. Brackets hold 95 % bootstrap intervals over the "
-        "questions; p is from the exact McNemar test against `toolken` on the same questions (a permutation test where seeds are "
-        "averaged). The command chose settings on dev data.",
+        "questions; p is from the exact McNemar test against `toolken` on the same questions (a permutation test "
+        "where seeds are averaged). The command chose settings on dev data.",
         STAGES,
         "```sh\n" + "\n".join([*commands, command]) + "\n```",
     ]

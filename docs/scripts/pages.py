@@ -42,9 +42,9 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         "",
-        "Every deliberate error is a `ToolkenError`, so catching that class catches all of them. Its message says what",
-        "was wrong, with which value, and what to do. The `toolken` command prints the message after `Error:` and exits",
-        "with code 2. This page is generated from the docstrings of the classes.",
+        "Every deliberate error is a `ToolkenError`, so catching that class catches all of them. Its message says",
+        "what was wrong, with which value, and what to do. The `toolken` command prints the message after",
+        "`Error:` and exits with code 2. This page is generated from the docstrings of the classes.",
         "",
         "| error | is a | cause | cure |",
         "|---|---|---|---|",
@@ -55,8 +55,8 @@ def errors_page() -> str:
         lines.append(f"| `{error.__module__}.{error.__qualname__}` | {bases} | {cause} | {cure} |")
     lines += [
         "",
-        'A failing tool does not end the agent: its message becomes the tool\'s result with status "error", and the model',
-        "continues. An answer that exceeds its `timeout` raises Python's `TimeoutError`; an object that",
+        "A failing tool does not end the agent: its message becomes the tool's result with status `error`, and the",
+        "model continues. An answer that exceeds its `timeout` raises Python's `TimeoutError`; an object that",
         "`with_structured_output` cannot complete raises LangChain's `OutputParserException`.",
         "",
     ]
