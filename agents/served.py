@@ -15,7 +15,7 @@ from toolken.agents.bound_tools import BoundTools
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.errors import ServerError
 from toolken.training.export.call_text import without_spaces
-from toolken.training.export.mark import MARK, read_mark
+from toolken.training.export.manifest import MANIFEST, read_manifest
 from toolken.training.export.tokens import TOOL
 from toolken.training.tool_spec import unknown_tools
 
@@ -54,8 +54,8 @@ class ServedModel:
         self._model = model
         #: Token ids of the tools, where they are known.
         self.tools: dict[str, int] | None = None
-        if model is not None and (Path(model) / MARK).is_file():
-            self.tools = {str(name): int(token) for name, token in read_mark(model)["tools"].items()}
+        if model is not None and (Path(model) / MANIFEST).is_file():
+            self.tools = {str(name): int(token) for name, token in read_manifest(model)["tools"].items()}
 
     @property
     def name(self) -> str:

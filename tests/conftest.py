@@ -255,7 +255,7 @@ def checkpoint(embedded_lm: FrozenLM, served_tools: list[ToolSpec], tmp_path_fac
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("toolken.training.features.background.plain_examples", lambda: plain)
         for name, count in {"REQUESTS": 80, "FREE": 20, "FREE_BATCH": 20, "ANSWERS": 24}.items():
-            patch.setattr(f"toolken.training.export.material.{name}", count)
+            patch.setattr(f"toolken.training.export.training_texts.{name}", count)
         patch.setattr("toolken.training.export.fold.GAINS", (2.0,))
         patch.setattr("toolken.training.export.fold.PENALTIES", (10.0,))
         export(head, embedded_lm, folder)

@@ -30,8 +30,8 @@ from toolken.tools.calculator.tools import keyword_arguments
 from toolken.training.examples import Call, Example
 from toolken.training.export.call_text import without_spaces
 from toolken.training.export.checkpoint import Exported, build, next_tokens, virtual_of, write
-from toolken.training.export.decider import ANSWER, CALL, VIRTUAL, WORD, Decider, Decisions
-from toolken.training.export.texts import StepKind, Text
+from toolken.training.export.decider import ANSWER, CALL, TEXT, VIRTUAL, Decider, Decisions
+from toolken.training.export.step_texts import StepKind, Text
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.fit import Progress, fit
 from toolken.training.head.toolken_head import ToolkenHead
@@ -131,7 +131,7 @@ def _compare(
     same = chosen == next_tokens(tokens, steps, wanted)
     owner = torch.tensor(owners)[steps.texts]
     decided = torch.isfinite(wanted.odds)
-    inside, never = steps.of(StepKind.ARGUMENTS), steps.of(StepKind.WORDS, StepKind.ARGUMENTS)
+    inside, never = steps.of(StepKind.ARGUMENTS), steps.of(StepKind.TEXT, StepKind.ARGUMENTS)
     called, calls = torch.isin(chosen, torch.tensor(tokens.added)), torch.isin(chosen, torch.tensor(tokens.ids))
 
     def share(what: str, values: torch.Tensor, mask: torch.Tensor) -> Figure:
@@ -140,9 +140,9 @@ def _compare(
     rows = [
         share("same next token, all steps", same, torch.ones_like(same)),
         share("same, where the decoder calls a tool", same, wanted.classes == CALL),
-        share("same, where it may call and writes a word", same, decided & (wanted.classes == WORD)),
+        share("same, where it may call and writes a word", same, decided & (wanted.classes == TEXT)),
         share("same, where a chain of calls ends", same, wanted.classes == ANSWER),
-        share("same, in words where none may be called", same, steps.of(StepKind.WORDS)),
+        share("same, in words where none may be called", same, steps.of(StepKind.TEXT)),
         share("same, between a call and its arguments", same, wanted.classes == VIRTUAL),
         share("same, inside arguments", same, inside),
         share("an added token in words or arguments", called, never),
@@ -157,7 +157,7 @@ def _compare(
     rows += _arguments(model, built, head, dev, progress)
     settings = built.fold.settings
     original = sum(weight.nbytes for _, weight in built.network.model.named_parameters())
-    original -= built.network.output_rows.nbytes
+    original -= built.network.output_embeddings.nbytes
     notes = [
         f"Fold: gain {settings.gain:g}, penalty {settings.penalty:g}, scale {settings.scale:g} (from training texts).",
         f"Checkpoint: {size / 2**20:.0f} MiB in {lm.number_format}; without an output matrix of its own "
@@ -204,7 +204,7 @@ def _run(
             logits = model.lm_head(hidden).float()
             token = logits.argmax(1)
             logits[:, own] = -torch.inf
-            logits[:, built.network.words :] = -torch.inf
+            logits[:, built.network.vocabulary_size :] = -torch.inf
             best = logits.max(1)
             found[at] = (token, hidden.float(), best.values, best.indices)
         if advance is not None:
@@ -229,7 +229,7 @@ def _right(
     """Return how often decoder and checkpoint choose the tool that the data has, at a question's opening."""
     if head.prompt.everywhere:
         return []
-    at_opening = steps.of(StepKind.OPENING, StepKind.LED)
+    at_opening = steps.of(StepKind.OPENING, StepKind.AFTER_LEAD)
     index = head.index
     truth = torch.tensor([index[one.calls[0].tool] if one.calls else -1 for one in dev])[owner]
     ids = torch.tensor(built.tokens.ids)

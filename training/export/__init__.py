@@ -1,6 +1,6 @@
-"""A head and its LM as one plain Hugging Face checkpoint, for servers that know nothing of toolkens."""
+"""A head and its LM as one plain Hugging Face checkpoint, for servers without this library."""
 
 from toolken.training.export.checkpoint import Exported, export
-from toolken.training.export.mark import read_mark
+from toolken.training.export.manifest import read_manifest
 
-__all__ = ["Exported", "export", "read_mark"]
+__all__ = ["Exported", "export", "read_manifest"]

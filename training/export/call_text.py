@@ -1,32 +1,32 @@
-"""How a checkpoint writes the arguments of a call: JSON in which strings begin with a space.
+"""The arguments of a call as an exported checkpoint writes them: JSON whose strings begin with a space.
 
-In a question words stand behind spaces, and for most tokenizers a word behind a space is another token than one behind
-a quotation mark. With the space a value is copied token by token, which even small LMs do well.
+For most tokenizers, a word after a space is another token than the same word after a quotation mark. With the space, a
+value has the same tokens as in the question, and copying it token by token is easy even for small LMs.
 """
 
 import json
 import re
 from typing import Any
 
-#: A string's opening quotation mark and the space behind it.
+#: The space after the opening quotation mark of a string.
 OPENED = re.compile(r'(?<=[:,] ") |(?<=\[") ')
-#: What opens and closes such a string, for parsers that look for strings themselves.
+#: Opening and closing delimiters of such a string, for parsers that scan for strings.
 DELIMITERS = [['" ', '"']]
 
 
 def write_arguments(args: dict[str, Any]) -> str:
-    """Return arguments as a checkpoint writes them."""
+    """Return arguments in the checkpoint's form of JSON."""
     return json.dumps(_spaced(args), ensure_ascii=False)
 
 
 def without_spaces(text: str) -> str:
-    """Return arguments, or their beginning, as plain JSON."""
+    """Return arguments, or a prefix of them, as plain JSON."""
     return OPENED.sub("", text)
 
 
 def _spaced(value: Any) -> Any:
     if isinstance(value, str):
-        # A string with a mark in it would be cut there by those who look for strings themselves.
+        # Parsers that scan for strings would cut one that contains a quotation mark.
         return value if not value or value[0].isspace() or '"' in value or "\\" in value else f" {value}"
     if isinstance(value, list):
         return [_spaced(one) for one in value]

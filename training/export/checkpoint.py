@@ -17,27 +17,27 @@ from toolken.errors import ExportError
 from toolken.training.examples import Example, check_examples
 from toolken.training.export.chat_template import chat_template, response_template
 from toolken.training.export.decider import ANSWER, CALL, VIRTUAL, Decider, Decisions, Steps
+from toolken.training.export.export_network import ExportNetwork, check_family
 from toolken.training.export.fold import Fold, fit_fold
-from toolken.training.export.mark import FORMAT, MARK
-from toolken.training.export.material import (
-    EXAMPLES,
-    fitting_texts,
-    form_of,
-    free_running,
-    invented_calls,
-    known_calls,
-    learn_input_rows,
-)
+from toolken.training.export.manifest import FORMAT, MANIFEST
 from toolken.training.export.model_card import model_card
-from toolken.training.export.network import ExportNetwork, check_family
-from toolken.training.export.texts import StepKind, Text, Writer
+from toolken.training.export.step_texts import StepKind, Text, Writer
 from toolken.training.export.tokens import ToolTokens, add_tokens
+from toolken.training.export.training_texts import (
+    EXAMPLES,
+    argument_names,
+    few_shot_calls,
+    fitting_texts,
+    learn_input_embeddings,
+    supplementary_calls,
+    unconstrained_texts,
+)
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 
-#: The plug-in for vLLM beside it.
+#: File name of the plug-in for vLLM.
 PARSER = "vllm_parser.py"
-#: Called with a label and a number of steps before some work begins; returns what is called as steps are done.
+#: Called with a label and a number of steps before work begins; returns a function that is called with completed steps.
 Progress = Callable[[str, int], Callable[[int], None]]
 
 
@@ -54,9 +54,9 @@ class Exported:
     tokens
         The added tokens.
     fold
-        What gate and rows became.
+        The output embeddings of the added tokens.
     writer
-        Writes texts as the checkpoint does.
+        Renders texts in the form of the checkpoint.
     """
 
     network: ExportNetwork
@@ -74,22 +74,22 @@ def export(
     examples: Sequence[Example] = (),
     progress: Progress | None = None,
 ) -> Exported:
-    """Write a head and its LM as one checkpoint that transformers loads by itself.
+    """Write a head and its LM as one checkpoint that transformers loads without this library.
 
-    Each tool is a special token, chosen by a row of the output matrix; gate, threshold and biases are folded into these
-    rows. The LM's own weights stay as they are.
+    Each tool is a special token with an output embedding, into which gate, threshold and biases are folded. The weights
+    of the LM are unchanged.
 
     Parameters
     ----------
     head, lm
         The head and the LM it was fitted with.
     folder
-        Where to write it: a new folder, or an older export, which is replaced in one step.
+        A new folder, or an older export, which is replaced in one step.
     examples
-        Examples with the tools' calls, such as those the head was fitted on: where calls stand in running text, the
-        head alone does not know what such text looks like.
+        Examples with calls, such as those of the fit. A head with calls in running text needs them, since it does not
+        store such text.
     progress
-        Told what is being done, and how far it has come.
+        Called with a label and a number of steps; see `Progress`.
 
     Raises
     ------
@@ -121,33 +121,35 @@ def build(
         return progress(label, total) if progress else (lambda _: None)
 
     tokenizer = copy.deepcopy(lm.tokenizer)
-    tokens = add_tokens(tokenizer, head.names, list(map(form_of, head.specs)), head.prompt, sorted(lm.stop_ids))
+    tokens = add_tokens(tokenizer, head.names, list(map(argument_names, head.specs)), head.prompt, sorted(lm.stop_ids))
     network = ExportNetwork(lm, len(tokenizer))
     writer = Writer(lm, head, tokens)
     examples = list(examples)[:EXAMPLES]
-    shown = known_calls(head, examples)
-    invented = invented_calls(head, shown)
-    learn_input_rows(network, head, writer, tokens, shown, invented, examples, step)
-    texts = [*fitting_texts(head, writer, [*shown, *invented], examples)]
-    texts += free_running(network, head, writer, tokens, shown, step)
+    shown = few_shot_calls(head, examples)
+    supplementary = supplementary_calls(head, shown)
+    learn_input_embeddings(network, head, writer, tokens, shown, supplementary, examples, step)
+    texts = [*fitting_texts(head, writer, [*shown, *supplementary], examples)]
+    texts += unconstrained_texts(network, head, writer, tokens, shown, step)
     texts = [text for text in texts if 1 < len(text.ids) <= lm.max_length]
-    steps = read_steps(network, tokens, texts, step("Reading what the checkpoint will write", len(texts)))
+    steps = read_steps(network, tokens, texts, step("Computing hidden states of the checkpoint's texts", len(texts)))
     wanted = Decider(head).decide(steps)
     fold = fit_fold(
         steps,
         wanted,
         head.rows,
         head.biases,
-        dtype=network.output_rows.dtype,
+        dtype=network.output_embeddings.dtype,
         chains=tokens.answer is not None,
         virtual=len(tokens.all_virtual),
     )
-    # Rows of tokens that nobody writes must lose: a row of zeros would win where all words are below it.
-    network.output_rows[network.words :] = network.output_rows[: network.words].float().mean(0).to(fold.rows.dtype)
-    network.output_rows[torch.tensor(tokens.ids)] = fold.rows
+    # Unused tokens must lose: an output embedding of zeros would win where all other logits are negative.
+    network.output_embeddings[network.vocabulary_size :] = (
+        network.output_embeddings[: network.vocabulary_size].float().mean(0).to(fold.rows.dtype)
+    )
+    network.output_embeddings[torch.tensor(tokens.ids)] = fold.rows
     if tokens.answer is not None and fold.answer is not None:
-        network.output_rows[tokens.answer] = fold.answer
-    network.output_rows[torch.tensor(tokens.all_virtual)] = fold.virtual
+        network.output_embeddings[tokens.answer] = fold.answer
+    network.output_embeddings[torch.tensor(tokens.all_virtual)] = fold.virtual
     special = [
         text for text in tokenizer.all_special_tokens if text not in map(tokenizer.convert_ids_to_tokens, tokens.added)
     ]
@@ -166,10 +168,10 @@ def build(
 def read_steps(
     network: ExportNetwork, tokens: ToolTokens, texts: Sequence[Text], advance: Callable[[int], None] | None = None
 ) -> Steps:
-    """Run the network over texts and return their steps."""
+    """Run the network over texts and return their decoding steps."""
     hidden = network.states([one.ids for one in texts], [[at for at, _, _ in one.steps] for one in texts], advance)
     joined = torch.cat(hidden)
-    best, word = network.best_word(joined, tokens.added)
+    best, word = network.best_token(joined, tokens.added)
     kinds = [int(kind) for one in texts for _, kind, _ in one.steps]
     results = [count for one in texts for _, _, count in one.steps]
     owners = [at for at, one in enumerate(texts) for _ in one.steps]
@@ -178,7 +180,7 @@ def read_steps(
 
 
 def virtual_of(tokens: ToolTokens, texts: Sequence[Text]) -> torch.Tensor:
-    """Return which virtual token comes next at each step of some texts, `(n,) int64`; -1 where none does."""
+    """Return the index of the virtual token that comes next at each step, `(n,) int64`; -1 if none does."""
     number = {token: at for at, token in enumerate(tokens.all_virtual)}
     return torch.tensor(
         [number[one.ids[at + 1]] if kind == StepKind.VIRTUAL else -1 for one in texts for at, kind, _ in one.steps]
@@ -186,7 +188,7 @@ def virtual_of(tokens: ToolTokens, texts: Sequence[Text]) -> torch.Tensor:
 
 
 def next_tokens(tokens: ToolTokens, steps: Steps, decided: Decisions) -> torch.Tensor:
-    """Return the tokens that come next by some decisions, `(n,) int64`."""
+    """Return the next tokens under some decisions, `(n,) int64`."""
     found = steps.word.clone()
     for kind, ids in ((CALL, tokens.ids), (VIRTUAL, tokens.all_virtual)):
         mine = decided.classes == kind
@@ -211,7 +213,7 @@ def write(built: Exported, head: ToolkenHead, lm: FrozenLM, folder: Path) -> Non
         with _partial_folder(folder) as partial:
             built.network.model.save_pretrained(partial)
             built.tokenizer.save_pretrained(partial)
-            (partial / MARK).write_text(json.dumps(_mark(built, head), indent=1), encoding="utf-8")
+            (partial / MANIFEST).write_text(json.dumps(_manifest(built, head), indent=1), encoding="utf-8")
             (partial / PARSER).write_text(
                 (Path(__file__).parent / PARSER).read_text(encoding="utf-8"), encoding="utf-8"
             )
@@ -224,7 +226,7 @@ def write(built: Exported, head: ToolkenHead, lm: FrozenLM, folder: Path) -> Non
         raise ExportError(f"The checkpoint cannot be written to {str(folder)!r}: {error}.") from error
 
 
-def _mark(built: Exported, head: ToolkenHead) -> dict[str, Any]:
+def _manifest(built: Exported, head: ToolkenHead) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "lm": head.lm_name,
@@ -237,7 +239,7 @@ def _mark(built: Exported, head: ToolkenHead) -> dict[str, Any]:
 
 
 def _beginning(lm: FrozenLM) -> str:
-    """Return what the tokenizer puts in front of every text, which a server does not put in front of a template's."""
+    """Return the text that the tokenizer prepends to every prompt, which servers do not prepend to a template."""
     with_special, without = (
         lm.tokenizer("a", add_special_tokens=special, verbose=False)["input_ids"] for special in (True, False)
     )
@@ -248,13 +250,13 @@ def _beginning(lm: FrozenLM) -> str:
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{str(folder)!r} is a file: name a new folder.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise ExportError(f"{str(folder)!r} holds something that is no exported head: name a new folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise ExportError(f"{str(folder)!r} is not empty and not an exported head: name a new folder.")
 
 
 @contextmanager
 def _partial_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder beside another one to write in; what is not put in place by then is removed."""
+    """Yield a temporary folder next to `folder`; it is removed unless it was renamed."""
     partial = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
     partial.mkdir()
     try:
@@ -264,7 +266,7 @@ def _partial_folder(folder: Path) -> Iterator[Path]:
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:
-    """Rename a folder to its place; what was there goes first, since no folder is renamed over a full one."""
+    """Rename a folder to its place, after the old one, since a folder cannot replace a non-empty one."""
     if not folder.exists():
         partial.rename(folder)
         return

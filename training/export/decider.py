@@ -4,12 +4,12 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from toolken.training.export.texts import StepKind
+from toolken.training.export.step_texts import StepKind
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.prior.evidence import Evidence
 
 #: What comes next at a step: one of the LM's words, a tool, the token that ends a chain of calls, or a virtual one.
-WORD, CALL, ANSWER, VIRTUAL = 0, 1, 2, 3
+TEXT, CALL, ANSWER, VIRTUAL = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Decisions:
     Attributes
     ----------
     classes
-        `(n,) int64`: `WORD`, `CALL`, `ANSWER` or `VIRTUAL`.
+        `(n,) int64`: `TEXT`, `CALL`, `ANSWER` or `VIRTUAL`.
     tools
         The tool that is or would be called, `(n,) int64`; the virtual token where one comes.
     odds
@@ -89,14 +89,14 @@ class Decider:
         """Return what the decoder does at each step."""
         head, hidden = self._head, steps.hidden
         scores = head.scores(hidden)
-        behind = steps.of(StepKind.FOLLOWING)
+        behind = steps.of(StepKind.AFTER_RESULT)
         odds = head.gate.log_odds(hidden.double(), results=steps.results * behind)
         if self._evidence is not None:
-            for at in steps.of(StepKind.OPENING, StepKind.LED).nonzero()[:, 0].tolist():
+            for at in steps.of(StepKind.OPENING, StepKind.AFTER_LEAD).nonzero()[:, 0].tolist():
                 odds[at] += self._evidence.log_odds(hidden[at], None, lambda at=at: scores[at])  # type: ignore[misc]
         above = odds - torch.logit(torch.tensor(head.threshold, dtype=torch.float64))
-        above[~steps.of(StepKind.OPENING, StepKind.RUNNING, StepKind.LED, StepKind.FOLLOWING)] = -torch.inf
-        instead = torch.where(steps.of(StepKind.LED, StepKind.FOLLOWING), ANSWER, WORD)
+        above[~steps.of(StepKind.OPENING, StepKind.RUNNING, StepKind.AFTER_LEAD, StepKind.AFTER_RESULT)] = -torch.inf
+        instead = torch.where(steps.of(StepKind.AFTER_LEAD, StepKind.AFTER_RESULT), ANSWER, TEXT)
         virtual = steps.of(StepKind.VIRTUAL)
         instead[virtual] = VIRTUAL
         which = torch.where(virtual, steps.virtual, scores.argmax(1))

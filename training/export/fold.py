@@ -1,18 +1,18 @@
-"""The fold: gate, threshold, biases and chain lengths of a head as rows of one output matrix.
+"""The fold: gate, threshold, biases and chain lengths of a head as output embeddings of one matrix.
 
-In the project the gate decides first whether a tool is called, and its log odds are linear in the state behind an
-opening, and other ones behind a result. A checkpoint has one matrix at every step, and its words compete by their
-largest logit, which is not linear. What comes nearest is fitted: with `R_j = W_j + b_j k`, where `k'h` is 1 as nearly
-as can be,
+In the library the gate decides first whether a tool is called. Its log odds are linear in the hidden state, with
+different vectors after an opening and after a result. A checkpoint has one matrix for every step, in which the
+vocabulary competes with its largest logit, which is not linear. The closest approximation is fitted: with `R_j = W_j +
+b_j k`, where `k'h` is 1 by least squares,
 
     tool logit j = s R_j'h + u'h,      answer logit = q'h,
 
-u and q such that the class with the largest logit is what the decoder decides: at an opening and in running text call
-or word, behind a result call or end of the chain, and in words and arguments always the word. Given the states this is
-a softmax regression over three classes, of which the first has a fixed logit: convex.
+u and q are such that the class with the largest logit is the decision of the decoder: a call or text at an opening and
+in running text, a call or the end of the chain after a result, and always text inside text and arguments. Given the
+states, this is a softmax regression over three classes, one of which has a fixed logit, and convex.
 
-Virtual tokens come where their predecessor was read, and nowhere else. Their predecessors' input rows are like no
-word's, so that least squares part these states from all others.
+A virtual token comes only after its predecessor. The input embeddings of the predecessors differ from all others, so
+least squares separate their states.
 """
 
 import math
@@ -20,30 +20,29 @@ from dataclasses import dataclass
 
 import torch
 
-from toolken.training.export.decider import ANSWER, CALL, VIRTUAL, WORD, Decisions, Steps
-from toolken.training.export.texts import StepKind
+from toolken.training.export.decider import ANSWER, CALL, TEXT, VIRTUAL, Decisions, Steps
+from toolken.training.export.step_texts import StepKind
 
-#: How many times the gate's log odds count in the anchor; penalty on the distance from it, in steps at one standard
-#: deviation; and factors of the selection rows. The smaller they are, the nearer is their maximum to a linear function;
-#: number formats of few digits round small differences between tools away.
+#: Factors on the gate's log odds in the anchor; penalties on the distance from it, in steps at one standard deviation;
+#: and factors on the output embeddings. Smaller factors bring their maximum closer to a linear function, but
+#: low-precision dtypes lose small differences between tools.
 GAINS, PENALTIES, SCALES = (1.0, 2.0, 3.0), (10.0, 30.0), (0.05, 0.1, 0.2)
 SCALES_OF_FEW_DIGITS = (0.2, 0.5, 1.0)
-#: Nats by which the right class shall win: where it is decided, and where no tool may win. A tool inside the arguments
-#: breaks the call, while one too many at an opening is a call more: the second margin is the wider one.
-MARGIN, HELD_BACK = 1.0, 10.0
-#: Log odds beyond which a decision is sure; how far below the words the anchor puts tools where none may win; and the
-#: ridge of the moment, as a share of it.
-SURE, BELOW, RIDGE = 6.0, 15.0, 1e-4
-#: By how much virtual tokens are to win where they come, and to lose elsewhere; and how much all steps of one together
-#: count beside all others.
+#: Margins in nats of the right class: at decisions, and where no tool may win. The second is wider, since a tool inside
+#: arguments breaks the call.
+MARGIN, SAFETY_MARGIN = 1.0, 10.0
+#: Bound on the log odds; offset of the tools below the vocabulary where none may win; relative ridge of the second
+#: moment.
+MAX_LOG_ODDS, NO_CALL_OFFSET, RIDGE = 6.0, 15.0, 1e-4
+#: Target margins of virtual tokens where they come and elsewhere, and the total weight of the steps of one of them.
 VIRTUAL_WINS, VIRTUAL_LOSES, VIRTUAL_SHARE = 20.0, 28.0, 0.5
-#: Share of the texts that the settings are chosen on.
+#: Fraction of the texts on which the settings are chosen.
 HELD_OUT = 0.25
 
 
 @dataclass(frozen=True)
 class FoldSettings:
-    """What is chosen on held-out texts: see `GAINS`, `PENALTIES`, `SCALES`."""
+    """Settings chosen on held-out texts: see `GAINS`, `PENALTIES`, `SCALES`."""
 
     gain: float
     penalty: float
@@ -52,18 +51,18 @@ class FoldSettings:
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows for an output matrix.
+    """Output embeddings of the added tokens.
 
     Attributes
     ----------
     rows
-        One for each tool, `(T, d)` in the number format of the LM.
+        Output embeddings of the tools, `(T, d)` in the dtype of the LM.
     answer
-        That of the token that ends a chain of calls, `(d,)`; None where there is none.
+        Output embedding of the token that ends a chain of calls, `(d,)`; None if there is none.
     virtual
-        One for each virtual token, `(C, d)`.
+        Output embeddings of the virtual tokens, `(C, d)`.
     settings
-        What was chosen.
+        The chosen settings.
     """
 
     rows: torch.Tensor
@@ -72,7 +71,7 @@ class Fold:
     settings: FoldSettings
 
     def decide(self, steps: Steps) -> Decisions:
-        """Return what a checkpoint with these rows does at each step; the logits are in its number format."""
+        """Return the decision of a checkpoint with these embeddings at each step, in its dtype."""
         states = steps.hidden.to(self.rows.dtype)
         logits = [(part @ self.rows.T).float().max(dim=1) for part in states.split(256)]
         tools, which = torch.cat([one.values for one in logits]), torch.cat([one.indices for one in logits])
@@ -84,7 +83,7 @@ class Fold:
 
 
 def agreement(decided: Decisions, wanted: Decisions) -> torch.Tensor:
-    """Return at which steps the next token is the same, `(n,) bool`."""
+    """Return the steps at which the next token agrees, `(n,) bool`."""
     same_tool = (decided.tools == wanted.tools) | ~torch.isin(wanted.classes, torch.tensor([CALL, VIRTUAL]))
     return (decided.classes == wanted.classes) & same_tool
 
@@ -99,20 +98,20 @@ def fit_fold(
     chains: bool,
     virtual: int,
 ) -> Fold:
-    """Fit the fold; what it depends on is chosen by the agreement on a quarter of the texts.
+    """Fit the fold; its settings are chosen by the agreement on a quarter of the texts.
 
     Parameters
     ----------
     steps
-        Steps of texts that the checkpoint may read and write.
+        Steps of texts of the checkpoint.
     wanted
-        What the decoder does there.
+        The decisions of the decoder there.
     rows, biases
-        Selection rows W, `(T, d)`, and biases b, `(T,)`.
+        Output embeddings W, `(T, d)`, and biases b, `(T,)`.
     dtype
-        Number format of the rows.
+        Dtype of the result.
     chains
-        Whether there is a token that ends a chain of calls.
+        Whether a token ends chains of calls.
     virtual
         Number of virtual tokens.
     """
@@ -133,7 +132,7 @@ def fit_fold(
 
 
 def _balanced(fold: Fold, steps: Steps, wanted: Decisions) -> float:
-    """Return the agreement, every kind of step counting alike."""
+    """Return the mean agreement over the kinds of steps."""
     same = agreement(fold.decide(steps), wanted)
     return float(torch.stack([same[steps.kinds == kind].double().mean() for kind in steps.kinds.unique()]).mean())
 
@@ -143,7 +142,7 @@ def _where(decisions: Decisions, mask: torch.Tensor) -> Decisions:
 
 
 class _Fitting:
-    """The regression, with what does not depend on its settings computed once."""
+    """The regression; everything that is independent of its settings is computed once."""
 
     def __init__(
         self,
@@ -155,8 +154,8 @@ class _Fitting:
         virtual: int,
     ) -> None:
         self._steps, self._wanted, self._chains = steps, wanted, chains
-        # Where virtual tokens come no tool may win, as behind a word.
-        self._classes = torch.where(wanted.classes == VIRTUAL, WORD, wanted.classes)
+        # Where virtual tokens come, no tool may win.
+        self._classes = torch.where(wanted.classes == VIRTUAL, TEXT, wanted.classes)
         hidden = steps.hidden.double()
         moment = hidden.T @ hidden / len(hidden)
         moment += RIDGE * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
@@ -170,7 +169,7 @@ class _Fitting:
         self._virtual = self._regress_virtual(virtual)
 
     def fold(self, settings: FoldSettings, dtype: torch.dtype) -> Fold:
-        """Return the fold that has these settings."""
+        """Return the fold for these settings."""
         start = self._anchor(settings)
         found = self._descend(start, settings)
         common = self._back(found[0])
@@ -179,10 +178,10 @@ class _Fitting:
         return Fold(rows, answer, self._virtual.to(dtype), settings)
 
     def _regress_virtual(self, count: int) -> torch.Tensor:
-        """Return the rows of the virtual tokens, `(count, d) float64`.
+        """Return the output embeddings of the virtual tokens, `(count, d) float64`.
 
-        They are the least squares for how far each is from the words, the steps where it comes weighing `VIRTUAL_SHARE`
-        together.
+        They are fitted by least squares to a margin over the vocabulary; the steps at which a token comes have the
+        total weight `VIRTUAL_SHARE`.
         """
         steps, white = self._steps, self._white
         best, gram = steps.best.double(), white.T @ white / len(white)
@@ -192,7 +191,7 @@ class _Fitting:
         rows = torch.zeros(count, white.shape[1], dtype=torch.float64)
         for at in range(count):
             mine = steps.virtual == at
-            # One that comes nowhere in the texts is to lose everywhere, which a row of zeros would not.
+            # A token that occurs in no text must lose everywhere, which an embedding of zeros would not.
             own, share = white[mine], VIRTUAL_SHARE / max(int(mine.sum()), 1)
             target = crossing + own.T @ (share * (best[mine] + VIRTUAL_WINS) - low[mine] / len(white))
             matrix = gram + (share - 1 / len(white)) * (own.T @ own)
@@ -200,28 +199,30 @@ class _Fitting:
         return rows
 
     def _anchor(self, settings: FoldSettings) -> torch.Tensor:
-        """Return u and q, `(2, d)` in whitened coordinates, from least squares on the gate's own log odds."""
-        steps, odds = self._steps, settings.gain * self._wanted.odds.clamp(-SURE, SURE)
+        """Return u and q, `(2, d)` in whitened coordinates, from least squares on the log odds of the gate."""
+        steps, odds = self._steps, settings.gain * self._wanted.odds.clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
         best, selection = steps.best.double(), settings.scale * self._selection
-        ahead = steps.of(StepKind.LED, StepKind.FOLLOWING) & self._decided
-        # Behind what is taken back words never win: tools and the end of the chain share what lies above them.
+        ahead = steps.of(StepKind.AFTER_LEAD, StepKind.AFTER_RESULT) & self._decided
+        # After text that is removed, the vocabulary never wins: tools and the end of the chain lie above it.
         level = best + 2 * MARGIN
-        target = torch.where(self._decided, best + odds, best - BELOW)
+        target = torch.where(self._decided, best + odds, best - NO_CALL_OFFSET)
         target = torch.where(ahead, level + odds.clamp(min=0), target) - selection
         common = self._regress(target)
         if not bool(ahead.any()):
             return torch.stack([common, torch.zeros_like(common)])
-        return torch.stack([common, self._regress(torch.where(ahead, level + (-odds).clamp(min=0), best - BELOW))])
+        return torch.stack(
+            [common, self._regress(torch.where(ahead, level + (-odds).clamp(min=0), best - NO_CALL_OFFSET))]
+        )
 
     def _descend(self, start: torch.Tensor, settings: FoldSettings) -> torch.Tensor:
         steps, classes = self._steps, self._classes
         size = len(classes)
         never = ~self._decided
-        margins = torch.where(never, HELD_BACK, MARGIN)[:, None].expand(size, 3).clone().double()
+        margins = torch.where(never, SAFETY_MARGIN, MARGIN)[:, None].expand(size, 3).clone().double()
         margins[torch.arange(size), classes] = 0
         weights = self._weights()
         fixed = torch.zeros(size, 3, dtype=torch.float64)
-        fixed[:, WORD] = steps.best.double()
+        fixed[:, TEXT] = steps.best.double()
         fixed[:, CALL] = settings.scale * self._selection
         fixed[:, ANSWER] = 0 if self._chains else -1e9
         fixed = fixed + margins
@@ -241,18 +242,17 @@ class _Fitting:
         return vectors.detach()
 
     def _weights(self) -> torch.Tensor:
-        """Return the weight of each step: decisions count fully, and so do all the steps of a kind together that are
-        more than these."""
+        """Return the weights of the steps: 1 for decisions; other kinds have at most twice their total weight."""
         kinds = self._steps.kinds
         weights = torch.ones(len(kinds), dtype=torch.float64)
         decided = max(int(self._decided.sum()), 1)
-        for kind in (StepKind.WORDS, StepKind.ARGUMENTS, StepKind.VIRTUAL):
+        for kind in (StepKind.TEXT, StepKind.ARGUMENTS, StepKind.VIRTUAL):
             mine = kinds == int(kind)
             weights[mine] = min(1.0, 2 * decided / max(int(mine.sum()), 1))
         return weights
 
     def _regress(self, target: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the least-squares vector, in whitened coordinates, of a target `(n,)` at all or some steps."""
+        """Return the least-squares vector, in whitened coordinates, for a target `(n,)` at all or some steps."""
         weights = self._weights() if mask is None else mask.double()
         weighted = self._white * weights[:, None]
         ridge = max(1.0, 1e-3 * float(weights.sum())) * torch.eye(self._white.shape[1], dtype=torch.float64)
@@ -260,7 +260,7 @@ class _Fitting:
         return solved
 
     def _back(self, vector: torch.Tensor) -> torch.Tensor:
-        """Return a vector `(d,)` of whitened coordinates in those of the states."""
+        """Transform a vector `(d,)` from whitened coordinates to those of the states."""
         whole: torch.Tensor = torch.linalg.solve_triangular(self._factor.T, vector[:, None], upper=True)[:, 0]
         if not math.isfinite(float(whole.sum())):
             raise ArithmeticError("the fold is not finite")

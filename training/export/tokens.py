@@ -1,7 +1,7 @@
-"""The special tokens of an exported checkpoint: one a tool, one that ends a chain of calls, virtual ones behind them.
+"""The special tokens of an exported checkpoint: one per tool, one that ends a chain of calls, and virtual tokens.
 
-Behind a tool's token some virtual tokens follow before its arguments (the term is prompt tuning's): what they are as
-inputs is learned, and makes the LM write the arguments. One vector is not enough for that, a few are.
+Virtual tokens follow the token of a tool. Their input embeddings are learned (prompt tuning) so that the LM writes the
+arguments. One embedding is too few, four suffice.
 """
 
 import re
@@ -12,11 +12,11 @@ from typing import Any
 from toolken.errors import ExportError
 from toolken.training.prompts.prompt_format import PromptFormat
 
-#: How the token of a tool is written, and that behind which the answer is written out.
+#: Text of the token of a tool, and of the token after which the whole answer follows.
 TOOL, ANSWER = "<tool:{name}>", "<tool=answer>"
-#: How a virtual token is written, and how many follow a tool's token, or that of the answer.
-VIRTUAL, BEHIND = "<tool={form}.{place}>", 3
-#: Names of tools that OpenAI's interface knows; the response template finds them in the text again.
+#: Text of a virtual token, and how many follow the token of a tool or of the answer.
+VIRTUAL, VIRTUAL_COUNT = "<tool={form}.{place}>", 3
+#: Tool names that OpenAI's API accepts; the response template parses them from the text.
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 
 
@@ -31,13 +31,14 @@ class ToolTokens:
     ids
         Token id of each tool.
     forms
-        The form of each tool: tools whose arguments have the same names share the virtual tokens behind them.
+        Index of the virtual tokens of each tool: tools with the same argument names share them.
     virtual
-        Ids of the virtual tokens of each form, and at the end those behind the token of the answer, where there is one.
+        Ids of the virtual tokens of each form; the last ones follow the token of the answer, if there is one.
     answer
-        Id of the token that says that no call follows, where the text is ahead of the answer; None where it never is.
+        Id of the token that says that no call follows; None if the prompt format has no text to remove before an
+        answer.
     ends
-        Ids of the tokens that end an answer: the LM's own, and those that contain a text at which answers stop.
+        Ids of the tokens that end an answer: those of the LM, and those that contain a stop text.
     """
 
     names: tuple[str, ...]
@@ -49,7 +50,7 @@ class ToolTokens:
 
     @property
     def added(self) -> tuple[int, ...]:
-        """All added ids, those of the tools first, the virtual ones last."""
+        """All added ids: tools first, virtual tokens last."""
         return (*self.ids, *(() if self.answer is None else (self.answer,)), *self.all_virtual)
 
     @property
@@ -58,66 +59,66 @@ class ToolTokens:
         return tuple(token for one in self.virtual for token in one)
 
     def call(self, tool: int) -> list[int]:
-        """Return the tokens that stand for a call of a tool, given by its index."""
+        """Return the tokens that start a call of the tool with this index."""
         return [self.ids[tool], *self.virtual[self.forms[tool]]]
 
     def ended(self) -> list[int]:
-        """Return the tokens behind which the answer is written out; none where there are no such."""
+        """Return the tokens after which the whole answer follows; empty if there are none."""
         return [] if self.answer is None else [self.answer, *self.virtual[-1]]
 
 
 def add_tokens(
     tokenizer: Any, names: Sequence[str], forms: Sequence[Hashable], prompt: PromptFormat, end_ids: Sequence[int]
 ) -> ToolTokens:
-    """Add the tokens of some tools to a tokenizer, which is changed.
+    """Add the tokens of tools to a tokenizer, which is modified.
 
     Parameters
     ----------
     forms
-        What the arguments of each tool look like: tools of one form share their virtual tokens.
+        A key per tool: tools with equal keys share their virtual tokens.
 
     Raises
     ------
     ExportError
-        If a tool's name cannot be part of a token, or the LM has a token of its own that is written in the same way.
+        If a tool's name cannot be part of a token, or the LM already has a token with this text.
     """
     texts = [TOOL.format(name=name) for name in names]
     looks_ahead = bool(prompt.lead or prompt.between) and not prompt.everywhere
     if looks_ahead:
         texts.append(ANSWER)
     numbers: dict[Hashable, int] = {}
-    form_of = tuple(numbers.setdefault(form, len(numbers)) for form in forms)
-    behind = [
-        [VIRTUAL.format(form=form, place=place) for place in range(BEHIND)]
+    argument_names = tuple(numbers.setdefault(form, len(numbers)) for form in forms)
+    virtual = [
+        [VIRTUAL.format(form=form, place=place) for place in range(VIRTUAL_COUNT)]
         for form in range(len(numbers) + looks_ahead)
     ]
-    texts += [text for one in behind for text in one]
+    texts += [text for one in virtual for text in one]
     vocabulary = tokenizer.get_vocab()
     for name in names:
         if not _NAME.fullmatch(name):
             raise ExportError(
-                f"The tool {name!r} cannot be exported: rename it, with letters, digits, '_', '-' and '.' alone."
+                f"The tool {name!r} cannot be exported: rename it with only letters, digits, '_', '-' and '.'."
             )
     taken = [text for text in texts if text in vocabulary]
     if taken:
-        raise ExportError(f"The LM has a token {taken[0]!r} already: rename the tool, or export with another LM.")
+        raise ExportError(f"The LM already has a token {taken[0]!r}: rename the tool, or export with another LM.")
     from tokenizers import AddedToken
 
-    # Not normalized and not stripped: what stands round a call stays as it is.
+    # Neither normalized nor stripped: the text around a call stays unchanged.
     tokenizer.add_tokens([AddedToken(text, special=True, normalized=False) for text in texts], special_tokens=True)
     ids = [int(tokenizer.convert_tokens_to_ids(text)) for text in texts]
     return ToolTokens(
         tuple(names),
         tuple(ids[: len(names)]),
-        form_of,
-        tuple(tuple(int(tokenizer.convert_tokens_to_ids(text)) for text in one) for one in behind),
+        argument_names,
+        tuple(tuple(int(tokenizer.convert_tokens_to_ids(text)) for text in one) for one in virtual),
         ids[len(names)] if looks_ahead else None,
         tuple(sorted({*end_ids, *_containing(tokenizer, prompt.stop, min(ids))})),
     )
 
 
 def _containing(tokenizer: Any, stops: Sequence[str], below: int) -> list[int]:
-    """Return the ids of the LM's own tokens that contain one of the texts."""
+    """Return the ids below a bound whose text contains one of the stop texts."""
     found = []
     for at in range(min(below, len(tokenizer))):
         text = tokenizer.decode([at])

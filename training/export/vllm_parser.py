@@ -2,7 +2,7 @@
 
     vllm serve FOLDER --enable-auto-tool-choice --tool-parser-plugin FOLDER/vllm_parser.py --tool-call-parser toolken
 
-This file is copied into each export and needs nothing but vLLM.
+Each export contains a copy of this file, which needs only vLLM.
 """
 
 import json
@@ -23,11 +23,11 @@ from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
 
 CALL = re.compile(r"<tool:(?P<name>[^<>\s]+)>")
 ANSWER = "<tool=answer>"
-#: What stands between these and what is written behind them.
+#: Virtual tokens between a special token and the text after it.
 VIRTUAL = re.compile(r"<tool=\d+\.\d+>")
-#: Strings begin with a space behind the quotation mark, which is no part of them.
+#: The space after the opening quotation mark of a string, which is not part of its value.
 SPACE = re.compile(r'(?<=[:,] ") |(?<=\[") ')
-#: The opening of answers: it stands in the prompt, and in the content all the same.
+#: The opening of answers, which is part of both the prompt and the content.
 OPENING: str = json.loads((Path(__file__).parent / "toolken.json").read_text(encoding="utf-8"))["prompt"]["opening"]
 
 
@@ -41,14 +41,14 @@ def _is_opened(request: Any) -> bool:
 
 
 def _content(text: str, opened: bool) -> str:
-    """Return what stands in front of a call, or the whole answer."""
+    """Return the text before a call, or the whole answer."""
     if text.startswith(ANSWER):
         return text.removeprefix(ANSWER).lstrip()
     return (OPENING + text).lstrip() if opened else text
 
 
 def _parts(text: str, opened: bool) -> tuple[str, list[tuple[str, str]]]:
-    """Return the content of a text, and the names and arguments of its calls."""
+    """Return the content of a text, and names and arguments of its calls."""
     text = VIRTUAL.sub("", text)
     found = list(CALL.finditer(text))
     if not found:
@@ -60,13 +60,13 @@ def _parts(text: str, opened: bool) -> tuple[str, list[tuple[str, str]]]:
 
 @ToolParserManager.register_module("toolken")
 class ToolkenToolParser(ToolParser):  # type: ignore[misc]
-    """A call is a tool's token with a JSON object behind it, up to the end of the answer."""
+    """Parses calls: the token of a tool followed by a JSON object."""
 
-    # Its own form of calls is no JSON array, which is what vLLM would force.
+    # vLLM would force a JSON array, which is not the form of these calls.
     supports_required_and_named = False
 
     def adjust_request(self, request: Any) -> Any:
-        """Keep the tools' tokens in the text."""
+        """Keep special tokens in the text."""
         request = super().adjust_request(request)
         request.skip_special_tokens = False
         return request
@@ -75,7 +75,7 @@ class ToolkenToolParser(ToolParser):  # type: ignore[misc]
         """Return the content and the calls of a whole answer."""
         content, found = _parts(model_output, _is_opened(request))
         calls = [ToolCall(function=FunctionCall(name=name, arguments=arguments or "{}")) for name, arguments in found]
-        # Said to be called even if none is: otherwise vLLM would return the text as it was written.
+        # True even without calls: otherwise vLLM returns the raw text.
         return ExtractedToolCallInformation(tools_called=True, tool_calls=calls, content=content or None)
 
     def extract_tool_calls_streaming(
@@ -88,7 +88,7 @@ class ToolkenToolParser(ToolParser):  # type: ignore[misc]
         delta_token_ids: Sequence[int],
         request: Any,
     ) -> DeltaMessage | None:
-        """Return what is new: content as it comes, then the name of a call, then pieces of its arguments."""
+        """Return the new part: content, then the name of a call, then pieces of its arguments."""
         opened = _is_opened(request)
         before, now = _parts(previous_text, opened), _parts(current_text, opened)
         if not previous_text:

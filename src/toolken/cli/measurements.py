@@ -201,10 +201,10 @@ def _check_checkpoint(folder: Path) -> None:
         If it cannot.
     """
     from toolken.errors import ExportError
-    from toolken.training.export.mark import MARK
+    from toolken.training.export.manifest import MANIFEST
 
     check_outputs(folder=folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise ExportError(f"{str(folder)!r} holds something that is no exported head: name another folder as --out.")
 
 

@@ -1,4 +1,4 @@
-"""A head becomes a checkpoint that transformers loads by itself and that decides as the head does."""
+"""A head becomes a checkpoint that transformers loads without the library and that decides as the head does."""
 
 import json
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from toolken import Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
 from toolken.errors import ExportError, FingerprintError
-from toolken.training.export import export, read_mark
+from toolken.training.export import export, read_manifest
 from toolken.training.export.checkpoint import Exported, build, next_tokens, read_steps
 from toolken.training.export.decider import Decider
+from toolken.training.export.export_network import ExportNetwork
 from toolken.training.export.fold import agreement
-from toolken.training.export.material import fitting_texts, known_calls
-from toolken.training.export.network import ExportNetwork
 from toolken.training.export.tokens import TOOL, add_tokens
+from toolken.training.export.training_texts import few_shot_calls, fitting_texts
 
 pytestmark = pytest.mark.usefixtures("module_background")
 
@@ -51,7 +51,7 @@ def test_each_tool_is_a_special_token(exported: tuple[Path, Exported], specs: li
     tokenizer = AutoTokenizer.from_pretrained(exported[0])
     for spec in specs:
         ids = tokenizer(TOOL.format(name=spec.name), add_special_tokens=False)["input_ids"]
-        assert ids == [read_mark(exported[0])["tools"][spec.name]]
+        assert ids == [read_manifest(exported[0])["tools"][spec.name]]
         assert tokenizer.decode(ids, skip_special_tokens=True) == ""
 
 
@@ -68,7 +68,7 @@ def test_its_largest_logits_are_those_of_the_fold(
     folder = tmp_path / "wide"
     built = export(head, wide_lm, folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
-    texts = list(fitting_texts(head, built.writer, known_calls(head, []), []))
+    texts = list(fitting_texts(head, built.writer, few_shot_calls(head, []), []))
     steps = read_steps(built.network, built.tokens, texts)
     chosen = model.lm_head(steps.hidden).argmax(1)
     folded = built.fold.decide(steps)
@@ -122,7 +122,7 @@ def test_an_older_export_is_replaced_and_nothing_else(tiny_lm: FrozenLM, head: T
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("years of work")
-    with pytest.raises(ExportError, match="no exported head: name a new folder"):
+    with pytest.raises(ExportError, match="not an exported head: name a new folder"):
         export(head, tiny_lm, other)
     assert (other / "thesis.txt").exists()
     with pytest.raises(ExportError, match="is a file"):
@@ -164,16 +164,16 @@ def test_names_that_cannot_be_tokens_are_refused(tiny_tokenizer: Any) -> None:
         add_tokens(copy.deepcopy(tiny_tokenizer), ["what now"], [()], PromptFormat(), [0])
     taken = copy.deepcopy(tiny_tokenizer)
     taken.add_tokens(["<tool:add>"])
-    with pytest.raises(ExportError, match="has a token '<tool:add>' already"):
+    with pytest.raises(ExportError, match="already has a token '<tool:add>'"):
         add_tokens(taken, ["add"], [()], PromptFormat(), [0])
 
 
 def test_what_is_no_export_is_said_to_be_none(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="is no exported head"):
-        read_mark(tmp_path)
+    with pytest.raises(ExportError, match="is not an exported head"):
+        read_manifest(tmp_path)
     (tmp_path / "toolken.json").write_text(json.dumps({"format": 0}))
     with pytest.raises(ExportError, match="another version"):
-        read_mark(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_the_vocabulary_of_an_lm_may_be_larger_than_its_tokenizers(
@@ -181,4 +181,4 @@ def test_the_vocabulary_of_an_lm_may_be_larger_than_its_tokenizers(
 ) -> None:
     lm = build_lm("qwen2", vocab_size=len(tiny_tokenizer) + 40)
     network = ExportNetwork(lm, len(tiny_tokenizer) + 4)
-    assert network.output_rows.shape[0] == len(tiny_tokenizer) + 40
+    assert network.output_embeddings.shape[0] == len(tiny_tokenizer) + 40

@@ -9,7 +9,7 @@ from transformers.utils.chat_parsing.content_parsers import parse_content
 from toolken import ToolSpec
 from toolken.training.examples import Demonstration
 from toolken.training.export.call_text import DELIMITERS, without_spaces, write_arguments
-from toolken.training.export.made_up import made_up, varied
+from toolken.training.export.synthetic_calls import synthetic_calls, with_other_values
 
 ARGUMENTS: list[dict[str, Any]] = [
     {},
@@ -51,7 +51,7 @@ def test_demonstrations_are_varied_where_their_values_stand() -> None:
         Demonstration(tool="convert", question="How much are 20 euros in Rome?", args={"amount": 20, "place": "Rome"}),
         Demonstration(tool="convert", question="What is it worth at the bank?", args={"amount": 1, "place": "bank"}),
     ]
-    found = varied(shown, 12)
+    found = with_other_values(shown, 12)
     assert len(found) == 12
     assert len({one.question for one in found}) > 8
     for at, one in enumerate(found):
@@ -60,7 +60,7 @@ def test_demonstrations_are_varied_where_their_values_stand() -> None:
         assert (str(one.args["amount"]) in one.question) == (at % 2 == 0)
     # What the question does not say stays as it is.
     assert {one.args["amount"] for one in found[1::2]} == {1}
-    assert varied(shown, 12) == found
+    assert with_other_values(shown, 12) == found
 
 
 def test_tools_that_nothing_shows_get_calls_with_values_of_their_types() -> None:
@@ -76,7 +76,7 @@ def test_tools_that_nothing_shows_get_calls_with_values_of_their_types() -> None
         "What is the time?",
         "Is it true that 7 people and 30 dogs live in Kyoto?",
     ]
-    found = made_up(spec, requests, 8)
+    found = synthetic_calls(spec, requests, 8)
     assert [one.question for one in found[4:]] == [requests[0], requests[2]]
     assert found[4].args["place"] == "Oslo"
     for one in found:

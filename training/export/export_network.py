@@ -1,4 +1,4 @@
-"""A copy of a frozen LM with room for the added tokens: the network that is exported."""
+"""The exported network: a copy of a frozen LM with an extended vocabulary."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -9,14 +9,14 @@ import torch
 from toolken.errors import ExportError
 from toolken.training.lm import FrozenLM
 
-#: Families whose word logits are the output matrix times the state and nothing else.
+#: Model types whose next-token logits are exactly the output matrix times the hidden state.
 FAMILIES = ("llama", "qwen2")
-#: Tokens, padding included, that are run at once.
+#: Tokens per batch, padding included.
 BATCH_TOKENS = 1024
 
 
 def check_family(lm: FrozenLM) -> None:
-    """Make sure that an LM can be exported.
+    """Check that an LM can be exported.
 
     Raises
     ------
@@ -36,14 +36,14 @@ def check_family(lm: FrozenLM) -> None:
 
 
 class ExportNetwork:
-    """The network that is exported: the LM's weights as they are, output rows of its own, rows for added tokens.
+    """The exported network: the unchanged weights of the LM, an untied output matrix, and embeddings of added tokens.
 
     Parameters
     ----------
     lm
         The LM; its weights are copied.
     size
-        Number of tokens with the added ones.
+        Size of the vocabulary with the added tokens.
 
     Raises
     ------
@@ -62,45 +62,45 @@ class ExportNetwork:
         model.generation_config = copy.deepcopy(original.generation_config)
         if model.get_output_embeddings().bias is not None:
             raise ExportError(f"The output matrix of {lm.name} has a bias: such an LM cannot be exported.")
-        #: Rows of the LM's own output matrix.
-        self.words = int(model.get_output_embeddings().weight.shape[0])
-        model.resize_token_embeddings(max(size, self.words), mean_resizing=False)
+        #: Rows of the original output matrix.
+        self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
+        model.resize_token_embeddings(max(size, self.vocabulary_size), mean_resizing=False)
         head = model.get_output_embeddings()
-        # Word and tool rows part here: what a toolken is as an output says nothing of what it is as an input.
+        # Untied: the output embedding of a toolken is unrelated to its input embedding.
         head.weight = torch.nn.Parameter(head.weight.detach().clone())
         model.config.tie_word_embeddings = False
         model.eval().requires_grad_(False)
-        #: transformers' model.
+        #: The transformers model.
         self.model = model
 
     @property
-    def input_rows(self) -> torch.Tensor:
+    def input_embeddings(self) -> torch.Tensor:
         """The input embeddings, `(V, d)`."""
         rows: torch.Tensor = self.model.get_input_embeddings().weight
         return rows
 
     @property
-    def output_rows(self) -> torch.Tensor:
+    def output_embeddings(self) -> torch.Tensor:
         """The output matrix, `(V, d)`."""
         rows: torch.Tensor = self.model.get_output_embeddings().weight
         return rows
 
-    def best_word(self, hidden: torch.Tensor, added: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the largest word logit `(n,) float32` and its token `(n,) int64` at states `(n, d)`."""
+    def best_token(self, hidden: torch.Tensor, added: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the largest original logit `(n,) float32` and its token `(n,) int64` at states `(n, d)`."""
         values, tokens = [], []
-        mine = torch.tensor([at for at in added if at < self.output_rows.shape[0]], dtype=torch.long)
+        mine = torch.tensor([at for at in added if at < self.output_embeddings.shape[0]], dtype=torch.long)
         for part in hidden.split(256):
-            logits = (part.to(self.output_rows.dtype) @ self.output_rows.T).float()
+            logits = (part.to(self.output_embeddings.dtype) @ self.output_embeddings.T).float()
             logits[:, mine] = -torch.inf
-            logits[:, self.words :] = -torch.inf
+            logits[:, self.vocabulary_size :] = -torch.inf
             best = logits.max(dim=1)
             values.append(best.values)
             tokens.append(best.indices)
         return torch.cat(values), torch.cat(tokens)
 
     @torch.no_grad()
-    def continued(self, texts: Sequence[list[int]], added: Sequence[int], count: int = 20) -> list[list[int]]:
-        """Return the tokens that are written behind each text, none of them an added one, up to the end token."""
+    def generated(self, texts: Sequence[list[int]], added: Sequence[int], count: int = 20) -> list[list[int]]:
+        """Return greedy continuations of texts up to the end token, without added tokens."""
         longest = max(map(len, texts))
         ids = torch.zeros(len(texts), longest, dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -113,7 +113,7 @@ class ExportNetwork:
             attention_mask=mask,
             max_new_tokens=count,
             do_sample=False,
-            suppress_tokens=sorted({*added, *range(self.words, self.output_rows.shape[0])}),
+            suppress_tokens=sorted({*added, *range(self.vocabulary_size, self.output_embeddings.shape[0])}),
             pad_token_id=ends[0] if isinstance(ends, list) else ends,
         )[:, longest:].tolist()
         stops = set(ends if isinstance(ends, list) else [ends])
@@ -126,7 +126,7 @@ class ExportNetwork:
         positions: Sequence[Sequence[int]],
         advance: Callable[[int], None] | None = None,
     ) -> list[torch.Tensor]:
-        """Return the hidden states after the final norm, `(positions, d) float32` for each text."""
+        """Return the hidden states after the final norm at some positions, `(positions, d) float32` per text."""
         found: list[torch.Tensor] = [torch.empty(0)] * len(texts)
         decoder = self.model.get_decoder()
         for batch in _batches([len(text) for text in texts]):
@@ -134,7 +134,7 @@ class ExportNetwork:
             ids = torch.zeros(len(batch), longest, dtype=torch.long)
             for row, at in enumerate(batch):
                 ids[row, : len(texts[at])] = torch.tensor(texts[at])
-            # Padding stands to the right, where causal attention never looks.
+            # Right padding: causal attention ignores it.
             hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
             for row, at in enumerate(batch):
                 found[at] = hidden[row, torch.tensor(positions[at], dtype=torch.long)].float()

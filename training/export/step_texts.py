@@ -1,4 +1,4 @@
-"""What an exported checkpoint will read and write, as token ids: where calls are decided, and where none may win."""
+"""The texts of an exported checkpoint as token ids, with the kind of each decoding step."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,18 +15,18 @@ from toolken.training.lm import FrozenLM
 
 
 class StepKind(IntEnum):
-    """What a step of writing is.
+    """The kind of a decoding step.
 
-    At an `OPENING` and in `RUNNING` text a tool or a word comes next. At a `LED` opening, which stands behind what is
-    taken back, and `FOLLOWING` a result, it is a tool or the token that ends the chain of calls. Behind these tokens
-    `VIRTUAL` ones come. Everywhere else words go on: in `WORDS`, and in `ARGUMENTS`.
+    At an `OPENING` and in `RUNNING` text, a tool or a vocabulary token comes next. `AFTER_LEAD`, at an opening whose
+    last text is removed afterwards, and `AFTER_RESULT`, it is a tool or the token that ends the chain of calls.
+    `VIRTUAL` tokens follow these. In `TEXT` and in `ARGUMENTS` no tool may win.
     """
 
     OPENING = 0
     RUNNING = 1
-    LED = 2
-    FOLLOWING = 3
-    WORDS = 4
+    AFTER_LEAD = 2
+    AFTER_RESULT = 3
+    TEXT = 4
     ARGUMENTS = 5
     VIRTUAL = 6
 
@@ -40,7 +40,7 @@ class Text:
     ids
         Its tokens.
     steps
-        `(position, kind, results)`: what comes after the token at this position, behind so many results.
+        `(position, kind, results)`: the kind of the step after this position, and the number of results before it.
     """
 
     ids: list[int]
@@ -48,7 +48,7 @@ class Text:
 
 
 class Writer:
-    """Writes texts as the checkpoint will: with a token where a call stands, and its arguments behind it.
+    """Writes texts in the form of the checkpoint: a call is a special token followed by its arguments.
 
     Parameters
     ----------
@@ -70,49 +70,51 @@ class Writer:
         return list(self._lm.encode(text).ids)
 
     def inside(self, text: str) -> list[int]:
-        """Return the tokens of a text that stands behind another one."""
+        """Return the tokens of a text that follows another one."""
         tokenizer = self._lm.tokenizer
         return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"])
 
     def written(self, text: str) -> list[int]:
-        """Return the tokens of a text that stands behind another one, with the token that ends an answer."""
-        # The end token, and not the text at which answers stop: that one may be part of a longer token.
+        """Return the tokens of a text that follows another one, and the token that ends an answer."""
+        # The end token, not a stop text: a stop text may be part of a longer token.
         return [*self.inside(text), int(self._lm.tokenizer.eos_token_id)]
 
     def arguments(self, args: dict[str, Any]) -> list[int]:
-        """Return the tokens of a call's arguments."""
+        """Return the tokens of the arguments of a call."""
         return self.written(write_arguments(args))
 
     def request(self, question: str) -> Text:
-        """Return a request up to the place where it is decided on."""
+        """Return a request up to its decision position."""
         form = self._form
-        kind = StepKind.RUNNING if form.everywhere else StepKind.LED if form.leading(question) else StepKind.OPENING
+        kind = (
+            StepKind.RUNNING if form.everywhere else StepKind.AFTER_LEAD if form.leading(question) else StepKind.OPENING
+        )
         ids = self.ids(form.query(question))
         return Text(ids, [(len(ids) - 1, kind, 0)])
 
     def following(self, question: str, results: Sequence[str]) -> Text:
-        """Return an answer of results alone up to the place where it is decided whether another call follows."""
+        """Return an answer that consists of results, up to the decision whether another call follows."""
         ids = self.ids(self.answered(question, results) + self._form.between)
-        return Text(ids, [(len(ids) - 1, StepKind.FOLLOWING, len(results))])
+        return Text(ids, [(len(ids) - 1, StepKind.AFTER_RESULT, len(results))])
 
     def answered(self, question: str, results: Sequence[str]) -> str:
-        """Return a question with the answer so far."""
+        """Return a question with the results so far as its answer."""
         form = self._form
         written = "".join(form.result(one, follows_result=at > 0) for at, one in enumerate(results))
         return form.prompt(question) + form.opening + written
 
     def words(self, question: str, answer: str) -> Text:
-        """Return an answer in words, with what is decided at its opening where it begins with that."""
+        """Return an answer without calls, with the decision at its opening if it begins with the opening."""
         form, prompt = self._form, self._form.prompt(question)
         ids, opened = self.ids(f"{prompt} {answer}"), self.ids(prompt + form.opening)
-        kind = StepKind.RUNNING if form.everywhere else StepKind.WORDS
+        kind = StepKind.RUNNING if form.everywhere else StepKind.TEXT
         steps = [(at, kind, 0) for at in range(len(opened), len(ids))]
         if ids[: len(opened)] == opened and not form.leading(question):
             steps.insert(0, (len(opened) - 1, StepKind.RUNNING if form.everywhere else StepKind.OPENING, 0))
         return Text(ids, steps)
 
     def call(self, before: str, tool: str, args: dict[str, Any], decided: tuple[StepKind, int] | None = None) -> Text:
-        """Return a text with a call behind it, and what is decided in front of the call, if that is a step too."""
+        """Return a text followed by a call, with the decision before the call if `decided` is given."""
         begun, call, written = self.ids(before), self._of[tool], self.arguments(args)
         ids = [*begun, *call]
         steps = [(at, StepKind.VIRTUAL, 0) for at in range(len(begun), len(ids) - 1)]
@@ -121,8 +123,8 @@ class Writer:
             steps.insert(0, (len(begun) - 1, *decided))
         return Text([*ids, *written], steps)
 
-    def garbled(self, one: Demonstration, seed: int) -> Text:
-        """Return a call with words in disorder in the place of its arguments: even there no tool may win."""
+    def shuffled_arguments(self, one: Demonstration, seed: int) -> Text:
+        """Return a call whose arguments are shuffled tokens: even there no tool may win."""
         draw = random.Random(seed)
         ids = [*self.ids(self.before_call(one.question, ())), *self._of[one.tool]]
         words = [*self.arguments(one.args)[:-1], *self.ids(one.question)]
@@ -132,37 +134,37 @@ class Writer:
         return Text([*ids, *words], steps)
 
     def closing(self, question: str, results: Sequence[str]) -> Text | None:
-        """Return an answer of results alone, written out behind the token that ends a chain of calls."""
+        """Return the whole answer from results, after the token that ends a chain of calls."""
         if self._tokens.answer is None:
             return None
         begun = self.ids(self.answered(question, results) + self._form.between)
         ids, written = [*begun, *self._tokens.ended()], self.written(self.written_out(results))
         steps = [(at, StepKind.VIRTUAL, 0) for at in range(len(begun), len(ids) - 1)]
-        steps += [(at, StepKind.WORDS, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
+        steps += [(at, StepKind.TEXT, 0) for at in range(len(ids) - 1, len(ids) + len(written) - 1)]
         return Text([*ids, *written], steps)
 
     def written_out(self, results: Sequence[str]) -> str:
-        """Return the whole answer of results alone, as the agent writes it."""
+        """Return the whole answer from results, as the agent writes it."""
         form = self._form
         written = "".join(form.result(one, follows_result=at > 0) for at, one in enumerate(results))
         return form.opening + written + form.closing
 
     def decided(self, one: Demonstration) -> tuple[StepKind, int]:
-        """Return what is decided in front of a demonstration's call, and behind how many results."""
+        """Return the kind of the decision before the call of a few-shot example, and the results before it."""
         if self._form.everywhere:
             return StepKind.RUNNING, 0
         if one.results:
-            return StepKind.FOLLOWING, len(one.results)
-        return StepKind.LED if self._form.leading(one.question) else StepKind.OPENING, 0
+            return StepKind.AFTER_RESULT, len(one.results)
+        return StepKind.AFTER_LEAD if self._form.leading(one.question) else StepKind.OPENING, 0
 
     def before_call(self, question: str, results: Sequence[str]) -> str:
-        """Return the text behind which a call stands."""
+        """Return the text before a call."""
         if results and not self._form.everywhere:
             return self.answered(question, results) + self._form.between
         return self._form.query(question)
 
     def example(self, example: Example) -> Iterator[Text]:
-        """Yield the texts of an example: what is decided in it, and its calls as the checkpoint writes them."""
+        """Yield the texts of an example: its decisions, and its calls in the form of the checkpoint."""
         names = {name: at for at, name in enumerate(self._head.names)}
         for rendered in self._form.renderings(example):
             encoding = self._lm.encode(rendered.text)
@@ -171,19 +173,19 @@ class Writer:
                 if self._form.everywhere:
                     kind = StepKind.RUNNING
                 elif place.results:
-                    kind = StepKind.FOLLOWING
+                    kind = StepKind.AFTER_RESULT
                 else:
-                    kind = StepKind.LED if self._form.leading(example.question) else StepKind.OPENING
+                    kind = StepKind.AFTER_LEAD if self._form.leading(example.question) else StepKind.OPENING
                 steps.append((place.position, kind, place.results))
             yield Text(list(encoding.ids), steps)
         for before, call in self.calls(example):
             yield self.call(before, call.tool, call.args)
         if example.question and not self._form.everywhere and example.answer:
             words = self.words(example.question, example.answer)
-            yield Text(words.ids, [step for step in words.steps if step[1] == StepKind.WORDS])
+            yield Text(words.ids, [step for step in words.steps if step[1] == StepKind.TEXT])
 
     def calls(self, example: Example) -> Iterator[tuple[str, Call]]:
-        """Yield an example's calls that have arguments, each with the text that it stands behind."""
+        """Yield the calls of an example that have arguments, each with the text before it."""
         for rendered in self._form.renderings(example):
             for (offset, _), call in zip(rendered.calls, example.calls, strict=False):
                 if call.args:
@@ -191,7 +193,7 @@ class Writer:
 
 
 def distinct(demonstrations: Iterable[Demonstration], most: int) -> list[Demonstration]:
-    """Return up to so many demonstrations, of all tools in turn."""
+    """Return up to `most` few-shot examples, taken from all tools in turn."""
     by_tool: dict[str, list[Demonstration]] = {}
     for one in demonstrations:
         by_tool.setdefault(one.tool, []).append(one)

@@ -1,10 +1,10 @@
-"""Input rows of the added tokens: what the LM reads where a call stands, so that it writes the call's arguments.
+"""Input embeddings of the added tokens, after which the LM writes the arguments of a call.
 
-In the project a toolken is never read. In a checkpoint it stands in the text, with some virtual tokens behind it, and
-what is written then depends on their input rows. These start as the rows of the text with which the arguments begin,
-and are then learned by gradient descent through the frozen LM (prompt tuning, Lester et al. 2021, arXiv 2104.08691) on
-the demonstrations of arguments. Tools whose arguments have the same names share their rows: they have to say what is
-written, not which tool it is. What all forms learn in common is learned once: rows are `start + common + own`.
+The library never feeds a toolken back into the LM. In a checkpoint it is part of the text, followed by virtual tokens,
+and the arguments depend on their input embeddings. These start as the embeddings of the text with which the arguments
+begin and are learned by gradient descent through the frozen LM (prompt tuning, Lester et al. 2021, arXiv 2104.08691) on
+few-shot examples. Tools with the same argument names share them. A common offset is learned once: embeddings are `start
++ common + own`.
 """
 
 import random
@@ -14,25 +14,25 @@ from typing import Any
 
 import torch
 
-from toolken.training.export.network import ExportNetwork
+from toolken.training.export.export_network import ExportNetwork
 
-#: Texts of a step, texts a form is learned on at most and all forms together, passes over them, and step size of Adam
-#: as a share of the rows' norm.
+#: Batch size; largest numbers of texts per set of argument names and overall; epochs; and the learning rate of Adam as
+#: a fraction of the norm of the embeddings.
 BATCH, TEXTS, ALL_TEXTS, PASSES, RATE = 8, 40, 120, 8, 0.05
 
 
 @dataclass(frozen=True)
 class ArgumentText:
-    """What shall be written behind an added token.
+    """The target text after an added token.
 
     Attributes
     ----------
     before
-        Tokens in front of it.
+        Tokens before it.
     form
-        Index of the form whose rows are learned.
+        Index of the set of argument names.
     written
-        Tokens behind it.
+        Tokens after it.
     """
 
     before: list[int]
@@ -40,21 +40,21 @@ class ArgumentText:
     written: list[int]
 
 
-def text_rows(network: ExportNetwork, texts: Sequence[Sequence[int]], count: int) -> torch.Tensor:
-    """Return so many input rows for each text, `(len(texts), count, d) float32`: its tokens', in order.
+def initial_embeddings(network: ExportNetwork, texts: Sequence[Sequence[int]], count: int) -> torch.Tensor:
+    """Return `count` input embeddings per text, `(len(texts), count, d) float32`: those of its tokens, in order.
 
-    Of a longer text the rows of neighbouring tokens are averaged, of a shorter one they are repeated.
+    For a longer text the embeddings of neighbouring tokens are averaged, for a shorter one they are repeated.
     """
     found = []
     for ids in texts:
-        rows = network.input_rows[torch.tensor(list(ids))].float()
+        rows = network.input_embeddings[torch.tensor(list(ids))].float()
         if len(rows) < count:
             rows = rows.repeat_interleave(-(-count // len(rows)), 0)
         found.append(torch.stack([part.mean(0) for part in rows.tensor_split(count)]))
     return torch.stack(found)
 
 
-def learn_rows(
+def learn_embeddings(
     network: ExportNetwork,
     start: torch.Tensor,
     continuations: Sequence[ArgumentText],
@@ -62,12 +62,12 @@ def learn_rows(
     passes: int | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
-    """Return rows `(n, k, d) float32` behind which the LM writes the continuations as well as it can.
+    """Return embeddings `(n, k, d) float32` that minimise the cross-entropy of the texts after them.
 
     Parameters
     ----------
     start
-        Where they start, `(n, k, d)`.
+        Initial embeddings, `(n, k, d)`.
     advance
         Called with 1 after each step; there are `steps_of` of them.
     """
@@ -94,12 +94,12 @@ def learn_rows(
 
 
 def steps_of(continuations: Sequence[ArgumentText], passes: int | None = None) -> int:
-    """Return how many steps `learn_rows` takes."""
+    """Return the number of steps of `learn_embeddings`."""
     return (passes or PASSES) * -(-len(_chosen(continuations)) // BATCH)
 
 
 def _chosen(continuations: Sequence[ArgumentText]) -> list[ArgumentText]:
-    """Return a few continuations of each form, in mixed order."""
+    """Return a few texts of each form, shuffled."""
     by_form: dict[int, list[ArgumentText]] = {}
     for one in continuations:
         by_form.setdefault(one.form, []).append(one)
@@ -113,7 +113,7 @@ def _chosen(continuations: Sequence[ArgumentText]) -> list[ArgumentText]:
 
 @dataclass
 class _Batch:
-    """Some continuations: the LM has read what stands before them once, since nothing that is learned changes it."""
+    """A batch of texts with the KV cache of what precedes them, which the learned embeddings do not change."""
 
     cache: list[tuple[torch.Tensor, torch.Tensor]]
     mask: torch.Tensor
@@ -130,7 +130,7 @@ class _Batch:
         written = torch.zeros(len(texts), behind, dtype=torch.long)
         labels = torch.full((len(texts), count + behind), -100, dtype=torch.long)
         for row, one in enumerate(texts):
-            # Padding stands to the left, so that all calls stand in the same columns.
+            # Left padding puts all calls into the same columns.
             ids[row, before - len(one.before) :] = torch.tensor(one.before)
             mask[row, before - len(one.before) : before + count + len(one.written)] = 1
             written[row, : len(one.written)] = torch.tensor(one.written)
@@ -149,7 +149,7 @@ class _Batch:
         cache: Any = DynamicCache()
         for layer, (keys, values) in enumerate(self.cache):
             cache.update(keys, values, layer)
-        table = network.input_rows
+        table = network.input_embeddings
         embedded = torch.cat([rows[self.forms].to(table.dtype), table[self.ids]], dim=1)
         hidden = network.model.get_decoder()(
             inputs_embeds=embedded,
@@ -159,5 +159,5 @@ class _Batch:
             use_cache=True,
         ).last_hidden_state
         kept = self.labels >= 0
-        logits = hidden[kept] @ network.output_rows[: network.words].T
+        logits = hidden[kept] @ network.output_embeddings[: network.vocabulary_size].T
         return torch.nn.functional.cross_entropy(logits.float(), self.labels[kept])

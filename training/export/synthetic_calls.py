@@ -1,4 +1,4 @@
-"""Made-up calls, for where few demonstrations show any: with values that stand in the question."""
+"""Synthetic calls for tools with too few few-shot examples; their values occur in the question."""
 
 import random
 import re
@@ -11,22 +11,21 @@ from toolken.training.features import background as shipped
 from toolken.training.tool_spec import ToolSpec
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
-#: Words with capitals that are no beginning of a sentence: names, mostly. Things, mostly, are what stands behind an
-#: article or a pronoun.
+#: Capitalised words inside a sentence are mostly names; words after an article or a pronoun are mostly things.
 _NAME = re.compile(r"(?<=[a-z,] )(?:[A-Z][\w'-]*)(?: (?:of |the )?[A-Z][\w'-]*)*")
 _THING = re.compile(r"\b(?:the|a|an|my|our) ([a-z]+(?: [a-z]+)?)(?=[ ,.?!])")
 _NO_THING = re.compile(
     r"the|a|an|my|our|of|in|on|at|to|for|and|is|are|was|with|what|from|that|this|it|by|as|i|you|we|if|when"
 )
-#: Lengths of a value in letters.
+#: Bounds on the length of a value, in characters.
 _SHORTEST, _LONGEST = 3, 30
 
 
-def made_up(spec: ToolSpec, requests: Sequence[str], count: int) -> list[Demonstration]:
-    """Return up to so many calls of a tool that nothing shows.
+def synthetic_calls(spec: ToolSpec, requests: Sequence[str], count: int) -> list[Demonstration]:
+    """Return up to `count` calls of a tool without few-shot examples.
 
-    Half of them are for its description with values behind it, the others for requests in which there are as many
-    names, things and numbers as it has arguments of these types.
+    Half of them are for its description followed by values, the others for requests with enough names, things and
+    numbers for its arguments.
     """
     draw = random.Random(spec.name)
     found = []
@@ -34,23 +33,23 @@ def made_up(spec: ToolSpec, requests: Sequence[str], count: int) -> list[Demonst
     names, things = _values()
     for _ in range(-(-count // 2)):
         pool = draw.choice((names, things))
-        offered = _Offered([draw.choice(pool) for _ in range(8)], [_some_number(draw, "10") for _ in range(8)], draw)
+        offered = _Values([draw.choice(pool) for _ in range(8)], [_some_number(draw, "10") for _ in range(8)], draw)
         args = {name: offered.value(schema) for name, schema in spec.arguments.items()}
-        given = ", ".join(_said(value) for value in args.values())
+        given = ", ".join(_spoken(value) for value in args.values())
         found.append(Demonstration(tool=spec.name, question=f"{words}: {given}" if given else words, args=args))
     for question in requests:
         if len(found) >= count:
             break
         spans = _NAME.findall(question) or _things(question)
-        offered = _Offered(list(dict.fromkeys(reversed(spans))), _NUMBER.findall(question), draw)
+        offered = _Values(list(dict.fromkeys(reversed(spans))), _NUMBER.findall(question), draw)
         args = {name: offered.value(schema) for name, schema in spec.arguments.items()}
         if not offered.lacking:
             found.append(Demonstration(tool=spec.name, question=question, args=args))
     return found
 
 
-def varied(shown: Sequence[Demonstration], count: int) -> list[Demonstration]:
-    """Return so many demonstrations with other values, each in turn: what stands in the question is replaced there."""
+def with_other_values(shown: Sequence[Demonstration], count: int) -> list[Demonstration]:
+    """Return `count` copies of few-shot examples, in turn, with other values in arguments and question."""
     draw = random.Random(0)
     names, things = _values()
     found = []
@@ -72,8 +71,8 @@ def varied(shown: Sequence[Demonstration], count: int) -> list[Demonstration]:
     return found
 
 
-def made_up_results(count: int) -> list[str]:
-    """Return so many results as tools may give them: numbers, names and things, alone and together."""
+def synthetic_results(count: int) -> list[str]:
+    """Return `count` results as tools may return them: numbers, names and things, single and combined."""
     draw = random.Random(0)
     names, things = _values()
     found = []
@@ -95,12 +94,12 @@ def made_up_results(count: int) -> list[str]:
     return found
 
 
-class _Offered:
-    """Values that a question offers; each is taken once."""
+class _Values:
+    """The values in a question; each is used once."""
 
     def __init__(self, spans: list[str], numbers: list[str], draw: random.Random) -> None:
         self._spans, self._numbers, self._draw = spans, numbers, draw
-        #: Whether one was wanted that is not there.
+        #: Whether a value was requested after all were used.
         self.lacking = False
 
     def value(self, schema: Any) -> Any:
@@ -129,7 +128,7 @@ class _Offered:
 
 @cache
 def _values() -> tuple[list[str], list[str]]:
-    """Return names and things of the background's requests."""
+    """Return the names and things in the background requests."""
     requests = shipped.background_requests()
     names = {name for question in requests for name in _NAME.findall(question)}
     things = {thing for question in requests for thing in _things(question)}
@@ -147,7 +146,7 @@ def _things(question: str) -> list[str]:
 
 
 def _some_number(draw: random.Random, like: str) -> str:
-    """Return a number with about as many digits as another one."""
+    """Return a random number with about as many digits as another one."""
     whole, _, places = like.lstrip("-").partition(".")
     number = str(draw.randrange(1, 10 ** min(len(whole), 4)))
     return f"{number}.{draw.randrange(1, 10 ** min(len(places), 3))}" if places else number
@@ -157,9 +156,9 @@ def _read(text: str) -> int | float:
     return float(text) if "." in text else int(text)
 
 
-def _said(value: Any) -> str:
+def _spoken(value: Any) -> str:
     if isinstance(value, list):
-        return " and ".join(map(_said, value))
+        return " and ".join(map(_spoken, value))
     if isinstance(value, dict):
-        return ", ".join(map(_said, value.values()))
+        return ", ".join(map(_spoken, value.values()))
     return str(value)

@@ -1,33 +1,33 @@
-"""What a fold and the input rows are fitted on: texts as the checkpoint will read and write them."""
+"""The texts on which the fold and the input embeddings of an export are fitted."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from toolken.training.examples import Call, Demonstration, Example
-from toolken.training.export.arguments import ArgumentText, learn_rows, steps_of, text_rows
-from toolken.training.export.made_up import made_up, made_up_results, varied
-from toolken.training.export.network import ExportNetwork
-from toolken.training.export.texts import StepKind, Text, Writer, distinct
-from toolken.training.export.tokens import BEHIND, ToolTokens
+from toolken.training.export.export_network import ExportNetwork
+from toolken.training.export.input_embeddings import ArgumentText, initial_embeddings, learn_embeddings, steps_of
+from toolken.training.export.step_texts import StepKind, Text, Writer, distinct
+from toolken.training.export.synthetic_calls import synthetic_calls, synthetic_results, with_other_values
+from toolken.training.export.tokens import VIRTUAL_COUNT, ToolTokens
 from toolken.training.features import background as shipped
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.tool_spec import ToolSpec
 
-#: Demonstrations, background requests, and examples that the fold is fitted on at most.
+#: Largest numbers of few-shot examples, background requests and examples for the fold.
 DEMONSTRATIONS, REQUESTS, EXAMPLES = 300, 400, 100
-#: Answers of results alone.
+#: Number of answers that consist of results.
 ANSWERS = 80
-#: Calls of a form that are wanted, demonstrations and made-up ones together, and made-up ones of a tool at most; texts
-#: written freely of each kind, and at once.
-WANTED, MADE_UP, FREE, FREE_BATCH = 40, 20, 50, 50
+#: Calls per set of argument names, few-shot and synthetic together; synthetic calls per tool at most; unconstrained
+#: texts of each kind, and per batch.
+WANTED, SYNTHETIC, FREE, FREE_BATCH = 40, 20, 50, 50
 
-#: Called with a label and a number of steps before some work begins; returns what is called as steps are done.
+#: Called with a label and a number of steps before work begins; returns a function that is called with completed steps.
 Started = Callable[[str, int], Callable[[int], None]]
 
 
-def known_calls(head: ToolkenHead, examples: Sequence[Example]) -> list[Demonstration]:
-    """Return demonstrations of arguments: those of the head and of the examples, and for other tools made-up ones."""
+def few_shot_calls(head: ToolkenHead, examples: Sequence[Example]) -> list[Demonstration]:
+    """Return the calls of the head's few-shot examples and of the examples."""
     found = list(head.demonstrations.shown)
     for one in examples:
         for number, call in enumerate(one.calls):
@@ -37,15 +37,18 @@ def known_calls(head: ToolkenHead, examples: Sequence[Example]) -> list[Demonstr
     return distinct(found, DEMONSTRATIONS)
 
 
-def invented_calls(head: ToolkenHead, shown: Sequence[Demonstration]) -> list[Demonstration]:
-    """Return made-up calls for forms of arguments that are shown too rarely: demonstrations with other values, and for
-    tools that have none, calls for requests in which there are values of the right type."""
+def supplementary_calls(head: ToolkenHead, shown: Sequence[Demonstration]) -> list[Demonstration]:
+    """Return synthetic calls for argument names with too few examples.
+
+    They are few-shot examples with other values or, for tools without any, calls for requests that contain values of
+    the right types.
+    """
     by_tool: dict[str, list[Demonstration]] = {}
     for one in shown:
         by_tool.setdefault(one.tool, []).append(one)
     by_form: dict[tuple[str, ...], list[ToolSpec]] = {}
     for spec in head.specs:
-        by_form.setdefault(form_of(spec), []).append(spec)
+        by_form.setdefault(argument_names(spec), []).append(spec)
     requests = shipped.background_requests()[REQUESTS:]
     found = []
     for specs in by_form.values():
@@ -53,56 +56,60 @@ def invented_calls(head: ToolkenHead, shown: Sequence[Demonstration]) -> list[De
         for at, spec in enumerate(specs[: max(missing, 0)]):
             count = -(-missing // min(len(specs), missing))
             own = by_tool.get(spec.name)
-            found += varied(own, count) if own else made_up(spec, requests[at :: len(specs)], min(count, MADE_UP))
+            found += (
+                with_other_values(own, count)
+                if own
+                else synthetic_calls(spec, requests[at :: len(specs)], min(count, SYNTHETIC))
+            )
     return found
 
 
-def form_of(spec: ToolSpec) -> tuple[str, ...]:
-    """Return what the arguments of a tool look like: their names."""
+def argument_names(spec: ToolSpec) -> tuple[str, ...]:
+    """Return the names of the arguments of a tool."""
     return tuple(spec.arguments)
 
 
-def learn_input_rows(
+def learn_input_embeddings(
     network: ExportNetwork,
     head: ToolkenHead,
     writer: Writer,
     tokens: ToolTokens,
     shown: Sequence[Demonstration],
-    invented: Sequence[Demonstration],
+    supplementary: Sequence[Demonstration],
     examples: Sequence[Example],
     step: Started,
 ) -> None:
-    """Give the added tokens the input rows behind which their arguments, or the whole answer, are written."""
+    """Learn the input embeddings of the added tokens, after which the LM writes arguments or the whole answer."""
     form = dict(zip(tokens.names, tokens.forms, strict=True))
     first = {form[spec.name]: spec for spec in reversed(head.specs)}
     begun = [writer.inside(_beginning(first[at])) for at in range(len(first))]
-    # In running text a call stands behind the sentence that its arguments are in, not behind the question.
-    told = [found for one in examples for found in writer.calls(one)] if head.prompt.everywhere else []
-    calls: list[tuple[str, Call | Demonstration]] = list(told)
-    calls += [(writer.before_call(one.question, one.results), one) for one in ([] if told else shown)]
-    calls += [(writer.before_call(one.question, one.results), one) for one in invented]
+    # In running text a call follows the sentence that contains its arguments, not the question.
+    in_text = [found for one in examples for found in writer.calls(one)] if head.prompt.everywhere else []
+    calls: list[tuple[str, Call | Demonstration]] = list(in_text)
+    calls += [(writer.before_call(one.question, one.results), one) for one in ([] if in_text else shown)]
+    calls += [(writer.before_call(one.question, one.results), one) for one in supplementary]
     continuations = [ArgumentText(writer.ids(text), form[one.tool], writer.arguments(one.args)) for text, one in calls]
     ended = tokens.ended()
     if ended:
         begun.append(writer.inside(head.prompt.closing + head.prompt.separator + "Answer:"))
-        for question, results in _answered([*shown, *invented]):
+        for question, results in _answered([*shown, *supplementary]):
             text = writer.closing(question, results)
             assert text is not None
             at = text.ids.index(ended[0])
             continuations.append(ArgumentText(text.ids[:at], len(first), text.ids[at + len(ended) :]))
-    start = text_rows(network, begun, 1 + BEHIND)
-    advance = step("Learning what stands for a call", steps_of(continuations))
-    rows = learn_rows(network, start, continuations, advance=advance).to(network.input_rows.dtype)
+    start = initial_embeddings(network, begun, 1 + VIRTUAL_COUNT)
+    advance = step("Learning input embeddings", steps_of(continuations))
+    rows = learn_embeddings(network, start, continuations, advance=advance).to(network.input_embeddings.dtype)
     for at, token in enumerate(tokens.ids):
-        network.input_rows[token] = rows[tokens.forms[at], 0]
+        network.input_embeddings[token] = rows[tokens.forms[at], 0]
     if tokens.answer is not None:
-        network.input_rows[tokens.answer] = rows[-1, 0]
+        network.input_embeddings[tokens.answer] = rows[-1, 0]
     for own, ids in zip(rows, tokens.virtual, strict=True):
-        network.input_rows[torch.tensor(ids)] = own[1:]
+        network.input_embeddings[torch.tensor(ids)] = own[1:]
 
 
 def _beginning(spec: ToolSpec) -> str:
-    """Return how the arguments of a tool begin."""
+    """Return the beginning of the arguments of a tool."""
     if not spec.arguments:
         return " {}"
     name, schema = next(iter(spec.arguments.items()))
@@ -111,7 +118,7 @@ def _beginning(spec: ToolSpec) -> str:
     return f' {{"{name}": ' + opened.get(str(kind), '"')
 
 
-def free_running(
+def unconstrained_texts(
     network: ExportNetwork,
     head: ToolkenHead,
     writer: Writer,
@@ -119,17 +126,17 @@ def free_running(
     shown: Sequence[Demonstration],
     step: Started,
 ) -> list[Text]:
-    """Return what the network writes by itself, in words and in arguments, where no tool may win."""
-    kind = StepKind.RUNNING if head.prompt.everywhere else StepKind.WORDS
+    """Return text and arguments that the network generates without a grammar, in which no tool may win."""
+    kind = StepKind.RUNNING if head.prompt.everywhere else StepKind.TEXT
     questions = [one.question for one in shown[:FREE]] + shipped.background_requests()[-FREE:]
     begun = [(writer.ids(head.prompt.query(one)), kind) for one in questions]
     for at, (ids, _) in enumerate(begun[:]):
         begun.append(([*ids, *tokens.call(at % len(tokens.ids))], StepKind.ARGUMENTS))
-    advance = step("Writing freely", len(begun))
+    advance = step("Generating text", len(begun))
     found = []
     for at in range(0, len(begun), FREE_BATCH):
         batch = begun[at : at + FREE_BATCH]
-        for (ids, what), written in zip(batch, network.continued([ids for ids, _ in batch], tokens.added), strict=True):
+        for (ids, what), written in zip(batch, network.generated([ids for ids, _ in batch], tokens.added), strict=True):
             first = len(ids) if what == kind else len(ids) - 1
             places = range(first, len(ids) + len(written) - 1)
             found.append(Text([*ids, *written], [(place, what, 0) for place in places]))
@@ -138,16 +145,16 @@ def free_running(
 
 
 def _answered(shown: Sequence[Demonstration]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield questions with made-up results."""
+    """Yield questions with synthetic results."""
     chosen = shown[:: -(-len(shown) // ANSWERS)] if shown else []
-    for one, result in zip(chosen, made_up_results(len(chosen)), strict=True):
+    for one, result in zip(chosen, synthetic_results(len(chosen)), strict=True):
         yield one.question, (*one.results, result)
 
 
 def fitting_texts(
     head: ToolkenHead, writer: Writer, shown: Sequence[Demonstration], examples: Sequence[Example]
 ) -> Iterator[Text]:
-    """Yield what the checkpoint may read and write: the fold is fitted there."""
+    """Yield the texts on which the fold is fitted."""
     for question in shipped.background_requests()[:REQUESTS]:
         yield writer.request(question)
     for spec in head.specs[:REQUESTS]:
@@ -160,11 +167,11 @@ def fitting_texts(
     for at, one in enumerate(shown):
         yield writer.call(writer.before_call(one.question, one.results), one.tool, one.args, writer.decided(one))
         if at % 2:
-            # Arguments are held against those of another tool: whichever is called, none may win inside them.
+            # Pair the question with the call of another tool: no tool may win inside arguments, whichever is called.
             other = shown[(13 * at + 5) % len(shown)]
             yield writer.call(writer.before_call(one.question, ()), other.tool, other.args)
         else:
-            yield writer.garbled(one, at)
+            yield writer.shuffled_arguments(one, at)
     if not head.prompt.everywhere:
         for question, results in _answered(shown):
             yield writer.following(question, results)
