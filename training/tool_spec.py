@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +22,10 @@ ToolLike = BaseTool | Callable[..., Any] | type | dict[str, Any]
 
 #: A signature in front of a description, as published tool sets have it: `capital_of(country): gets the capital ...`.
 _SIGNATURE = re.compile(r"^(?P<name>\w+)\((?P<arguments>[^()]*)\)\s*[:.-]\s*")
+
+
+#: A reference to a definition of a schema, in JSON.
+_REFERENCE = re.compile(r'"\$ref": "#/\$defs/([^"/]+)"')
 
 
 class Signature(NamedTuple):
@@ -83,7 +87,9 @@ class ToolSpec(BaseModel):
                 f"a pydantic class, or an OpenAI-style dict ({error})."
             ) from error
         parameters = function.get("parameters") or {"type": "object", "properties": {}}
-        if isinstance(tool, BaseTool):
+        if (recursive := _recursive_schema(tool)) is not None:
+            parameters = recursive
+        elif isinstance(tool, BaseTool):
             parameters = _with_extensions(parameters, tool)
         return cls(name=function["name"], description=function.get("description") or "", parameters=parameters)
 
@@ -95,8 +101,9 @@ class ToolSpec(BaseModel):
     @property
     def arguments(self) -> dict[str, dict[str, Any]]:
         """The schema of each argument by name."""
-        properties: dict[str, dict[str, Any]] = self.parameters.get("properties", {})
-        return properties
+        properties = self.parameters.get("properties") or {}
+        # `true` and `false` are schemas, too.
+        return {name: schema if isinstance(schema, dict) else {} for name, schema in properties.items()}
 
     @property
     def words(self) -> str:
@@ -188,13 +195,44 @@ def unknown_tools(names: Iterable[str], known: Sequence[str]) -> None:
             raise ToolSpecError(f"There is no tool called {name!r}: did you mean {', '.join(map(repr, close))}?")
 
 
+def _recursive_schema(tool: Any) -> dict[str, Any] | None:
+    """Return the schema of a tool whose arguments contain themselves; None for all others.
+
+    LangChain's conversion expands references and replaces a recursive one by a schema that admits anything.
+    """
+    if isinstance(tool, BaseTool):
+        own: Any = tool.tool_call_schema
+    elif isinstance(tool, type) and issubclass(tool, BaseModel):
+        own = tool
+    elif callable(tool) and not isinstance(tool, type):
+        try:
+            own = StructuredTool.from_function(tool).tool_call_schema
+        except (ValueError, TypeError, NameError):
+            return None  # a function that the conversion reads in another way
+    else:
+        return None
+    schema: dict[str, Any] = own if isinstance(own, dict) else own.model_json_schema()
+    definitions = schema.get("$defs") or {}
+    inner = {name: set(_REFERENCE.findall(json.dumps(one))) for name, one in definitions.items()}
+    for name in inner:
+        reached, border = set[str](), inner[name]
+        while border:
+            reached |= border
+            border = set().union(*(inner.get(one, set()) for one in border)) - reached
+        if name in reached:
+            if (whole := _REFERENCE.fullmatch(f'"$ref": "{schema.get("$ref")}"')) is not None:
+                schema = {"$defs": definitions, **definitions[whole[1]]}
+            return {key: value for key, value in schema.items() if key not in ("title", "description")}
+    return None
+
+
 def _with_extensions(parameters: dict[str, Any], tool: BaseTool) -> dict[str, Any]:
     """Carry `x-` keywords of the arguments over from the tool's own schema, where LangChain's conversion drops them."""
     schema: Any = tool.tool_call_schema
     own = schema if isinstance(schema, dict) else schema.model_json_schema()
-    result = dict(parameters, properties=dict(parameters.get("properties", {})))
-    for name, argument in own.get("properties", {}).items():
-        extensions = {key: value for key, value in argument.items() if key.startswith("x-")}
+    result = dict(parameters, properties=dict(parameters.get("properties") or {}))
+    for name, argument in (own.get("properties") or {}).items():
+        extensions = {key: value for key, value in argument.items() if key.startswith("x-")} if argument else {}
         if extensions and name in result["properties"]:
             result["properties"][name] = {**result["properties"][name], **extensions}
     return result

@@ -28,7 +28,7 @@ _DEMANDING = ("pattern", "format", "const")
 
 def has_copied(parameters: dict[str, Any]) -> bool:
     """Tell whether any argument of a tool is to be copied."""
-    return any(_is_grounded(_schema(argument)) for argument in parameters.get("properties", {}).values())
+    return any(_is_grounded(_schema(argument)) for argument in (parameters.get("properties") or {}).values())
 
 
 class CopyingGrammar:
@@ -57,8 +57,8 @@ class CopyingGrammar:
         free: Callable[[dict[str, Any]], str],
         use: NumberUse | None = None,
     ) -> None:
-        required = set(parameters.get("required", []))
-        properties = {name: _schema(one) for name, one in parameters.get("properties", {}).items()}
+        required = set(parameters.get("required") or [])
+        properties = {name: _schema(one) for name, one in (parameters.get("properties") or {}).items()}
         # Required arguments first: whether an optional one follows is then the last question.
         self._arguments = sorted(properties.items(), key=lambda item: item[0] not in required)
         self._required = required
@@ -221,7 +221,7 @@ class CopyingGrammar:
     def _free(self, path: str, argument: dict[str, Any]) -> str:
         """Return the name of the rule for a value that only the schema restricts."""
         rule = f"free{path}"
-        self._rules[rule] = self._free_grammar({**argument, **self._definitions})
+        self._rules[rule] = self._free_grammar(argument)
         return rule
 
     def _fits(self, number: str, argument: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import validate  # type: ignore[import-untyped]
+from pydantic import BaseModel, Field
 
 from toolken import FrozenLM, ToolSpec
 from toolken.agents.grammar.number_use import NumberUse
@@ -119,6 +120,99 @@ def test_arguments_are_always_json_that_the_schema_accepts(
 def test_odd_schemas_give_json_as_well(tiny_lm: FrozenLM, parameters: dict[str, Any]) -> None:
     for seed in range(5):
         validate(json.loads(write(tiny_lm, parameters, "", seed)), parameters)
+
+
+NODE = {"type": "object", "properties": {"name": {"type": "string"}, "children": {"type": "array"}}}
+TREE = {
+    "$defs": {
+        "Tree": object_of(
+            ("children", "parent"),
+            name={"type": "string", "maxLength": 5},
+            children={"type": "array", "items": {"$ref": "#/$defs/Tree"}},
+            parent={"anyOf": [{"$ref": "#/$defs/Tree"}, {"type": "null"}]},
+        )
+    }
+}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        object_of(value=True),
+        object_of(value={}),
+        {"type": "object", "properties": None, "required": None},
+        {"type": "object", "properties": {"a": {"type": "integer"}}, "required": None},
+        {**object_of(root={"$ref": "#/$defs/Tree"}), **TREE},
+        object_of(options={"type": "object"}),
+        object_of(options={"type": "object", "additionalProperties": True, "minProperties": 2}),
+        object_of(options={"type": "object", "additionalProperties": {"type": "number"}, "maxProperties": 3}),
+        object_of(options={"type": "object", "propertyNames": {"enum": ["a", "b"]}, "additionalProperties": NODE}),
+        object_of(options={"type": "object", "patternProperties": {"^[a-z]+$": {"type": "integer"}}}),
+        object_of(id={"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}),
+        object_of(id={"type": "integer", "minimum": 2**60}),
+        object_of(share={"type": "number", "minimum": 0.0, "maximum": 1e308}),
+        object_of(count={"type": "integer", "minimum": 0.5, "maximum": 7.5}),
+        object_of(time={"type": "string", "format": "date-time"}),
+        object_of(time={"type": "string", "format": "time"}, span={"type": "string", "format": "duration"}),
+        object_of(numbers={"type": "array", "items": {"type": "number"}}),
+        object_of(to={"type": "string", "format": "email"}, link={"type": "string", "format": "uri"}),
+        object_of(id={"type": "string", "format": "uuid"}, at={"type": "string", "format": "ipv6"}),
+        object_of(code={"type": "string", "pattern": "^[A-Z]+-[0-9]*$"}),
+        object_of(pair={"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string", "maxLength": 3}]}),
+        object_of(a={"allOf": [{"type": "integer", "minimum": 3}, {"maximum": 5}]}),
+        object_of(a={"type": ["integer", "null"], "minimum": 3, "maximum": 9}),
+        object_of(a={"enum": [1, None, "x", 2.5, True]}),
+        object_of(a={"type": "string", "enum": ["x", 3]}),
+        object_of(a={"type": "string", "minLength": 300}),
+        {"type": "object", "properties": {}, "required": ["undeclared"]},
+        object_of(("never",), never=False, a={"type": "boolean"}),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_value_is_bounded(tiny_lm: FrozenLM, parameters: dict[str, Any], seed: int) -> None:
+    arguments = json.loads(write(tiny_lm, parameters, "", seed))
+    validate(arguments, {key: value for key, value in parameters.items() if value is not None})
+
+
+def test_an_open_object_can_hold_keys(tiny_lm: FrozenLM) -> None:
+    parameters = object_of(options={"type": "object", "additionalProperties": {"type": "boolean"}})
+    assert any(json.loads(write(tiny_lm, parameters, "", seed))["options"] for seed in range(10))
+
+
+def test_numbers_have_few_digits_and_times_no_fractions(tiny_lm: FrozenLM) -> None:
+    parameters = object_of(n={"type": "number"}, at={"type": "string", "format": "date-time"})
+    for seed in range(20):
+        text = write(tiny_lm, parameters, "", seed)
+        assert re.search(r"\.\d{7}", text) is None
+        assert "." not in json.loads(text)["at"]
+
+
+def test_a_pattern_that_no_grammar_knows_leaves_copying_on(tiny_lm: FrozenLM) -> None:
+    code = {"type": "string", "pattern": "^(?=.*a)[a-z]{1,5}$"}
+    parameters = object_of(city={"type": "string", "x-grounded": True}, code=code)
+    for seed in range(5):
+        assert json.loads(write(tiny_lm, parameters, "Weather in Oslo", seed))["city"] in "Weather in Oslo"
+
+
+@pytest.mark.parametrize(
+    "argument", [{"type": "integer", "minimum": 5, "maximum": 4}, {"type": "string", "enum": [1]}, False], ids=repr
+)
+def test_a_schema_that_admits_nothing_is_refused_by_its_name(tiny_lm: FrozenLM, argument: Any) -> None:
+    with pytest.raises(ToolSpecError, match=r"'tool'.*never"):
+        write(tiny_lm, object_of(never=argument), "", 0)
+
+
+def test_a_recursive_pydantic_class_keeps_its_structure(tiny_lm: FrozenLM) -> None:
+    class Tree(BaseModel):
+        name: str
+        children: list["Tree"] = Field(default_factory=list)
+
+    spec = ToolSpec.of(Tree)
+    grown = [json.loads(write(tiny_lm, spec.parameters, "", seed)) for seed in range(10)]
+    for one in grown:
+        Tree.model_validate(one)
+    assert any(one.get("children") for one in grown)
 
 
 @pytest.mark.parametrize(
