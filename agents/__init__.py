@@ -7,7 +7,7 @@ from toolken.agents.chat_model import ToolkenChatModel
 from toolken.agents.decoding import DecodingOptions
 
 if TYPE_CHECKING:
-    from toolken.agents.household_planner import HouseholdPlanner, PlannedStep
+    from toolken.agents.household.planner import HouseholdPlanner, PlannedStep
 
 __all__ = [
     "Answer",
@@ -24,7 +24,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Imported when it is asked for: an agent without a household needs neither the simulator nor its tools.
     if name in ("HouseholdPlanner", "PlannedStep"):
-        from toolken.agents import household_planner
+        from toolken.agents.household import planner
 
-        return getattr(household_planner, name)
+        return getattr(planner, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,9 +10,10 @@ from toolken.agents.benchmarks.toolkens import PUBLISHED, Latest, published_head
 from toolken.agents.benchmarks.traces import Attempt, Piece
 from toolken.agents.benchmarks.trials import Answerer, Question, Settings, Test, Trial, digest, told
 from toolken.agents.benchmarks.worded_plans import MAX_TOKENS, free_plans, grounded_plans, matched
-from toolken.agents.household_planner import fit_plans
-from toolken.agents.plan_choice import choose_rehearsed, permitted
-from toolken.agents.planning import Following, Plan, PlanDecoder, PlanTask
+from toolken.agents.household.plan_choice import choose_rehearsed, permitted
+from toolken.agents.household.plan_decoder import Following, Plan, PlanDecoder, PlanTask
+from toolken.agents.household.planner import fit_plans
+from toolken.agents.household.plans import plan_example, plan_text
 from toolken.errors import DataFormatError
 from toolken.tools.household import HouseholdTask, Rehearsal, read_programs, read_tasks, score_plan
 from toolken.tools.household.programs import request_key
@@ -24,7 +25,6 @@ from toolken.training.examples import Example
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
-from toolken.training.plans import plan_example, plan_text
 
 #: Behind the name of a method: the plan is taken that does best in a rehearsal.
 REHEARSED = "-rehearsed"

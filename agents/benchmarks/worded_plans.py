@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from toolken.agents.benchmarks.generation import Continuations
-from toolken.agents.planning import Following
+from toolken.agents.household.plan_decoder import Following
+from toolken.agents.household.plans import lead, plan_text
 from toolken.training.lm import FrozenLM, Session, State
-from toolken.training.plans import lead, plan_text
 from toolken.training.teacher import Encoder
 
 #: Tokens that a plan takes at most: a step takes eight to twelve, and the first eight steps count.

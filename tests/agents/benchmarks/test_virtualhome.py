@@ -10,11 +10,11 @@ import pytest
 from toolken.agents.benchmarks.end_to_end import Options, run
 from toolken.agents.benchmarks.virtualhome import METRICS
 from toolken.agents.benchmarks.worded_plans import matched
+from toolken.agents.household.plans import plan_text
 from toolken.errors import DataFormatError
 from toolken.tools.household import TOOLKENS, demo_scene
 from toolken.tools.household.programs import SCENES
 from toolken.training import FrozenLM
-from toolken.training.plans import plan_text
 
 pytest.importorskip("virtualhome_eval", reason="the VirtualHome simulator is not installed")
 

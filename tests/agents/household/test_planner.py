@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from toolken.agents import HouseholdPlanner
-from toolken.agents.plan_choice import choose_rehearsed, permitted
-from toolken.agents.planning import Plan
+from toolken.agents.household.plan_choice import choose_rehearsed, permitted
+from toolken.agents.household.plan_decoder import Plan
 from toolken.errors import HeadError
 from toolken.tools.household import Household, HouseholdTask, Rehearsal, demo_scene
 from toolken.tools.household.toolkens import VERBS, next_toolkens

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from toolken.agents.planning import Plan, PlanDecoder, PlanTask
+from toolken.agents.household.plan_decoder import Plan, PlanDecoder, PlanTask
+from toolken.agents.household.plans import PLANS, plan_example, plan_text
 from toolken.errors import FingerprintError
 from toolken.training import FrozenLM, ToolkenHead, ToolSpec, fit
-from toolken.training.benchmarks.comparisons import PLANS
-from toolken.training.plans import plan_example, plan_text
 
 VERBS, OBJECTS = ["[WALK]", "[SIT]", "[GRAB]"], ["<couch>", "<cup>"]
 TASKS = [

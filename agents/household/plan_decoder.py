@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from toolken.agents.household.plans import lead, plan_text
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM, Session
-from toolken.training.plans import lead, plan_text
 
 #: Texts that grow together; each holds its own KV cache.
 MAX_ROWS = 16

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from toolken.agents.planning import Following, Plan
+from toolken.agents.household.plan_decoder import Following, Plan
 from toolken.tools.household import HouseholdError, Rehearsal
 from toolken.tools.household.toolkens import read_plan
 

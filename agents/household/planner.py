@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from toolken.agents.planning import Plan, PlanDecoder, PlanTask
+from toolken.agents.household.plan_decoder import Plan, PlanDecoder, PlanTask
+from toolken.agents.household.plans import PLANS, plan_example
 from toolken.errors import HeadError
 from toolken.tools.household import (
     Household,
@@ -16,13 +17,11 @@ from toolken.tools.household import (
 )
 from toolken.tools.household.naming import meanings
 from toolken.tools.household.toolkens import END, VERBS, read_plan, write_plan
-from toolken.training.benchmarks.comparisons import PLANS
 from toolken.training.examples import Example
 from toolken.training.feature_cache import FeatureCache
 from toolken.training.fit import Progress, fit
 from toolken.training.head import ToolkenHead
 from toolken.training.lm import FrozenLM
-from toolken.training.plans import plan_example
 from toolken.training.prompt import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
