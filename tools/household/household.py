@@ -1,5 +1,6 @@
 """The household: a home in the simulator with one character in it who acts, one step at a time."""
 
+import copy
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -194,6 +195,32 @@ class Household:
                 for id in targets
                 if permits(state, verb, self._named((id,)))
             ]
+
+    def permits(self, action: str, *objects: str | int) -> bool:
+        """Return whether an action is possible now, without doing it.
+
+        Parameters
+        ----------
+        action, objects
+            As for `step`.
+
+        Raises
+        ------
+        HouseholdError
+            If the action or an object is unknown.
+        """
+        verb = verb_of(action)
+        check_arity(verb, len(objects))
+        with self._lock:
+            return any(permits(self._states[-1], verb, self._named(ids)) for ids in self._readings(objects))
+
+    def copy(self) -> "Household":
+        """Return a copy in the same state, with the same history; a step in one does not change the other."""
+        with self._lock:
+            twin = copy.copy(self)
+            twin._states, twin._observations = list(self._states), list(self._observations)
+            twin._lock = threading.RLock()
+            return twin
 
     def enabling(self, action: str, *objects: str | int, verbs: Sequence[str] | None = None) -> list[tuple[str, str]]:
         """What could be done now so that an action which is refused would be possible next.
