@@ -1,4 +1,4 @@
-"""Plans that the LM writes in words, with demonstrations in its prompt: freely, matched afterwards, or grounded."""
+"""Plans written by the LM with demonstrations in its prompt: free, matched to known steps, or grounded."""
 
 import re
 from collections.abc import Mapping, Sequence
