@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
-from toolken.agents.household_planner import fit_plans
-from toolken.agents.plan_choice import choose_rehearsed, permitted
-from toolken.agents.planning import Following, Plan, PlanDecoder, PlanTask
+from toolken.agents.household.plan_choice import Effects, choose_plan, rehearsed_plans
+from toolken.agents.household.plan_decoder import Following, Plan, PlanDecoder, PlanTask
+from toolken.agents.household.planner import fit_plans
+from toolken.agents.household.plans import plan_example, plan_text
 from toolken.benchmarks.end_to_end.run import Options, methods_of
+from toolken.benchmarks.end_to_end.script_rehearsal import ScriptRehearsal
 from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
 from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, digest, told
 from toolken.benchmarks.end_to_end.worded_plans import MAX_TOKENS, free_plans, grounded_plans, matched
@@ -16,7 +18,7 @@ from toolken.benchmarks.methods.toolkens import PUBLISHED, Latest, published_hea
 from toolken.benchmarks.selection.comparisons import plans_after
 from toolken.benchmarks.sets.virtualhome import read_virtualhome
 from toolken.errors import DataFormatError
-from toolken.tools.household import HouseholdTask, Rehearsal, read_programs, read_tasks, score_plan
+from toolken.tools.household import HouseholdTask, read_programs, read_tasks, score_plan
 from toolken.tools.household.programs import request_key
 from toolken.tools.household.scoring import MOST_STEPS
 from toolken.tools.household.toolkens import END, TOOLKENS, next_toolkens, plan_lines, toolkens_of
@@ -24,7 +26,6 @@ from toolken.training.examples import Example
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
-from toolken.training.plans import plan_example, plan_text
 
 #: Behind the name of a method: the plan is taken that does best in a rehearsal.
 REHEARSED = "-rehearsed"
@@ -164,7 +165,7 @@ class _Data:
                 chosen = [Plan(plan, score) for plan, score in guesses.items()]
                 best = chosen[0]
                 if rehearse:
-                    best = choose_rehearsed(chosen, Rehearsal(question.reference.initial), MOST_STEPS)
+                    best = choose_plan(chosen, ScriptRehearsal(question.reference.initial), MOST_STEPS, covered)
                 found.append(_attempt(question, best.toolkens))
             return found
 
@@ -197,17 +198,30 @@ def score(question: Question, attempt: Attempt) -> dict[str, float]:
     }
 
 
+def covered(wanted: Effects, reached: Effects) -> float:
+    """Return 1.0 if all wanted effects are reached, whatever else is: the published success, as a utility.
+
+    As in the published metric, a plan that changes no state cannot be what is wanted.
+    """
+    return float(bool(wanted) and wanted <= reached)
+
+
 def _planned(decoder: PlanDecoder, beams: int, rehearse: bool, questions: Sequence[Question]) -> list[Attempt]:
     """Answer by next-toolken decoding, restricted to the objects of the scene."""
-    stages = [Rehearsal(question.reference.initial) for question in questions] if rehearse else []
-    following = [_following(question.reference) for question in questions]
+    tasks = [PlanTask(question.text, _following(question.reference)) for question in questions]
     if rehearse:
-        following = [permitted(allowed, stage) for allowed, stage in zip(following, stages, strict=True)]
-    tasks = [PlanTask(question.text, allowed) for question, allowed in zip(questions, following, strict=True)]
-    found = decoder.decode(tasks, beams=beams, most_toolkens=MOST_TOOLKENS)
-    plans = [
-        choose_rehearsed(plans, stages[at], MOST_STEPS) if rehearse else plans[0] for at, plans in enumerate(found)
-    ]
+        rehearsals = [ScriptRehearsal(question.reference.initial) for question in questions]
+        plans = rehearsed_plans(
+            decoder,
+            tasks,
+            rehearsals,
+            candidates=beams,
+            most_steps=MOST_STEPS,
+            most_toolkens=MOST_TOOLKENS,
+            utility=covered,
+        )
+    else:
+        plans = [found[0] for found in decoder.decode(tasks, beams=beams, most_toolkens=MOST_TOOLKENS)]
     return [_attempt(question, plan) for question, plan in zip(questions, plans, strict=True)]
 
 

@@ -1,12 +1,12 @@
-"""Plans that the LM writes in words, with demonstrations in its prompt: freely, matched afterwards, or grounded."""
+"""Plans written by the LM with demonstrations in its prompt: free, matched to known steps, or grounded."""
 
 import re
 from collections.abc import Mapping, Sequence
 
-from toolken.agents.planning import Following
+from toolken.agents.household.plan_decoder import Following
+from toolken.agents.household.plans import lead, plan_text
 from toolken.benchmarks.methods.generation import Continuations
 from toolken.training.lm import FrozenLM, Session, State
-from toolken.training.plans import lead, plan_text
 from toolken.training.prior.teacher import Encoder
 
 #: Tokens that a plan takes at most: a step takes eight to twelve, and the first eight steps count.

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from toolken.agents.household.plans import plan_example
 from toolken.benchmarks.sets.data_files import OFFSET, UNKNOWN_TOOL, DataFolder, UnusableRecordError
 from toolken.benchmarks.sets.dataset import Dataset, Evaluation
 from toolken.errors import DataFormatError
 from toolken.training.examples import Example
-from toolken.training.plans import plan_example
 from toolken.training.tool_spec import ToolSpec, name_words
 
 TEST, ACTIONS = "test50.jsonl", "language_planner_actions.json"

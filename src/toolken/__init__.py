@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from toolken.agents.agent import Answer, ToolkenAgent
     from toolken.agents.chat_model import ToolkenChatModel
     from toolken.agents.decoding.decoder import DecodingOptions
-    from toolken.agents.household_planner import HouseholdPlanner
+    from toolken.agents.household.planner import HouseholdPlanner
     from toolken.errors import ToolkenError
     from toolken.tools.grounding import Grounded
     from toolken.training.examples import Call, Example, read_examples
@@ -50,7 +50,7 @@ _MODULES = {
     "Example": "training.examples",
     "FrozenLM": "training.lm",
     "Grounded": "tools.grounding",
-    "HouseholdPlanner": "agents.household_planner",
+    "HouseholdPlanner": "agents.household.planner",
     "PromptFormat": "training.prompts.prompt_format",
     "ToolSpec": "training.tool_spec",
     "ToolkenAgent": "agents.agent",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from toolken.errors import DataFormatError
-from toolken.tools.household import Rehearsal, demo_scene, errand_plans, read_programs, score_plan
+from toolken.tools.household import demo_scene, errand_plans, read_programs, score_plan
 from toolken.tools.household.programs import SCENES, read_plans, request_key
 from toolken.tools.household.toolkens import read_plan
 
@@ -101,19 +101,6 @@ def test_a_broken_line_is_named(folder: Path) -> None:
     (folder / "programs.jsonl").unlink()
     with pytest.raises(DataFormatError, match="name the folder"):
         list(read_programs(folder))
-
-
-def test_a_rehearsal_tells_what_would_change_and_changes_nothing() -> None:
-    graph = demo_scene()
-    couch = [("WALK", "couch"), ("SIT", "couch")]
-    stage = Rehearsal(graph)
-    assert stage.possible(couch)
-    assert not stage.possible([*couch, ("WALK", "kitchen")])
-    (states,) = stage.changes(couch).values()
-    assert states == {"SITTING"}
-    assert stage.changes([*couch, ("WALK", "kitchen"), ("WALK", "couch")]) == stage.changes(couch)
-    assert stage.changes([]) == {}
-    assert graph == demo_scene()
 
 
 def test_errands_come_with_plans_that_name_the_things_of_the_flat() -> None:

@@ -1,7 +1,7 @@
 """A household to act in: the VirtualHome simulator as LangChain tools.
 
 A home is a scene graph; a character in it walks, takes, opens and switches things, by the simulator's rules. Tools
-take the object in words and say in words what happened, or what has to be done first:
+take the object in words and return a sentence about what happened, or an error about what has to be done first:
 
 >>> from toolken.tools.household import Household, household_tools
 >>> home = Household()  # the small flat of the package; or a path to a scene in VirtualHome's format
@@ -17,9 +17,9 @@ True
 >>> home.undo()[:27]
 'You are in the living room.'
 
-`read_tasks` reads the published test tasks and rebuilds the homes they start in, and `score_plans` has the published
-metrics. The simulator is the package `virtualhome-eval`, installed with
-`pip install --no-deps virtualhome-eval==0.1.1`; nothing here works without it, and says so.
+`read_tasks` reads the published test tasks and rebuilds the homes they start in, `score_plans` computes the published
+metrics, and `Rehearsal` tries plans in a copy of a home. The simulator is the package `virtualhome-eval`, installed
+with `pip install --no-deps virtualhome-eval==0.1.1`; without it the first household raises `SimulatorMissingError`.
 """
 
 from toolken.tools.household.action_tools import further_tools, household_tools

@@ -1,4 +1,4 @@
-"""LangChain tools that act in a household, one for each action."""
+"""LangChain tools that act in a household, one per action."""
 
 from collections.abc import Callable
 from typing import Annotated, ClassVar
@@ -17,7 +17,7 @@ Name = Annotated[str, Field(min_length=1, max_length=60), Grounded()]
 class NoObject(BaseModel):
     """Arguments of an action that needs no object: none."""
 
-    # An argument that does not exist is an error, not ignored.
+    # An unknown argument is an error instead of being ignored.
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
@@ -37,14 +37,14 @@ class TwoObjects(NoObject):
 def household_tools(household: Household) -> list[BaseTool]:
     """The 25 actions of the published benchmark as tools on one household, in the order of their toolkens.
 
-    Each tool takes the object in words and returns what happened as text, with the `Observation` as artifact. What
-    is not possible it reports in one sentence that says what to do first, as a tool message with status "error"
+    Each tool takes the object in words and returns what happened as text, with the `Observation` as artifact. An
+    impossible action returns a tool message with status "error" and one sentence that says what to do first
     (`handle_tool_error` is set; set it to False on a tool to have a `HouseholdError` raised instead).
 
     Parameters
     ----------
     household
-        Where the actions are done; all tools share it, so one tool sees what another did.
+        Where the actions are carried out; all tools share it, so each sees the changes of the others.
     """
     return [_action_tool(household, action) for action in PUBLISHED]
 

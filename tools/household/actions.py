@@ -1,4 +1,4 @@
-"""The actions: the 25 of the published benchmark and four more that a day at home needs, with their wording."""
+"""The actions: the 25 of the published benchmark and four more, with their wording."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ class Action:
     tool: str
     """Name of the tool."""
     said: str
-    """What the character is told it does; {0} and {1} are the objects."""
+    """The sentence that reports the action; {0} and {1} are the objects."""
     description: str
-    """When a user wants it, in the words of a request."""
+    """What a user would ask for, in the words of a request."""
 
 
 PUBLISHED = (
@@ -116,13 +116,13 @@ FURTHER = (
     ),
     Action("PLUGOUT", "unplug", "You unplug {0}.", "Pull a device's plug out of the socket, disconnect its power."),
 )
-"""Beyond the published ones: without them who sits once never walks again, and things only go back to their place."""
+"""Beyond the published ones: without them nobody stands up again, and things can only return to their old place."""
 
 BY_VERB = {action.verb: action for action in (*PUBLISHED, *FURTHER)}
 _VERB_OF_TOOL = {action.tool: action.verb for action in BY_VERB.values()}
 
 
 def verb_of(name: str) -> str:
-    """The simulator's name of an action given by any of its names: "switch_on", "SwitchOn" or "[SWITCHON]"."""
+    """Return the simulator's name of an action, given any of its names: "switch_on", "SwitchOn" or "[SWITCHON]"."""
     plain = name.strip().strip("[]")
     return _VERB_OF_TOOL.get(plain.lower().replace(" ", "_"), plain.upper().replace("_", "").replace(" ", ""))

@@ -1,4 +1,4 @@
-"""Everyday household requests for the small flat, each with the chain of actions that carries it out."""
+"""Generated household requests for the small flat, each with the chain of actions that carries it out."""
 
 import random
 from collections.abc import Iterator
@@ -19,33 +19,33 @@ Chain = tuple[tuple[str, str], ...]
 
 
 class Errand(BaseModel):
-    """Requests of one kind: every wording goes with every noun.
+    """Requests of one kind: every wording is combined with every noun.
 
-    In wordings and chain, {x} and {y} stand for a noun, or for the two parts of one written "x | y".
+    In wordings and chain, {x} stands for the noun; of a noun written "x | y", {x} and {y} stand for the two halves.
     """
 
     asked: list[str]
-    """Ways to ask for it, as orders that begin with a verb."""
+    """Direct requests, as orders that begin with a verb."""
     hinted: list[str]
-    """Ways to hint at it, as whole sentences."""
+    """Indirect requests, as whole sentences."""
     nouns: list[str]
     chain: Chain
     last: bool = False
-    """Whether nothing can follow, because the character sits or lies."""
+    """Whether no other errand can follow, because the character sits or lies."""
 
 
 class Phrasebook(BaseModel):
-    """The file of wordings."""
+    """The content of the file of wordings."""
 
     frames: list[str]
-    """What can stand around an order, which replaces {c}."""
+    """Sentences around an order, which replaces {c}."""
     joints: list[str]
-    """What can stand between two orders."""
+    """Conjunctions between two orders."""
     errands: list[Errand]
 
 
 class Request(NamedTuple):
-    """One errand with its noun and wording chosen."""
+    """One errand with a noun and a wording."""
 
     text: str
     is_order: bool
@@ -60,20 +60,20 @@ _MOST_TRIES = 1000
 def examples(count: int, seed: int = 0) -> Iterator[ExampleRecord]:
     """Yield household requests with the calls that carry them out in the small flat.
 
-    Every chain starts from the flat as it comes, its calls work, and every object is named in the question word for
-    word. About one request in four asks for two things.
+    Every chain starts in the unchanged flat, all of its calls succeed, and the question names every object verbatim.
+    About one request in four asks for two things.
 
     Parameters
     ----------
     count
-        How many to yield; no two questions are equal.
+        Number of examples; no two questions are equal.
     seed
-        Equal seeds give equal streams.
+        Equal seeds give equal examples.
 
     Raises
     ------
     HouseholdError
-        If count is negative, or so large that no new request is found.
+        If count is negative, or larger than the number of different requests.
     SimulatorMissingError
         If the simulator is not installed.
     """
@@ -100,8 +100,8 @@ def examples(count: int, seed: int = 0) -> Iterator[ExampleRecord]:
 def errand_plans(count: int, seed: int = 0) -> Iterator[tuple[str, list[str]]]:
     """Yield household requests, each with the plan in toolkens that carries it out in the small flat.
 
-    The requests are those of `examples`. An object is a toolken that names one thing of the flat, whatever the
-    request calls it: `<kitchen_light>`.
+    The requests are those of `examples`. An object's toolken is the unambiguous name of one thing of the flat, whatever
+    the request calls it: `<kitchen_light>`.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def _plan(chain: Chain) -> tuple[str, ...]:
 
 @cache
 def phrasebook() -> Phrasebook:
-    """The wordings that requests are made from."""
+    """Return the wordings that requests are generated from."""
     text = files("toolken.tools.household").joinpath("data/errands.json").read_text(encoding="utf-8")
     return Phrasebook.model_validate_json(text)
 
@@ -157,7 +157,7 @@ def _question(source: random.Random) -> tuple[str, Chain]:
 
 
 def _request(source: random.Random) -> Request:
-    # By the tool that completes it first, so that no tool is rare only because few errands are about it.
+    # The last tool is drawn first, so that a tool with few errands is not rare.
     errand = source.choice(source.choice(_by_last_tool()))
     x, _, y = source.choice(errand.nouns).partition(" | ")
     wording = source.choice((*errand.asked, *errand.hinted))
@@ -166,7 +166,7 @@ def _request(source: random.Random) -> Request:
 
 
 def _follows(first: Chain, second: Chain) -> bool:
-    """Whether one errand can be done after another: both work, and neither spoils or repeats the other."""
+    """Return whether a second errand can follow: both chains succeed and have no object in common."""
     if len(first) + len(second) > _LONGEST_CHAIN or {name for _, name in first} & {name for _, name in second}:
         return False
     try:
@@ -178,6 +178,6 @@ def _follows(first: Chain, second: Chain) -> bool:
 
 @lru_cache(maxsize=4096)
 def _results(chain: Chain) -> tuple[str, ...]:
-    """What the tools return when they are called one after another in a fresh flat."""
+    """Return the results of a chain of tool calls in a new flat."""
     home = Household()
     return tuple(home.step(tool, name).text for tool, name in chain)

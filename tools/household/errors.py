@@ -1,4 +1,4 @@
-"""What can go wrong in the household, each with a sentence to act on."""
+"""Errors of the household; each message says what to do."""
 
 from toolken.tools.errors import ToolError
 

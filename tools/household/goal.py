@@ -1,4 +1,4 @@
-"""Conditions a goal is made of, and whether one holds."""
+"""Conditions of a goal, and whether a condition holds in a scene."""
 
 from typing import TypeAlias, TypeVar
 
@@ -19,14 +19,12 @@ for _relation, _words in RELATION_WORDS.items():
 
 
 def holds(view: SceneView, condition: Condition) -> bool:
-    """Whether a condition holds in a scene.
-
-    Being in something counts for everything that is inside what is inside it.
+    """Return whether a condition holds in a scene; "inside" is transitive.
 
     Raises
     ------
     HouseholdError
-        If the condition has another form or names an unknown thing, state or relation.
+        If the condition is malformed or names an unknown thing, state or relation.
     """
     match condition:
         case (str(subject), str(state)):

@@ -1,5 +1,6 @@
-"""The household: a home in the simulator with one character in it who acts, one step at a time."""
+"""`Household`: a home in the simulator with one character, who acts one step at a time."""
 
+import copy
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,29 +19,29 @@ from toolken.tools.household.wording import Changes, changes_between, done, refu
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_READINGS = 64
+_MOST_MEANINGS = 64
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What came of one action."""
+    """The outcome of one action."""
 
     text: str
-    """What the character is told."""
+    """What the character perceives, in a sentence or two."""
     verb: str
     """The simulator's name of the action."""
     objects: tuple[int, ...]
-    """Ids of the nodes it was done to."""
+    """Ids of the nodes that it was applied to."""
     changes: Changes
-    """What is different in the scene."""
+    """The changes of the scene."""
 
 
 class Household:
-    """A home that can be acted in.
+    """A home in which a character acts.
 
     Actions follow the simulator's rules: one must be near a thing to use it, a hand must be free to take something,
-    the television must be plugged in and faced. An action that is not possible raises an error that says what is
-    missing and changes nothing. One household may be used from several threads; steps are taken one after another.
+    the television must be plugged in and faced. An impossible action raises an error that says what is missing, and
+    changes nothing. One household may be used from several threads; a lock serialises the steps.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ class Household:
             graph = read_scene(scene)
         else:
             graph = check_scene(scene)
-        # The newest state is last; the simulator's states do not change once made, so undoing is forgetting.
+        # The newest state is last. The simulator never changes a state, so undoing drops the last ones.
         try:
             self._states = [begin(graph)]
         except (KeyError, ValueError) as error:
@@ -94,20 +95,20 @@ class Household:
 
     @property
     def history(self) -> tuple[Observation, ...]:
-        """What was done since the start or the last reset, undone steps left out."""
+        """The actions since the start or the last reset, without undone ones."""
         return tuple(self._observations)
 
     def step(self, action: str, *objects: str | int) -> Observation:
-        """Do one action.
+        """Carry out one action.
 
         Parameters
         ----------
         action
-            A tool's name ("switch_on") or the simulator's ("SWITCHON"); all of the simulator's actions are known.
+            A tool's name ("switch_on") or the simulator's ("SWITCHON"), for any action of the simulator.
         objects
-            What to do it to, as many as the action takes: words such as "kitchen light", or node ids. Where words
-            mean several things, one in the hand comes before the one used last, then what is near, then what is in
-            the room; and the first for which the action is possible is taken.
+            As many objects as the action takes: words such as "kitchen light", or node ids. If the words can mean
+            several things, those held come first, then those used last, near, and in the same room; the first thing
+            with which the action is possible is taken.
 
         Raises
         ------
@@ -117,14 +118,14 @@ class Household:
         verb = verb_of(action)
         check_arity(verb, len(objects))
         with self._lock:
-            readings = self._readings(objects)
+            candidates = self._candidates(objects)
             complaint = ""
-            for ids in readings:
+            for ids in candidates:
                 after, said = advance(self._states[-1], verb, self._named(ids))
                 if after is not None:
                     return self._keep(after, verb, ids)
                 complaint = complaint or said
-            raise HouseholdError(refused(self.view, verb, readings[0], complaint))
+            raise HouseholdError(refused(self.view, verb, candidates[0], complaint))
 
     def _keep(self, after: Any, verb: str, ids: tuple[int, ...]) -> Observation:
         graph = graph_of(after)
@@ -137,20 +138,20 @@ class Household:
         return observation
 
     def undo(self) -> str:
-        """Take back the last action; says where that leaves the character.
+        """Undo the last action, and return where the character is then.
 
         Raises
         ------
         HouseholdError
-            If there is nothing to take back.
+            If there is no action to undo.
         """
         with self._lock:
             if not self._observations:
-                raise HouseholdError("There is nothing to take back: no action was done since the start.")
+                raise HouseholdError("There is nothing to undo: no action was done since the start.")
             return self._go_back(len(self._observations) - 1)
 
     def reset(self) -> str:
-        """Go back to the start; says where that leaves the character."""
+        """Return the home to its start, and return where the character is then."""
         with self._lock:
             return self._go_back(0)
 
@@ -161,16 +162,22 @@ class Household:
         return self.observe()
 
     def observe(self, most: int = 25) -> str:
-        """Where the character is, what it holds and what it sees, in words; at most so many things are listed."""
+        """Return where the character is, what it holds and what it sees, in words.
+
+        Parameters
+        ----------
+        most
+            Maximum number of visible things to list.
+        """
         return f"{situation(self.view)} {surroundings(self.view, most)}"
 
     def objects_in_view(self) -> list[str]:
-        """Names of what can be seen: in this room and in the open, or in the hand."""
+        """Return the names of visible objects: in this room and in no closed container, or in the hand."""
         view = self.view
         return [title(view, id) for id in view.in_view()]
 
     def legal_actions(self, verbs: Sequence[str] | None = None) -> list[tuple[str, str]]:
-        """What the simulator would allow now, for the rooms and the objects in view.
+        """Return the actions that the simulator allows now, on the rooms and the objects in view.
 
         Parameters
         ----------
@@ -180,7 +187,7 @@ class Household:
         Returns
         -------
         list of (str, str)
-            Name of the action as given (of its tool by default) and name of the object.
+            Name of the action as given (the tool's by default) and name of the object.
         """
         with self._lock:
             view, state = self.view, self._states[-1]
@@ -195,23 +202,49 @@ class Household:
                 if permits(state, verb, self._named((id,)))
             ]
 
-    def enabling(self, action: str, *objects: str | int, verbs: Sequence[str] | None = None) -> list[tuple[str, str]]:
-        """What could be done now so that an action which is refused would be possible next.
-
-        Every action that is legal now is tried in the simulator, and the refused one behind it; the home itself stays
-        as it is. Where one action is not enough, nothing is found.
+    def permits(self, action: str, *objects: str | int) -> bool:
+        """Return whether an action is possible now, without doing it.
 
         Parameters
         ----------
         action, objects
-            What is refused, as for `step`.
+            As for `step`.
+
+        Raises
+        ------
+        HouseholdError
+            If the action or an object is unknown.
+        """
+        verb = verb_of(action)
+        check_arity(verb, len(objects))
+        with self._lock:
+            return any(permits(self._states[-1], verb, self._named(ids)) for ids in self._candidates(objects))
+
+    def copy(self) -> "Household":
+        """Return a copy in the same state, with the same history; a step in one does not change the other."""
+        with self._lock:
+            twin = copy.copy(self)
+            twin._states, twin._observations = list(self._states), list(self._observations)
+            twin._lock = threading.RLock()
+            return twin
+
+    def enabling(self, action: str, *objects: str | int, verbs: Sequence[str] | None = None) -> list[tuple[str, str]]:
+        """Return the actions after which a currently impossible action would be possible.
+
+        Every action that is legal now is simulated, and the impossible one after it; the home does not change. The
+        result is empty if no single action is enough.
+
+        Parameters
+        ----------
+        action, objects
+            The impossible action, as for `step`.
         verbs
             Names of the actions to try, as for `legal_actions`.
 
         Returns
         -------
         list of (str, str)
-            As of `legal_actions`.
+            As `legal_actions` returns them.
 
         Raises
         ------
@@ -228,23 +261,23 @@ class Household:
         verb = verb_of(action)
         check_arity(verb, len(objects))
         with self._lock:
-            wanted = [self._named(ids) for ids in self._readings(objects)]
+            wanted = [self._named(ids) for ids in self._candidates(objects)]
             found = []
             for name, words in self.legal_actions(verbs):
-                ids = self._readings([words])[0]
+                ids = self._candidates([words])[0]
                 after = advance(self._states[-1], verb_of(name), self._named(ids)).state
                 if after is not None and any(permits(after, verb, named) for named in wanted):
                     found.append((name, words))
             return found
 
     def unmet(self, goal: Sequence[Condition]) -> list[Condition]:
-        """The conditions of a goal that do not hold now.
+        """Return the conditions of a goal that do not hold now.
 
         Parameters
         ----------
         goal
             Conditions such as ("kitchen light", "on"), ("novel", "on", "bed") or ("you", "holding", "phone").
-            Where words mean several things, one of them is enough.
+            If words can mean several things, one of them is enough.
 
         Raises
         ------
@@ -254,7 +287,7 @@ class Household:
         return [condition for condition in goal if not holds(self.view, condition)]
 
     def reached(self, goal: Sequence[Condition]) -> bool:
-        """Whether every condition of a goal holds now; see `unmet`."""
+        """Return whether every condition of a goal holds now; see `unmet`."""
         return not self.unmet(goal)
 
     def picture(self, path: str | Path | None = None, *, since: int = 0) -> "Figure":
@@ -265,21 +298,23 @@ class Household:
         path
             Where to save the picture (.png, .svg or .pdf), if anywhere.
         since
-            How many steps were done in the picture before; -1 is before the last one.
+            Number of steps before the first picture; -1 is before the last step.
         """
         from toolken.tools.household.picture import draw_change
 
         steps = len(self._observations)
         if not -steps <= since <= steps:
-            raise HouseholdError(f"since={since} is not possible: {steps} steps were done.")
+            raise HouseholdError(
+                f"since={since} is not possible after {steps} steps; give one from {-steps} to {steps}."
+            )
         before = graph_of(self._states[since if since >= 0 else steps + since])
         return draw_change(before, self.graph, path)
 
     def _named(self, ids: Sequence[int]) -> list[tuple[str, int]]:
         return [(self.view.nodes[id]["class_name"], id) for id in ids]
 
-    def _readings(self, objects: Sequence[str | int]) -> list[tuple[int, ...]]:
-        """What the objects can mean, the likeliest first."""
+    def _candidates(self, objects: Sequence[str | int]) -> list[tuple[int, ...]]:
+        """Return the node ids that the objects can mean, the preferred ones first."""
         view = self.view
         held, near = set(view.held()), view.near()
         here = view.room_of(view.character)
@@ -296,7 +331,7 @@ class Household:
                 columns.append([wanted])
             else:
                 columns.append(sorted(meanings(view, wanted), key=order))
-        readings = [ids for ids in product(*columns) if len(set(ids)) == len(ids)]
-        if not readings:
-            raise HouseholdError(f"{objects[0]!r} cannot be done something with itself; name two different things.")
-        return readings[:_MOST_READINGS]
+        candidates = [ids for ids in product(*columns) if len(set(ids)) == len(ids)]
+        if not candidates:
+            raise HouseholdError(f"An action cannot be applied to {objects[0]!r} twice; name two different things.")
+        return candidates[:_MOST_MEANINGS]

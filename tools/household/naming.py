@@ -1,4 +1,4 @@
-"""What things are called: from a node to words, and from the words of a request to the nodes they can mean."""
+"""Names of things: from a node to words, and from the words of a request to the nodes that they can mean."""
 
 import difflib
 import re
@@ -8,7 +8,7 @@ from toolken.tools.household.errors import HouseholdError
 from toolken.tools.household.scene import STRUCTURE, SceneView
 from toolken.tools.household.simulator import equivalent_names
 
-# Class names that do not read as words.
+# Class names that are not the usual words.
 _WORDS = {
     "food_food": "food",
     "coffe_maker": "coffee maker",
@@ -53,12 +53,12 @@ _NUMBERED = re.compile(r"(.*?)\s*[(#]\s*(?:\d+\.)?(\d+)\s*\)?")
 
 
 def class_words(class_name: str) -> str:
-    """The words for a class name: `remote_control` is "remote control"."""
+    """Return the words for a class name: "remote control" for `remote_control`."""
     return _WORDS.get(class_name, class_name.replace("_", " "))
 
 
 def title(view: SceneView, id: int) -> str:
-    """The shortest name that means one thing only: "couch", "kitchen light", or "kitchen chair (31)".
+    """Return the shortest unambiguous name of a node: "couch", "kitchen light", or "kitchen chair (31)".
 
     The character is "you".
     """
@@ -76,16 +76,16 @@ def title(view: SceneView, id: int) -> str:
 
 
 def meanings(view: SceneView, phrase: str) -> list[int]:
-    """All nodes that a phrase can mean, by id.
+    """Return the ids of all nodes that a phrase can mean.
 
-    Understood are class names and words for them ("remote_control", "remote control", "TV"), with an article or
-    without, a room before ("kitchen light") or a place after ("food in the freezer", "book on the bed"), and a
-    node id behind ("chair (31)").
+    A phrase is a class name or a word for it ("remote_control", "remote control", "TV"), with or without an article,
+    and with a room before it ("kitchen light"), a place after it ("food in the freezer", "book on the bed") or a node
+    id after it ("chair (31)").
 
     Raises
     ------
     HouseholdError
-        If nothing in the scene is called so; near names are offered.
+        If nothing in the scene has this name; the message suggests similar names.
     """
     if len(phrase) > _LONGEST:
         raise HouseholdError(f"A name of {len(phrase)} characters is too long; name one thing in a few words.")
@@ -130,7 +130,7 @@ def _of_name(view: SceneView, words: str) -> list[int]:
 
 @lru_cache(maxsize=1024)
 def _classes(words: str) -> tuple[frozenset[str], ...]:
-    """Classes that words can mean, the closest reading first."""
+    """Return the classes that words can mean: exact matches, then aliases, then the simulator's synonyms."""
     name = words.replace(" ", "_")
     spelled = {name, *(known for known, spelling in _WORDS.items() if spelling == words)}
     table = equivalent_names()
@@ -154,12 +154,12 @@ def _unknown(view: SceneView, phrase: str, words: str) -> str:
 
 
 def joined(names: list[str], conjunction: str) -> str:
-    """Names in a row with a word before the last: "the sink, the cup or the plate"."""
+    """Join names with a conjunction before the last one: "the sink, the cup or the plate"."""
     if len(names) < 2:
         return names[0] if names else "nothing"
     return f"{', '.join(names[:-1])} {conjunction} {names[-1]}"
 
 
 def listed(names: list[str]) -> str:
-    """Names as people list them: "the sink, the cup and the plate"."""
+    """Join names with articles: "the sink, the cup and the plate"."""
     return joined([f"the {name}" for name in names], "and")

@@ -1,4 +1,4 @@
-"""A picture of the scene graph before and after some actions, with what changed."""
+"""Picture of the scene graph before and after some actions, with the changes highlighted."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -22,18 +22,18 @@ _NODE_SIZE = 140
 
 
 def draw_change(before: SceneGraph, after: SceneGraph, path: str | Path | None = None) -> "Figure":
-    """Draw a scene twice, side by side: rooms at the left, what is in them right of it, what is on that further right.
+    """Draw a scene before and after, side by side; each thing is to the right of what contains or supports it.
 
-    Shown are the rooms the character was and is in with what is in view there, and whatever changed. What is gone
-    afterwards is red and dashed in the left half, what is new is green in the right half; a changed thing has its
-    states written beside it.
+    The picture shows the rooms that the character was and is in, what is in view there, and everything that changed.
+    Removed relations are red and dashed in the left half, new ones green in the right half; a changed thing is
+    labelled with its states.
 
     Parameters
     ----------
     before, after
         Two graphs of one scene.
     path
-        Where to save the picture, if anywhere; the ending says in which format (.png, .svg, .pdf).
+        Where to save the picture, if anywhere; the suffix sets the format (.png, .svg, .pdf).
 
     Returns
     -------
@@ -69,7 +69,7 @@ def draw_change(before: SceneGraph, after: SceneGraph, path: str | Path | None =
 
 
 def _shown(views: tuple[SceneView, SceneView], changes: Changes) -> list[int]:
-    """Ids of the nodes to draw: what changed and where that is, then what is in view."""
+    """Return the ids of the nodes to draw: those that changed and their places, then those in view."""
     ends = {id for edge in (*changes.gained, *changes.lost) for id in (edge["from_id"], edge["to_id"])}
     wanted = [view.character for view in views]
     wanted += [id for id in (*changes.states, *sorted(ends)) if views[1].nodes[id]["category"] not in STRUCTURE]
@@ -87,13 +87,13 @@ def _parent(view: SceneView, id: int, shown: Collection[int]) -> int | None:
 
 
 def _places(view: SceneView, shown: Collection[int]) -> dict[int, tuple[float, float]]:
-    """Where each node stands: x by how deep it is in what, y one below the other as in a table of contents."""
+    """Return coordinates per node, as in a table of contents: x is the depth of nesting, y the line."""
     parents = {id: _parent(view, id, shown) for id in shown}
     places: dict[int, tuple[float, float]] = {}
 
     def put(id: int, depth: int) -> None:
         places[id] = (float(depth), -float(len(places)))
-        # The character comes first: its edges are the ones to look for.
+        # The character comes first, since its edges matter most.
         children = [child for child, parent in parents.items() if parent == id]
         for child in sorted(children, key=lambda child: (child != view.character, child)):
             if child not in places:
@@ -101,14 +101,14 @@ def _places(view: SceneView, shown: Collection[int]) -> dict[int, tuple[float, f
 
     for id in sorted(id for id, parent in parents.items() if parent is None):
         put(id, 0)
-    for id in shown:  # things that are inside each other
+    for id in shown:  # nodes that contain each other
         if id not in places:
             put(id, 1)
     return places
 
 
 def _edges(view: SceneView, shown: Collection[int]) -> Iterator[tuple[int, str, int]]:
-    """The relations to draw: where each thing is, at the closest; what the character holds; what it and seats face."""
+    """Yield the relations to draw: the closest place of each thing, what is held, and what is faced."""
     held = view.held()
     for id in shown:
         parent = _parent(view, id, shown)
@@ -150,7 +150,7 @@ def _draw(
     elbow = "angle,angleA=0,angleB=90,rad=0"
     lines = {"edgelist": kinds["place"], "edge_color": _QUIET, "width": 0.7, "arrowstyle": "-"}
     nx.draw_networkx_edges(graph, connectionstyle=elbow, **lines, **style)
-    for sign, downwards in ((1, True), (-1, False)):  # both bend to the left, where no names are
+    for sign, downwards in ((1, True), (-1, False)):  # both bend to the left, away from the labels
         bent = f"arc3,rad={0.25 * sign}"
         for kind, look in (
             ("other", {"edge_color": _QUIET, "width": 0.7, "style": "dotted"}),

@@ -1,4 +1,4 @@
-"""The published programs beyond the test tasks: rebuilt as tasks, to learn plans from and to choose settings on."""
+"""The published programs beyond the test tasks, rebuilt as tasks for training and development."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from toolken.tools.household.tasks import HouseholdTask, TaskRecord, read_json, 
 from toolken.tools.household.toolkens import TOOLKENS, write_plan
 
 PROGRAMS = "programs.jsonl"
-#: Scenes that a program is tried in; the tests are of these as well.
+#: Scenes in which a program is tried, the same as those of the tests.
 SCENES = tuple(f"TrimmedTestScene{number}_graph" for number in range(1, 8))
 
 
 class WrittenPlan(NamedTuple):
-    """A plan as its author wrote it, for no particular home."""
+    """A plan as its author wrote it, independent of a home."""
 
     title: str
     description: str
@@ -34,8 +34,7 @@ def read_plans(folder: str | Path, *, without: Iterable[HouseholdTask] = ()) -> 
     folder
         The data folder, with programs.jsonl and object_name_map.json.
     without
-        Tasks that must not be among them: a program with the title and description, or the plan, of any of these is
-        left out.
+        Tasks to exclude: a program with the title and description, or the plan, of any of these is omitted.
 
     Raises
     ------
@@ -55,9 +54,9 @@ def read_programs(
 ) -> Iterator[HouseholdTask]:
     """Yield the same programs, each as a task in a scene that it can be run in.
 
-    A program names no scene. It gets the first of the seven trimmed ones, counted from its line's number on so that
-    the programs are spread over them, in which its preconditions can be set up and its script carried out; one that
-    runs in none of them is left out, and so is one whose title and description came before.
+    A program names no scene. It is assigned the first of the seven trimmed scenes in which its preconditions can be
+    set up and its script carried out; the search starts at the line number modulo seven, to spread the programs over
+    the scenes. Programs that run in no scene, or repeat an earlier title and description, are omitted.
 
     Parameters
     ----------
@@ -66,7 +65,7 @@ def read_programs(
     without
         As for `read_plans`.
     among
-        What `request_key` gives for the programs that are wanted; all by default.
+        Values of `request_key` for the programs to yield; all by default.
     advance
         Called with the number of programs done since the last call.
 
@@ -99,7 +98,7 @@ def read_programs(
 
 
 def _programs(root: Path, without: Sequence[HouseholdTask]) -> Iterator[tuple[int, "_Program", tuple[str, ...]]]:
-    """Yield line number, record and plan of the programs that fit the toolkens and are none of some tasks'."""
+    """Yield line number, record and plan of the programs that consist of toolkens and are not excluded."""
     source = root / PROGRAMS
     names = read_json(root / "object_name_map.json")
     requests = {request_key(task.title, task.description) for task in without}
@@ -127,12 +126,12 @@ class _Program(BaseModel):
 
 
 def request_key(title: str, description: str) -> tuple[str, str]:
-    """Return what makes two requests the same: their words, whatever their spaces and capitals."""
+    """Return a key that is equal for requests that differ in whitespace and capitals only."""
     return " ".join(title.lower().split()), " ".join(description.lower().split())
 
 
 def _toolkens(script: Iterable[str], names: dict[str, Any]) -> tuple[str, ...] | None:
-    """Write a script as a plan in toolkens, or return None where it does not fit them."""
+    """Return a script as a plan in toolkens, or None if it needs other toolkens."""
     steps: list[Step] = []
     for line in script:
         try:
@@ -155,7 +154,7 @@ def _rebuilt(
     properties: dict[str, Any],
     names: dict[str, Any],
 ) -> HouseholdTask | None:
-    """Rebuild a program as a task in a scene, or return None where it cannot be carried out there."""
+    """Return a program as a task in a scene, or None if it cannot be carried out there."""
     described = TaskRecord(**record.model_dump(), scene=scene, plan_toolkens=list(plan))
     try:
         task = task_of(described, graph, root, properties, names)

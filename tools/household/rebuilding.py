@@ -1,12 +1,12 @@
 """Rebuilding the initial graph of a published task from its scene and its preconditions.
 
 The published tasks come as a scene, a script and preconditions; the graphs they were recorded in are not published.
-These rules make a graph in which the script can be carried out. They follow VirtualHome's own preparation where it is
-deterministic; where it draws lots, a fixed choice stands.
+These rules build a graph in which the script can be carried out. They follow VirtualHome's own preparation where it is
+deterministic, and replace its random choices by fixed ones.
 
-1. *Scene.* The graph is the task's scene; its list of trimmed nodes is left out.
-2. *Names.* Script and preconditions call things by everyday names; the table of names says what the scene calls them
-   (living_room is home_office there, book is novel). Of several rooms of one name the first is meant.
+1. *Scene.* The graph is the task's scene; its list of trimmed nodes is ignored.
+2. *Names.* Script and preconditions use everyday names; the table of names maps them to those of the scene
+   (living_room is home_office there, book is novel). Of several rooms with one name the first is taken.
 3. *Rest.* At first everything that opens is closed, everything with a switch is off, everything with a plug is plugged
    in, and everything is clean; but lights and lamps are on and doors are open.
 4. *Start.* The character stands, holding nothing and near nothing, in the first room that the script does not name, so
@@ -16,14 +16,14 @@ deterministic; where it draws lots, a fixed choice stands.
    added, from id 1000, with the properties the resources list for its name.
 6. *Preconditions.* is_on, is_off, open, closed, plugged, unplugged, dirty and clean set a state. atreach makes two
    things CLOSE to each other, in makes one ON the other, inside INSIDE, facing FACING. Nothing is ON what is free.
-7. *Reach.* Who sits or lies cannot walk, so what the script uses from a seat is CLOSE to the seat.
+7. *Reach.* A character that sits or lies cannot walk, so what the script uses from a seat is CLOSE to the seat.
 8. *Sight.* Whatever the character faces when the script has it watch something, FACES that: the thing it turned to
    last if it has not moved since, else its seat.
-9. *First of its name.* The task's things come first among the nodes, because a plan without ids means the first node
-   of a name.
+9. *First of its name.* The task's things come first among the nodes, because a plan without ids refers to the first
+   node of a name.
 
-What no initial graph can give is left to the simulator's door (see `toolken.tools.household.simulator`): someone who
-sits still faces the television after finding it. Eight of the reference scripts need that.
+`toolken.tools.household.simulator` corrects what no initial graph can provide: someone who sits still faces the
+television after finding it. Eight of the reference scripts need that.
 """
 
 from collections import Counter
@@ -65,15 +65,15 @@ def rebuild(
     Parameters
     ----------
     scene
-        The scene's graph; it stays as it is.
+        The scene's graph; it does not change.
     script
         The reference script, in everyday names.
     preconditions
         As published: one-key mappings such as `{"is_off": ["television", "1"]}`.
     properties
-        Properties by name of thing, for things the scene lacks.
+        Properties by name, for things that the scene lacks.
     names
-        What the scene calls each thing.
+        Everyday name -> name in the scene.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def rebuild(
     Raises
     ------
     DataFormatError
-        If a precondition is of an unknown kind or malformed, or a thing has no properties listed.
+        If a precondition is unknown or malformed, or a thing to add has no properties listed.
     """
     steps: list[Step] = [
         (action, tuple((names.get(name, name), number) for name, number in objects)) for action, objects in script
@@ -99,7 +99,7 @@ def rebuild(
 
 
 def first_of_their_name(graph: SceneGraph, ids: Iterable[int]) -> SceneGraph:
-    """Rule 9: the same graph with these nodes first."""
+    """Return the same graph with these nodes first (rule 9)."""
     first = set(ids)
     return {"nodes": sorted(graph["nodes"], key=lambda node: node["id"] not in first), "edges": graph["edges"]}
 
@@ -122,7 +122,7 @@ def _read_conditions(
 
 
 class _Rebuilding:
-    """A graph in the making."""
+    """A graph under construction."""
 
     def __init__(self, scene: SceneGraph, properties: Mapping[str, Sequence[str]]) -> None:
         self.view = SceneView(scene)
@@ -146,7 +146,7 @@ class _Rebuilding:
         self.nodes[id]["states"] = sorted({*self.nodes[id]["states"], state} - {opposite})
 
     def put_to_rest(self) -> None:
-        """Rule 3."""
+        """Apply rule 3."""
         for id, node in self.nodes.items():
             if "CAN_OPEN" in node["properties"]:
                 self.set_state(id, "CLOSED", "OPEN")
@@ -162,7 +162,7 @@ class _Rebuilding:
         self.nodes[self.view.character]["states"] = []
 
     def place(self, steps: Sequence[Step], conditions: Sequence[tuple[str, list[Thing]]]) -> None:
-        """Rules 4 and 5."""
+        """Apply rules 4 and 5."""
         wanted = [thing for _, objects in steps for thing in objects] + [t for _, things in conditions for t in things]
         wanted = list(dict.fromkeys(wanted))
         named_rooms = {name for _, objects in steps for name, _ in objects if name in self.rooms}
@@ -210,7 +210,7 @@ class _Rebuilding:
         return id
 
     def satisfy(self, kind: str, things: Sequence[Thing]) -> None:
-        """Rule 6; locations were rule 5's."""
+        """Apply rule 6; rule 5 has used the locations."""
         ids = [self.things[thing] for thing in things]
         if kind in _STATE_CONDITIONS:
             self.set_state(ids[0], *_STATE_CONDITIONS[kind])
@@ -220,7 +220,7 @@ class _Rebuilding:
             self.edges = [edge for edge in self.edges if (edge["relation_type"], edge["to_id"]) != ("ON", ids[0])]
 
     def arrange_for(self, steps: Sequence[Step]) -> None:
-        """Rules 7 and 8."""
+        """Apply rules 7 and 8."""
         seat: int | None = None
         faced: int | None = None
         for action, objects in steps:

@@ -1,50 +1,84 @@
-"""Rehearsing plans: what comes of each, and which steps are possible, before anything is done in the home itself."""
+"""`Rehearsal`: a copy of a home in which plans are tried before one is carried out in the home itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
-from toolken.tools.household.simulator import Outcome, SceneGraph, advance, begin, states_of
+from toolken.tools.household.errors import HouseholdError
+from toolken.tools.household.household import Household
+from toolken.tools.household.wording import changes_between
 
 Step = tuple[str, str]
-"""Verb and class name of the object, such as ("SWITCHON", "computer")."""
+"""Verb and name of the object, such as ("SWITCHON", "kitchen_light")."""
+
+#: Actions that only move the character; where the last of them leads is an effect, the way there is not.
+_MOVES = ("WALK", "RUN", "FIND")
 
 
 class Rehearsal:
-    """A copy of a scene in which plans are tried; a beginning that several plans share is carried out once.
+    """Tries plans in copies of a home and reports what each would bring about; the home itself does not change.
 
-    Objects are named, not numbered, as in `score_plan`: the simulator chooses the first of a name that can be reached.
+    Steps that several plans have in common at their beginning are carried out once.
 
     Parameters
     ----------
-    graph
-        The scene the plans begin in.
+    home
+        The home as it is when the plans begin; later steps in it are not seen.
+
+    Examples
+    --------
+    >>> rehearsal = Rehearsal(Household())
+    >>> rehearsal.possible([("SWITCHON", "kitchen_light")])
+    False
+    >>> rehearsal.possible([("WALK", "kitchen_light"), ("SWITCHON", "kitchen_light")])
+    True
     """
 
-    def __init__(self, graph: SceneGraph) -> None:
-        self._outcomes: dict[tuple[Step, ...], Outcome] = {(): Outcome(begin(graph, by_name=True), "")}
-        self._ids = [node["id"] for node in graph["nodes"]]
-        self._before = {id: states_of(self._outcomes[()].state, id) for id in self._ids}
-
-    def after(self, steps: Sequence[Step]) -> Outcome:
-        """Return the simulator's state after some steps, or None and what it said to the first that is impossible."""
-        key = tuple(steps)
-        if key not in self._outcomes:
-            before = self.after(key[:-1])
-            verb, name = key[-1]
-            self._outcomes[key] = before if before.state is None else advance(before.state, verb, [(name, 1)])
-        return self._outcomes[key]
+    def __init__(self, home: Household) -> None:
+        self._start = home.copy()
+        self._homes: dict[tuple[Step, ...], Household | None] = {(): self._start}
+        self._possible: dict[tuple[Step, ...], bool] = {}
 
     def possible(self, steps: Sequence[Step]) -> bool:
-        """Whether all the steps can be carried out, one after another."""
-        return self.after(steps).state is not None
+        """Return whether all the steps can be carried out, one after another."""
+        key = tuple(steps)
+        if key not in self._homes and key not in self._possible:
+            home = self._after(key[:-1])
+            try:
+                self._possible[key] = home is not None and home.permits(*key[-1])
+            except HouseholdError:  # an unknown action or object
+                self._possible[key] = False
+        return self._homes[key] is not None if key in self._homes else self._possible[key]
 
-    def changes(self, steps: Sequence[Step]) -> Mapping[int, frozenset[str]]:
-        """Return the nodes whose states the steps change, by id, with the states they end up in.
+    def effects(self, steps: Sequence[Step]) -> frozenset[Hashable]:
+        """Return what the steps bring about, as a set of facts that can be compared with those of another plan.
 
-        Where a step is impossible, the steps in front of it count.
+        These are the new states of objects and of the character, relations gained and lost, where the character ends
+        up, and actions that leave no trace in the scene, such as reading. Steps from the first impossible one on do
+        not count.
         """
-        done = list(steps)
-        while self.after(done).state is None:
-            done.pop()
-        state = self.after(done).state
-        found = {id: states_of(state, id) for id in self._ids}
-        return {id: states for id, states in found.items() if states != self._before[id]}
+        done = tuple(steps)
+        while (home := self._after(done)) is None:
+            done = done[:-1]
+        changes = changes_between(self._start.graph, home.graph)
+        facts: set[Hashable] = {(id, gained, lost) for id, (lost, gained) in changes.states.items()}
+        for kind, edges in (("gained", changes.gained), ("lost", changes.lost)):
+            facts.update((kind, edge["from_id"], edge["relation_type"].upper(), edge["to_id"]) for edge in edges)
+        place: Hashable = None
+        for observation in home.history[len(self._start.history) :]:
+            if observation.verb in _MOVES:
+                place = ("at", observation.objects)
+            elif not (observation.changes.states or observation.changes.gained or observation.changes.lost):
+                facts.add((observation.verb, observation.objects))
+        return frozenset(facts if place is None else {*facts, place})
+
+    def _after(self, steps: tuple[Step, ...]) -> Household | None:
+        """Return a copy of the home after the steps, or None if one of them is impossible."""
+        if steps not in self._homes:
+            before = self._after(steps[:-1])
+            home = None if before is None else before.copy()
+            if home is not None:
+                try:
+                    home.step(*steps[-1])
+                except HouseholdError:
+                    home = None
+            self._homes[steps] = home
+        return self._homes[steps]

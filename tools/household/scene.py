@@ -1,4 +1,4 @@
-"""Scenes: reading one in VirtualHome's format, checking it, and looking at it: what is where, held and in view."""
+"""Scenes in VirtualHome's format: reading, checking, and an index of what is where, held and in view."""
 
 import json
 from collections import defaultdict
@@ -10,11 +10,11 @@ from toolken.tools.household.errors import HouseholdError
 from toolken.tools.household.simulator import SceneEdge, SceneGraph, SceneNode
 
 STRUCTURE = frozenset({"Floor", "Floors", "Walls", "Ceiling", "Ceilings"})
-"""Categories of nodes that are part of the building: never listed as objects in view."""
+"""Categories of nodes that belong to the building and are never listed as objects in view."""
 
 
 def demo_scene() -> SceneGraph:
-    """The small flat that comes with the project: five rooms and about sixty things, valid for the simulator."""
+    """Return the small flat of the package: five rooms and about sixty things."""
     return check_scene(json.loads(_demo_text()), "the flat of the package")
 
 
@@ -26,12 +26,12 @@ def _demo_text() -> str:
 def read_scene(path: str | Path) -> SceneGraph:
     """Read a scene from a JSON file in VirtualHome's format: `{"nodes": [...], "edges": [...]}`.
 
-    A file that holds `init_graph` beside `final_graph` is read as its initial graph.
+    Of a file with `init_graph` and `final_graph`, the initial graph is read.
 
     Raises
     ------
     HouseholdError
-        If there is no such file, it is not JSON, or it is not a scene the simulator can run.
+        If the file is missing or not JSON, or the simulator cannot run the scene.
     """
     source = Path(path)
     try:
@@ -46,13 +46,13 @@ def read_scene(path: str | Path) -> SceneGraph:
 
 
 def check_scene(graph: object, source: str = "the scene") -> SceneGraph:
-    """Return the scene's nodes and edges if the simulator can run it, with everything directly inside its room.
+    """Return the nodes and edges of a scene that the simulator can run, with an edge from each node to its room.
 
     Raises
     ------
     HouseholdError
-        If nodes or edges are missing or malformed, an id occurs twice, an edge points nowhere, there is no character,
-        or something is in no room.
+        If nodes or edges are missing or malformed, an id occurs twice, an edge has an unknown end, there is no
+        character, or a node is in no room.
     """
     try:
         nodes: list[SceneNode] = list(graph["nodes"])  # type: ignore[index]
@@ -78,19 +78,19 @@ def check_scene(graph: object, source: str = "the scene") -> SceneGraph:
             raise HouseholdError(
                 f"{source}: {node['class_name']} ({node['id']}) is in no room; give it an INSIDE edge to one."
             )
-        # The simulator looks for rooms only one way up, and for ever where two things are inside each other.
+        # The simulator finds only the room that a node is directly inside, and loops if two nodes contain each other.
         if room not in (node["id"], *view.targets(node["id"], "INSIDE")):
             edges.append({"from_id": node["id"], "relation_type": "INSIDE", "to_id": room})
     return scene
 
 
 class SceneView:
-    """An index of one scene graph; it does not follow later changes.
+    """An index of one scene graph, which must not change afterwards.
 
     Parameters
     ----------
     graph
-        The scene to look at. It must have a character.
+        The scene; it must have a character.
     """
 
     def __init__(self, graph: SceneGraph) -> None:
@@ -105,15 +105,15 @@ class SceneView:
         """Node id of the character."""
 
     def targets(self, id: int, *relations: str) -> list[int]:
-        """Ids of the nodes that one node is related to, by any of the relations."""
+        """Return the ids of the nodes that a node is related to, by any of the relations."""
         return [target for relation in relations for target in self._targets.get((id, relation), ())]
 
     def is_room(self, id: int) -> bool:
-        """Whether a node is a room."""
+        """Return whether a node is a room."""
         return self.nodes[id]["category"] == "Rooms"
 
     def containers(self, id: int) -> list[int]:
-        """Ids of everything a node is inside of, rooms included, from the inside out."""
+        """Return the ids of everything that contains a node, rooms included, from the inside out."""
         found: list[int] = []
         queue = [id]
         while queue:
@@ -124,24 +124,24 @@ class SceneView:
         return found
 
     def room_of(self, id: int) -> int | None:
-        """Id of the room a node is in (its own id for a room), or None."""
+        """Return the id of the room that a node is in (its own id for a room), or None."""
         if self.is_room(id):
             return id
         return next((container for container in self.containers(id) if self.is_room(container)), None)
 
     def held(self) -> list[int]:
-        """Ids of what the character holds."""
+        """Return the ids of what the character holds."""
         return self.targets(self.character, "HOLDS_RH", "HOLDS_LH")
 
     def closed_container(self, id: int) -> int | None:
-        """Id of the first closed thing a node is inside of, or None when it is in the open."""
+        """Return the id of the innermost closed container of a node, or None."""
         shut = (box for box in self.containers(id) if "CLOSED" in self.nodes[box]["states"])
         return next((box for box in shut if not self.is_room(box)), None)
 
     def in_view(self) -> list[int]:
-        """Ids of the objects in the character's room that are not inside a closed thing, then of what it holds.
+        """Return the ids of objects in the character's room that are in no closed container, then of what it holds.
 
-        Rooms, the character and parts of the building (floor, walls, ceiling) are left out.
+        Rooms, the character and parts of the building (floor, walls, ceiling) are omitted.
         """
         here = self.room_of(self.character)
         held = self.held()
@@ -156,11 +156,11 @@ class SceneView:
         return seen + held
 
     def rooms(self) -> list[int]:
-        """Ids of the rooms."""
+        """Return the ids of the rooms."""
         return sorted(id for id in self.nodes if self.is_room(id))
 
     def near(self) -> set[int]:
-        """Ids of what is within the character's reach, by the simulator's rule: close to something close, or on it."""
+        """Return the ids within reach, by the simulator's rule: close to something close, or on it."""
         close = set(self.targets(self.character, "CLOSE"))
         reach = close | {target for id in close for target in self.targets(id, "CLOSE")}
         return reach | {id for id in self.nodes if close.intersection(self.targets(id, "ON"))}

@@ -1,4 +1,4 @@
-"""The published metrics: how good a plan is for a household task."""
+"""The published metrics of a plan for a household task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,42 +10,42 @@ from toolken.tools.household.tasks import HouseholdTask
 from toolken.tools.household.toolkens import VERBS, plan_lines, read_step
 
 MOST_STEPS = 8
-"""A plan counts up to its eighth step, as published."""
+"""Only the first eight steps of a plan count, as published."""
 
 
 @dataclass(frozen=True)
 class PlanScore:
-    """How good one plan is."""
+    """The metrics of one plan."""
 
     grounded: bool
-    """It has only verbs of the 58 toolkens and objects of the scene, each verb with its object."""
+    """Whether it has only verbs of the 58 toolkens and objects of the scene, each verb with its object."""
     executable: bool
-    """It is grounded and the simulator carries out every step."""
+    """Whether it is grounded and the simulator carries out every step."""
     success: bool
-    """It is executable, and at the end every node the reference plan changes is in the state the reference leaves.
+    """Whether it is executable and leaves every node that the reference plan changes in the reference's final state.
 
-    Never so for a task whose reference changes nothing.
+    False for a task whose reference plan changes nothing.
     """
     success_relaxed: bool
-    """Some first part of it, of at least one step, is a success."""
+    """Whether the state after any of its steps is a success."""
     complaint: str
-    """What was wrong: why it is not grounded or not executable. Empty when it is both."""
+    """Why it is not grounded or not executable; empty if it is both."""
 
 
 def score_plan(task: HouseholdTask, plan: Sequence[str], *, most_steps: int = MOST_STEPS) -> PlanScore:
     """Score one plan for a task.
 
-    Objects are named, not numbered, so the simulator chooses which one of a name is meant: the first that can be
-    walked to or found, and that one from then on.
+    Objects have names but no numbers, so the simulator resolves a name to the first object of that name that can be
+    walked to or found, and to the same object from then on.
 
     Parameters
     ----------
     task
-        The task; its initial graph is where the plan is carried out.
+        The task; the plan is carried out in its initial graph.
     plan
-        Toolkens or script lines; what comes after [END] does not count, nor what comes after the last step that does.
+        Toolkens or script lines; what follows [END] is ignored.
     most_steps
-        How many steps count.
+        Number of steps that count; later ones are ignored.
     """
     steps, complaint = _ground(task, plan, most_steps)
     state = begin(task.initial, by_name=True)
@@ -62,17 +62,17 @@ def score_plan(task: HouseholdTask, plan: Sequence[str], *, most_steps: int = MO
 
 
 def score_plans(tasks: Sequence[HouseholdTask], plans: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Score a plan for each task.
+    """Score one plan per task.
 
     Returns
     -------
     dict of str to float
-        The fractions of plans that are grounding, executable, success and success_relaxed.
+        Fractions of plans, under "grounding", "executable", "success" and "success_relaxed".
 
     Raises
     ------
     HouseholdError
-        If there are no tasks, or not as many plans as tasks.
+        If there are no tasks, or the numbers of plans and tasks differ.
     """
     if not tasks or len(tasks) != len(plans):
         raise HouseholdError(f"{len(tasks)} tasks and {len(plans)} plans were given; give one plan for each task.")
@@ -86,7 +86,7 @@ def score_plans(tasks: Sequence[HouseholdTask], plans: Sequence[Sequence[str]]) 
 
 
 def _ground(task: HouseholdTask, plan: Sequence[str], most_steps: int) -> tuple[list[tuple[str, str]], str]:
-    """The steps up to the first that is not grounded, and what is wrong with that one."""
+    """Return the steps before the first ungrounded one, and the complaint about that one."""
     names = {node["class_name"] for node in task.initial["nodes"]}
     steps: list[tuple[str, str]] = []
     for line in plan_lines(plan)[:most_steps]:

@@ -1,13 +1,13 @@
-"""The door to the VirtualHome evolving-graph simulator: the only module that touches it.
+"""Interface to the VirtualHome evolving-graph simulator; no other module imports it.
 
-The simulator is the package `virtualhome-eval`, which is optional and loaded when the first household is made.
-Its rules decide what every action needs and changes. Three of its habits are put right after a step, because each
-makes ordinary plans impossible that the published tasks and everyday requests contain:
+The simulator is the package `virtualhome-eval`, which is optional and loaded with the first household. Its rules
+decide what every action needs and changes. Three of its effects are corrected after a step, because each makes
+plans impossible that the published tasks and everyday requests contain:
 
-- *Finding* a thing within reach makes the simulator forget what the character faces. Someone who sits or lies keeps
-  facing what the seat faces, so those edges come back: else nobody could sit down, find the television and watch it.
-- *Walking* leaves what is held behind in the room the character left. It comes along.
-- *Standing up* leaves the character on the seat. It leaves the seat.
+- *Finding* a thing within reach removes what the character faces. Someone who sits or lies keeps facing what the seat
+  faces, so those edges are restored; otherwise nobody could sit down, find the television and watch it.
+- *Walking* leaves held things in the room that the character left. They are moved along.
+- *Standing up* leaves the character on the seat. That relation is removed.
 """
 
 import random
@@ -23,7 +23,7 @@ from toolken.tools.household.errors import HouseholdError, SimulatorMissingError
 HOW_TO_INSTALL = "pip install 'toolken[household]' && pip install --no-deps virtualhome-eval==0.1.1"
 
 SimulatorState: TypeAlias = Any
-"""An `EnvironmentState` of the simulator; a step makes a new one and leaves the old one as it was."""
+"""An `EnvironmentState` of the simulator; a step returns a new one and does not change the old one."""
 
 
 class SceneNode(TypedDict):
@@ -52,7 +52,7 @@ class SceneGraph(TypedDict):
 
 
 class Outcome(NamedTuple):
-    """What the simulator made of one action: the next state, or None and why not."""
+    """The outcome of one action: the next state, or None and the simulator's complaint."""
 
     state: SimulatorState | None
     complaint: str
@@ -60,7 +60,7 @@ class Outcome(NamedTuple):
 
 @cache
 def _modules() -> SimpleNamespace:
-    # Importing the simulator calls random.seed(123): the caller's random numbers must not change by it.
+    # Importing the simulator calls random.seed(123), which must not change the caller's random numbers.
     random_state = random.getstate()
     try:
         package = "virtualhome_eval.simulation.evolving_graph"
@@ -78,27 +78,27 @@ def _modules() -> SimpleNamespace:
 
 @cache
 def equivalent_names() -> dict[str, list[str]]:
-    """The simulator's table from an object's name to other names for it."""
+    """Return the simulator's table from an object's name to its synonyms."""
     return dict(_modules().utils.load_name_equivalence())
 
 
 @cache
 def arity() -> dict[str, int]:
-    """How many objects each of the simulator's actions takes, for every action it can execute."""
+    """Return the number of objects of every action that the simulator can execute."""
     executable = _modules().execution.ScriptExecutor._action_executors
     return {action.name: action.value[1] for action in executable}
 
 
 def begin(graph: SceneGraph, *, by_name: bool = False) -> SimulatorState:
-    """Make the simulator's state of a scene.
+    """Return the simulator's state of a scene.
 
     Parameters
     ----------
     graph
         The scene; it is copied.
     by_name
-        False: an action names its object by node id. True: by instance number, as in a script, and the simulator
-        chooses: the first object of that name that can be walked to, or found, is meant from then on.
+        False: an action identifies its object by node id. True: by instance number, as in a script, which the
+        simulator resolves to the first object of that name that can be walked to or found.
     """
     modules = _modules()
     # Prefabs and bounding boxes only serve drawing.
@@ -119,12 +119,12 @@ def begin(graph: SceneGraph, *, by_name: bool = False) -> SimulatorState:
 
 
 def advance(state: SimulatorState, action: str, objects: Sequence[tuple[str, int]]) -> Outcome:
-    """Let the simulator carry out one action.
+    """Carry out one action in the simulator.
 
     Parameters
     ----------
     state
-        The state before; it stays as it is.
+        The state before; it does not change.
     action
         The simulator's name of the action, such as SWITCHON.
     objects
@@ -137,7 +137,7 @@ def advance(state: SimulatorState, action: str, objects: Sequence[tuple[str, int
     """
     modules = _modules()
     line = _script_line(action, objects)
-    # Several executors stumble over an object nobody has walked to or found; the ones that search do not.
+    # Several executors fail on an object that nobody has walked to or found; those that search for it do not.
     if action not in ("WALK", "RUN", "FIND"):
         for script_object in line.parameters:
             if state.get_state_node(script_object) is None:
@@ -145,18 +145,18 @@ def advance(state: SimulatorState, action: str, objects: Sequence[tuple[str, int
     info = modules.execution.ExecutionInfo()
     successors = modules.execution.ScriptExecutor.call_action_method(modules.scripts.Script([line]), state, info, 0)
     after = None if successors is None else next(successors, None)
-    # Putting back something that is not held returns the old state beside an error message.
+    # Putting back something that is not held returns the old state and an error message.
     if after is None or (action == "PUTOBJBACK" and info.messages):
         return Outcome(None, info.get_error_string())
-    _put_right(after, action)
-    # The simulator times every edge it changes and never forgets the measurements: memory would grow for ever.
+    _correct(after, action)
+    # The simulator keeps a timing of every edge it changes, so its memory would grow without bound.
     modules.common.TimeMeasurement.reset_all()
     return Outcome(after, "")
 
 
 def permits(state: SimulatorState, action: str, objects: Sequence[tuple[str, int]]) -> bool:
-    """Whether the simulator would carry out the action; cheaper than doing it."""
-    if action == "PUTOBJBACK":  # the simulator's dry run has the answer the wrong way round
+    """Return whether the simulator would carry out the action; cheaper than `advance`."""
+    if action == "PUTOBJBACK":  # the simulator's dry run inverts this answer
         return advance(state, action, objects).state is not None
     modules = _modules()
     script = modules.scripts.Script([_script_line(action, objects)])
@@ -166,7 +166,7 @@ def permits(state: SimulatorState, action: str, objects: Sequence[tuple[str, int
 
 
 def graph_of(state: SimulatorState) -> SceneGraph:
-    """The scene in a state, nodes by id, edges in order, states sorted: equal scenes give equal graphs."""
+    """Return the scene of a state, with nodes, edges and states sorted, so that equal scenes give equal graphs."""
     found = state.to_dict()
     nodes: list[SceneNode] = [
         {
@@ -183,25 +183,25 @@ def graph_of(state: SimulatorState) -> SceneGraph:
 
 
 def states_of(state: SimulatorState, id: int) -> frozenset[str]:
-    """The states of one node, such as ON and CLEAN."""
+    """Return the states of one node, such as ON and CLEAN."""
     return frozenset(found.name for found in state.get_node(id).states)
 
 
 def run_script(graph: SceneGraph, lines: Sequence[str]) -> tuple[SimulatorState, int, str]:
-    """Carry out script lines that name their objects by node id, until one fails.
+    """Carry out script lines whose objects have node ids, until one fails.
 
     Parameters
     ----------
     graph
-        The scene to begin in.
+        The scene at the start.
     lines
         Such as `[SIT] <couch> (351)`.
 
     Returns
     -------
     state, steps, complaint
-        The last state reached, how many lines were carried out, and what the simulator said to the next one
-        (empty when all were).
+        The last state, the number of lines carried out, and the simulator's complaint about the next line
+        (empty if there is none).
     """
     state = begin(graph)
     for done, text in enumerate(lines):
@@ -220,12 +220,12 @@ _OBJECT = re.compile(r"<([^<>]+)>\s*(?:\((?:\d+\.)?(\d+)\))?")
 def read_script_line(text: str) -> tuple[str, list[tuple[str, int]]]:
     """Read `[Walk] <remote_control> (1)` as ("WALK", [("remote_control", 1)]).
 
-    The number may be missing (1 is meant) or dotted: the last part of `(1.103)` counts.
+    A missing number is 1; of a dotted one, such as `(1.103)`, the last component counts.
 
     Raises
     ------
     HouseholdError
-        If the line has another form, or its action takes another number of objects or is unknown.
+        If the line is malformed, or its action is unknown or takes another number of objects.
     """
     matched = _LINE.fullmatch(text)
     if matched is None:
@@ -251,7 +251,7 @@ def _script_line(action: str, objects: Sequence[tuple[str, int]]) -> Any:
     return scripts.ScriptLine(scripts.Action[action], parameters, 1)
 
 
-def _put_right(state: SimulatorState, action: str) -> None:
+def _correct(state: SimulatorState, action: str) -> None:
     """Apply the corrections of the module docstring to the state an action has just made, in place."""
     env = _modules().environment
     relation = env.Relation

@@ -1,4 +1,4 @@
-"""The published household tasks: reading them from their data folder, each with its initial graph and its goal."""
+"""The published household tasks, read from their data folder, each with its initial graph and its goal."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from toolken.tools.household.wording import changes_between
 
 @dataclass(frozen=True)
 class HouseholdTask:
-    """A request, the home it is made in, and a reference plan that carries it out."""
+    """A request, the home in which it is made, and a reference plan that carries it out."""
 
     id: str
     scene: str
@@ -28,7 +28,7 @@ class HouseholdTask:
     title: str
     """The request, such as "Watch TV"."""
     description: str
-    """How its author would go about it."""
+    """How its author would carry it out."""
     script: tuple[str, ...]
     """The reference plan as script lines with node ids: `[WALK] <couch> (230)`."""
     toolkens: tuple[str, ...]
@@ -43,7 +43,7 @@ class HouseholdTask:
 
     @property
     def final(self) -> SceneGraph:
-        """The home after the reference plan, or as far as it could be carried out."""
+        """The home after the reference plan, or after its last possible step."""
         return self._run[0]
 
     @property
@@ -53,12 +53,12 @@ class HouseholdTask:
 
     @cached_property
     def goal(self) -> Mapping[int, frozenset[str]]:
-        """The nodes that the reference plan changes, by id, with the states they end up in."""
+        """Node id -> final states, for the nodes that the reference plan changes."""
         final = {node["id"]: frozenset(node["states"]) for node in self.final["nodes"]}
         return {id: final[id] for id in changes_between(self.initial, self.final).states}
 
     def prompt(self) -> str:
-        """The task in the published words: where I am, what I can use, goal, hint, and "Plan:"."""
+        """Return the task in the published wording: the room, the usable objects, goal, hint, and "Plan:"."""
         return plan_request(self.initial, self.title, self.description) + "\n"
 
 
@@ -70,9 +70,9 @@ def plan_request(graph: SceneGraph, title: str, description: str = "", objects: 
     graph
         The scene, with the character in the room it is in.
     title, description
-        The request, and how its author would go about it; without a description the lines of the hint are left out.
+        The request, and how its author would carry it out; without a description there is no hint.
     objects
-        Toolkens of the objects that are listed if the scene has them; with none, the list is left out.
+        Toolkens of the objects to list if the scene has them; if empty, there is no list.
     """
     view = SceneView(graph)
     room = view.room_of(view.character)
@@ -84,7 +84,7 @@ def plan_request(graph: SceneGraph, title: str, description: str = "", objects: 
 
 
 def read_tasks(folder: str | Path) -> list[HouseholdTask]:
-    """Read the published test tasks and build the graph each one starts in.
+    """Read the published test tasks and build their initial graphs.
 
     Parameters
     ----------
@@ -144,11 +144,11 @@ def task_of(
     record
         The task as published.
     scene
-        The scene it names.
+        The scene that the record names.
     root
-        The data folder, which has the recorded graphs of some tasks.
+        The data folder, with the recorded graphs of some tasks.
     properties, names
-        As `rebuild` takes them.
+        As for `rebuild`.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def _read_scene(path: Path) -> SceneGraph:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of the data folder; anything else is a DataFormatError."""
+    """Read a JSON object from the data folder; anything else is a DataFormatError."""
     try:
         found = json.loads(read_text(path))
     except ValueError as error:
@@ -207,7 +207,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """Read a text of the data folder; a DataFormatError if that is not possible."""
+    """Read a text file from the data folder; an unreadable one is a DataFormatError."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The published form of an action: a verb and an object as separate toolkens, and [END] when the plan is complete."""
+"""The 58 published toolkens: a verb and an object per action, and [END] at the end of a plan."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ OBJECTS = tuple(
     )
 )
 TOOLKENS = (*VERBS, *OBJECTS, END)
-"""The 58 published toolkens; the place of each is its id."""
+"""The 58 published toolkens, in the order of their ids."""
 
 
 def toolken_descriptions(toolkens: Sequence[str] = TOOLKENS) -> dict[str, str]:
-    """A description of each of some toolkens, to make a prior from.
+    """Return a description per toolken, from which the prior mean is computed.
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ def read_plan(plan: Sequence[str]) -> list[tuple[str, str]]:
     Raises
     ------
     HouseholdError
-        If verbs and objects do not alternate, or a line is none.
+        If verbs and objects do not alternate, or a line is malformed.
     """
     return [read_step(line) for line in plan_lines(plan)]
 
 
 def plan_lines(plan: Sequence[str]) -> list[str]:
-    """Cut a plan, in any form that `read_plan` reads, into one piece of text for each step, up to [END]."""
+    """Split a plan, in any form that `read_plan` reads, into one text per step, up to [END]."""
     text = " ".join(plan).split(END)[0]
     begun, *steps = text.split("[")
     return [begun.strip()] * bool(begun.strip()) + [f"[{step.strip()}" for step in steps]
@@ -86,13 +86,13 @@ def write_plan(steps: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def toolkens_of(graph: SceneGraph) -> list[str]:
-    """The toolkens that mean something in a scene: the verbs, the objects it has, and [END]."""
+    """Return the toolkens that can be used in a scene: the verbs, the objects that it has, and [END]."""
     present = {f"<{node['class_name']}>" for node in graph["nodes"]}
     return [toolken for toolken in TOOLKENS if not toolken.startswith("<") or toolken in present]
 
 
 def next_toolkens(written: Sequence[str], graph: SceneGraph) -> list[str]:
-    """The toolkens that may follow in a scene: objects after a verb, verbs or [END] after an object, none after [END].
+    """Return the toolkens that may follow: objects after a verb, verbs or [END] after an object, none after [END].
 
     Parameters
     ----------
@@ -108,12 +108,12 @@ def next_toolkens(written: Sequence[str], graph: SceneGraph) -> list[str]:
 
 
 def toolken_tools(household: Household) -> list[BaseTool]:
-    """The 58 toolkens as tools without arguments: an action is done when its object is called after its verb.
+    """Return the 58 toolkens as tools without arguments: an action is carried out when the object follows the verb.
 
     Parameters
     ----------
     household
-        Where the actions are done.
+        Where the actions are carried out.
     """
     pending: list[str] = []
     lock = threading.Lock()

@@ -31,24 +31,24 @@ RELATION_WORDS = {
     "BETWEEN": "between",
     "SITTING": "sitting on",
 }
-# What goes without saying of a thing in view.
+# States that are not worth a remark.
 _UNREMARKABLE = frozenset({"CLEAN", "PLUGGED_IN"})
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs between two graphs of one scene."""
+    """The differences between two graphs of one scene."""
 
     states: dict[int, tuple[frozenset[str], frozenset[str]]]
-    """Node id -> states it lost and states it gained, for the nodes that changed."""
+    """Node id -> (states lost, states gained), for the nodes that changed."""
     gained: tuple[SceneEdge, ...]
-    """Relations that are new, without CLOSE: nearness changes by the dozen with every step."""
+    """New relations, except CLOSE: dozens of those change with every step."""
     lost: tuple[SceneEdge, ...]
-    """Relations that are gone, without CLOSE."""
+    """Removed relations, except CLOSE."""
 
 
 def changes_between(before: SceneGraph, after: SceneGraph) -> Changes:
-    """Compare two graphs of one scene; nodes that stand in only one of them count as having no states there."""
+    """Return the changes between two graphs of one scene; a node missing from one of them has no states there."""
     old = {node["id"]: frozenset(node["states"]) for node in before["nodes"]}
     new = {node["id"]: frozenset(node["states"]) for node in after["nodes"]}
     states = {
@@ -74,13 +74,13 @@ def _edge(key: tuple[int, str, int]) -> SceneEdge:
 
 
 def described(view: SceneView, id: int) -> str:
-    """A thing with what is remarkable about it: "kitchen light (off)"."""
+    """Return a node's name with its notable states: "kitchen light (off)"."""
     remarks = [STATE_WORDS[state] for state in view.nodes[id]["states"] if state not in _UNREMARKABLE]
     return f"{title(view, id)} ({', '.join(remarks)})" if remarks else title(view, id)
 
 
 def surroundings(view: SceneView, most: int) -> str:
-    """What is in view but not held, as a sentence that lists at most so many things."""
+    """Return a sentence about what is in view but not held, with at most `most` things by name."""
     held = set(view.held())
     names = [described(view, id) for id in view.in_view() if id not in held]
     if not names:
@@ -92,7 +92,7 @@ def surroundings(view: SceneView, most: int) -> str:
 
 
 def situation(view: SceneView) -> str:
-    """Where the character is, how, and what it holds, in a sentence."""
+    """Return a sentence about where the character is, whether it sits or lies, and what it holds."""
     me = view.character
     parts = [f"You are in the {_place(view, view.room_of(me))}"]
     for state in ("SITTING", "LYING"):
@@ -105,7 +105,7 @@ def situation(view: SceneView) -> str:
 
 
 def done(before: SceneView, after: SceneView, verb: str, ids: Sequence[int]) -> str:
-    """What an action that worked looks like, in a sentence or two."""
+    """Return the report of a successful action, in a sentence or two."""
     template = BY_VERB[verb].said if verb in BY_VERB else f"You {verb.lower()}" + " {0}" * bool(ids) + "."
     names = [_the(before, id) for id in ids]
     text = template.format(*names)
@@ -133,7 +133,7 @@ def done(before: SceneView, after: SceneView, verb: str, ids: Sequence[int]) -> 
 
 
 def _whereabouts(view: SceneView, id: int) -> str:
-    """What a thing is on or in, such as "on the table"; empty if it is only in a room or in the hand."""
+    """Return what a thing is on or in, such as "on the table"; empty if it is only in a room or in the hand."""
     if id in view.held():
         return ""
     if on := view.targets(id, "ON"):
@@ -143,7 +143,7 @@ def _whereabouts(view: SceneView, id: int) -> str:
 
 
 def refused(view: SceneView, verb: str, ids: Sequence[int], complaint: str) -> str:
-    """Why an action does not work and what to do first, in a sentence."""
+    """Return a sentence about why an action is impossible and what to do first."""
     names = [_the(view, id) for id in ids]
     action = BY_VERB[verb].said.removeprefix("You ").rstrip(".") if verb in BY_VERB else verb.lower()
     reason = complaint.split(" when executing ")[0]
@@ -178,7 +178,7 @@ def _elsewhere(view: SceneView, found: dict[str, int]) -> str:
 
 
 def _says(sentence: str) -> Callable[[SceneView, dict[str, int]], str]:
-    """A reason whose {it} is the node the complaint is about."""
+    """Return a reason in which {it} stands for the node that the complaint names."""
 
     def explain(view: SceneView, found: dict[str, int]) -> str:
         return sentence.format(**{name: _the(view, id) for name, id in found.items()})

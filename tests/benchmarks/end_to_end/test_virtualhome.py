@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from toolken import FrozenLM
+from toolken.agents.household.plan_choice import choose_plan
+from toolken.agents.household.plan_decoder import Plan
+from toolken.agents.household.plans import plan_text
 from toolken.benchmarks.end_to_end.run import Options, run
-from toolken.benchmarks.end_to_end.virtualhome import METRICS
+from toolken.benchmarks.end_to_end.script_rehearsal import ScriptRehearsal
+from toolken.benchmarks.end_to_end.virtualhome import METRICS, covered
 from toolken.benchmarks.end_to_end.worded_plans import matched
 from toolken.errors import DataFormatError
 from toolken.tools.household import TOOLKENS, demo_scene
 from toolken.tools.household.programs import SCENES
-from toolken.training.plans import plan_text
 
 pytest.importorskip("virtualhome_eval", reason="the VirtualHome simulator is not installed")
 
@@ -122,3 +125,28 @@ def test_chosen_tests_are_run_alone_and_unknown_ones_named(lm: FrozenLM, folder:
     for none in (Options(sizes=(3,)), Options(splits=("synthetic",))):
         with pytest.raises(DataFormatError, match=f"name one of test with {len(TOOLKENS)} tools"):
             next(iter(run(lm, {"virtualhome": folder}, none, traces=traces)))
+
+
+def test_a_script_rehearsal_predicts_states_and_leaves_the_scene_as_it_is() -> None:
+    graph = demo_scene()
+    sit = [("WALK", "couch"), ("SIT", "couch")]
+    rehearsal = ScriptRehearsal(graph)
+    assert rehearsal.possible(sit)
+    assert not rehearsal.possible([*sit, ("WALK", "kitchen")])
+    ((_, states),) = rehearsal.effects(sit)
+    assert states == {"SITTING"}
+    assert rehearsal.effects([*sit, ("WALK", "kitchen"), ("WALK", "couch")]) == rehearsal.effects(sit)
+    assert rehearsal.effects([]) == frozenset()
+    assert graph == demo_scene()
+
+
+def test_the_plan_is_chosen_that_would_succeed_for_most_of_the_candidates() -> None:
+    look = Plan(("[WALK]", "<television>"), -1.0)
+    impossible = Plan(("[SWITCHON]", "<television>"), -1.1)
+    on = Plan((*look.toolkens, *impossible.toolkens), -1.2)
+    both = Plan((*on.toolkens, "[WALK]", "<couch>", "[SIT]", "<couch>"), -1.5)
+    rehearsal = ScriptRehearsal(demo_scene())
+    assert choose_plan([look, impossible, on, both], rehearsal, 8, covered) is both
+    assert choose_plan([look, impossible, on, both], rehearsal, 2, covered) is on
+    assert choose_plan([look, impossible], rehearsal, 8, covered) is look
+    assert choose_plan([impossible], rehearsal, 8, covered) is impossible

@@ -1,16 +1,18 @@
-"""`HouseholdPlanner`: a request becomes a plan in toolkens, and the plan is carried out in a home, step by step."""
+"""`HouseholdPlanner`: turns a request into a plan in toolkens, and carries the plan out in a home, step by step."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from toolken.agents.planning import Plan, PlanDecoder, PlanTask
-from toolken.benchmarks.selection.comparisons import PLANS
+from toolken.agents.household.plan_choice import rehearsed_plans
+from toolken.agents.household.plan_decoder import Plan, PlanDecoder, PlanTask
+from toolken.agents.household.plans import PLANS, plan_example
 from toolken.errors import HeadError
 from toolken.tools.household import (
     Household,
     HouseholdError,
     HouseholdTask,
     Observation,
+    Rehearsal,
     errand_plans,
     plan_request,
     toolken_descriptions,
@@ -22,28 +24,29 @@ from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.fit import Progress, fit
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
-from toolken.training.plans import plan_example
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
-#: Requests for the small flat that a planner learns from where it is given no tasks.
+#: Requests for the small flat that a planner is fitted on by default.
 ERRANDS = 500
-#: Steps after which a plan ends in any case.
+#: Maximum number of steps of a plan, or of the rest of one that is planned again.
 MOST_STEPS = 20
+#: Maximum number of toolkens of a plan: a verb and an object per step, and [END].
+MOST_TOOLKENS = 2 * MOST_STEPS + 1
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step of a plan and what came of it.
+    """A step of a plan and its outcome.
 
     Attributes
     ----------
     verb, object
         Such as "SWITCHON" and "kitchen_light".
     observation
-        What the character is told; None if the step was not possible.
+        What the step changed and what the character perceives; None if the step was not possible.
     complaint
-        Why it was not possible, and what has to be done first; empty if it was.
+        Why the step was not possible, and what has to be done first; empty if it was possible.
     """
 
     verb: str
@@ -55,15 +58,16 @@ class PlannedStep:
 class HouseholdPlanner:
     """Plans what to do in a home, and does it.
 
-    A plan is decided toolken by toolken: a verb, its object, the next verb, up to [END]; only objects that the home
-    has can be chosen. The home is not touched while planning.
+    A plan is decoded toolken by toolken: a verb, its object, the next verb, up to [END]; only objects that the home
+    has can be chosen. Planning does not change the home. With `candidates`, several plans are rehearsed in a copy of
+    the home, and the one is taken whose effects agree best with those of the others.
 
     Parameters
     ----------
     lm, head
         The head's tools are toolkens: verbs such as `[WALK]`, objects such as `<couch>`, and `[END]`; see `fit`.
     beams
-        Plans that are followed side by side (beam search); 1 decides each toolken by itself.
+        Width of the beam search; 1 decodes greedily.
     list_objects
         Whether the head was fitted on requests that list the objects of the home, as the published tasks do.
 
@@ -72,7 +76,7 @@ class HouseholdPlanner:
     FingerprintError
         If the head was fitted with another LM.
     HeadError
-        If it has no toolkens of verbs, or none of [END].
+        If it has no toolkens of verbs, or none of [END]; or if `beams` is less than 1.
 
     Examples
     --------
@@ -82,9 +86,15 @@ class HouseholdPlanner:
     >>> home = Household()
     >>> for step in planner.carry_out(home, "Switch on the kitchen light."):
     ...     print(step.verb, step.object, step.complaint or step.observation.text)
+
+    The best of eight plans, each rehearsed in a copy of the home first:
+
+    >>> planner.plan(home, "Switch on the floor lamp.", candidates=8)
     """
 
     def __init__(self, lm: FrozenLM, head: ToolkenHead, *, beams: int = 1, list_objects: bool = True) -> None:
+        if beams < 1:
+            raise HeadError(f"beams={beams} is not possible: give 1 for greedy decoding, or more for a beam search.")
         self.head, self.beams, self.list_objects = head, beams, list_objects
         self._decoder = PlanDecoder(lm, head)
         self.verbs = [name for name in head.names if name.startswith("[") and name != END]
@@ -108,12 +118,16 @@ class HouseholdPlanner:
 
         Parameters
         ----------
+        lm
+            The LM to plan with.
         tasks
-            Such as `read_programs` yields; by default requests for the small flat, which the package makes.
+            Such as `read_programs` yields; by default requests for the small flat, generated by the package.
+        beams
+            As for the class.
         cache
-            Where hidden states are kept, so that fitting again does not read the tasks again.
+            Stores hidden states, so that another fit does not compute them again.
         progress
-            Told what is being done, and how far it has come.
+            Called with each phase of the fit and its progress.
 
         Raises
         ------
@@ -128,58 +142,70 @@ class HouseholdPlanner:
         elif tasks:
             pairs = [(task.prompt(), list(task.toolkens)) for task in tasks]
         else:
-            raise HeadError("A planner cannot be fitted without tasks: give some, or None for the small flat's.")
+            raise HeadError("A planner cannot be fitted without tasks: give at least one, or None for the small flat.")
         toolkens = dict.fromkeys([*VERBS, *(toolken for _, plan in pairs for toolken in plan), END])
         examples = [plan_example(request, plan) for request, plan in pairs]
         head = fit_plans(lm, examples, toolkens, cache=cache, progress=progress)
         return cls(lm, head, beams=beams, list_objects=tasks is not None)
 
-    def plan(self, home: Household, request: str, *, hint: str = "") -> list[tuple[str, str]]:
+    def plan(self, home: Household, request: str, *, hint: str = "", candidates: int = 1) -> list[tuple[str, str]]:
         """Return the plan for a request, as verbs and objects such as ("WALK", "couch").
 
         Parameters
         ----------
         home
-            Where it is to be carried out.
+            Where the plan is to be carried out; it stays as it is.
         request
-            What is wanted.
+            What the user wants.
         hint
             How to go about it, if that is known.
+        candidates
+            Plans to rehearse. With 1, the likeliest plan is returned untested. With more, each step is restricted to
+            what the simulator allows after the steps before it, every candidate is carried out in a copy of the home,
+            and the plan is returned whose effects overlap most with those of all candidates, weighted by probability.
 
         Raises
         ------
+        HeadError
+            If `candidates` is less than 1.
         PromptTooLongError
             If the request does not fit the LM's context.
         """
-        return read_plan(self._decoded(self._question(home, request, hint), self._names(home)).toolkens)
+        return read_plan(self._first_plan(home, self._question(home, request, hint), candidates).toolkens)
 
     def carry_out(
-        self, home: Household, request: str, *, hint: str = "", most_steps: int = MOST_STEPS
+        self, home: Household, request: str, *, hint: str = "", candidates: int = 1, most_steps: int = MOST_STEPS
     ) -> Iterator[PlannedStep]:
-        """Plan and do what is planned, step by step; where a step is not possible, the plan is mended.
+        """Plan a request and carry the plan out, step by step; an impossible step is repaired or replaced.
 
-        Where one other step makes the failed one possible, such as plugging in what is to be switched on, the
-        likeliest of these is put in front of it. Else the failed step is given up: the next one is decided among what
-        the simulator allows now, and the rest of the plan freely again.
+        If a single other step makes the failed one possible, such as plugging in a device before switching it on, the
+        likeliest such step is inserted before it. Otherwise the failed step is dropped: the next one is decided among
+        the steps that the simulator allows now, and the rest of the plan is decoded again. Replanning does not
+        rehearse.
 
         Parameters
         ----------
         home
-            Where it is done.
-        request, hint
+            Where the steps are carried out.
+        request, hint, candidates
             As for `plan`.
         most_steps
-            Steps after which it ends in any case, failed ones included.
+            Maximum number of steps, failed ones included.
 
         Yields
         ------
         PlannedStep
-            Each step as it is done, failed ones included.
+            Each step after it was tried, failed ones included.
+
+        Raises
+        ------
+        HeadError, PromptTooLongError
+            As for `plan`.
         """
         question, names = self._question(home, request, hint), self._names(home)
         done: list[str] = []
         refused: set[tuple[str, str]] = set()
-        ahead = read_plan(self._decoded(question, names).toolkens)
+        ahead = read_plan(self._first_plan(home, question, candidates).toolkens)
         for _ in range(most_steps):
             if not ahead:
                 return
@@ -189,13 +215,13 @@ class HouseholdPlanner:
             except HouseholdError as error:
                 yield PlannedStep(verb, name, None, str(error))
                 refused.add((verb, name))
-                ahead = self._mended(home, question, names, done, [(verb, name), *ahead], refused)
+                ahead = self._repaired(home, question, names, done, [(verb, name), *ahead], refused)
             else:
                 yield PlannedStep(verb, name, observation)
                 done += write_plan([(verb, name)])[:-1]
                 refused.clear()
 
-    def _mended(
+    def _repaired(
         self,
         home: Household,
         question: str,
@@ -204,7 +230,7 @@ class HouseholdPlanner:
         ahead: list[tuple[str, str]],
         refused: Collection[tuple[str, str]],
     ) -> list[tuple[str, str]]:
-        """Return what to do instead of steps of which the first has been refused."""
+        """Return the steps to carry out instead of those in `ahead`, whose first one failed."""
         verbs = [toolken[1:-1] for toolken in self.verbs]
         enabling = self._as_toolkens(home, names, home.enabling(*ahead[0], verbs=verbs)) - {*refused}
         if enabling:
@@ -213,11 +239,29 @@ class HouseholdPlanner:
         possible = self._as_toolkens(home, names, home.legal_actions(verbs)) - {*refused}
         return read_plan(self._decoded(question, names, done, possible).toolkens[len(done) :])
 
+    def _first_plan(self, home: Household, question: str, candidates: int) -> Plan:
+        """Return the likeliest plan, or with several candidates the best one after a rehearsal."""
+        if candidates < 1:
+            raise HeadError(f"candidates={candidates} is not possible: 1 is the likeliest plan, more are rehearsed.")
+        if candidates == 1:
+            return self._decoded(question, self._names(home))
+        task = self._task(question, self._names(home))
+        (plan,) = rehearsed_plans(
+            self._decoder,
+            [task],
+            [Rehearsal(home)],
+            candidates=candidates,
+            beams=self.beams,
+            most_steps=MOST_STEPS,
+            most_toolkens=MOST_TOOLKENS,
+        )
+        return plan
+
     def _question(self, home: Household, request: str, hint: str) -> str:
         return plan_request(home.graph, request, hint, objects=self.objects if self.list_objects else ())
 
     def _names(self, home: Household) -> dict[str, frozenset[int]]:
-        """The objects that the home has, by their toolkens, each with the nodes that it can mean."""
+        """Return the toolkens of objects that the home has, each with the ids of the nodes that it can mean."""
         found = {}
         for toolken in self.objects:
             try:
@@ -229,7 +273,7 @@ class HouseholdPlanner:
     def _as_toolkens(
         self, home: Household, names: Mapping[str, frozenset[int]], steps: Iterable[tuple[str, str]]
     ) -> set[tuple[str, str]]:
-        """Steps of the home as verbs and objects of the head."""
+        """Return the steps whose objects are toolkens of the head, named by these toolkens."""
         meant = [(verb, meanings(home.view, title)[0]) for verb, title in steps]
         return {(verb, toolken[1:-1]) for verb, id in meant for toolken, ids in names.items() if id in ids}
 
@@ -242,15 +286,30 @@ class HouseholdPlanner:
         *,
         may_end: bool = True,
     ) -> Plan:
-        """Return the likeliest plan that begins so, and goes on with one of the possible steps if they are given.
+        """Return the likeliest plan of a task; the arguments are those of `_task`."""
+        task = self._task(question, names, begun, possible, may_end=may_end)
+        return self._decoder.decode([task], beams=self.beams, most_toolkens=len(begun) + MOST_TOOLKENS)[0][0]
 
-        Unless it `may_end` at once, one of these steps is in it.
+    def _task(
+        self,
+        question: str,
+        names: Mapping[str, frozenset[int]],
+        begun: Sequence[str] = (),
+        possible: Collection[tuple[str, str]] | None = None,
+        *,
+        may_end: bool = True,
+    ) -> PlanTask:
+        """Return the task to continue a plan with one of the possible steps, or with any step if they are None.
+
+        Unless the plan `may_end` at once, one of these steps follows.
         """
         here = len(begun)
 
         def following(written: Sequence[str]) -> list[str]:
             if written and written[-1] == END:
                 return []
+            if len(written) == here + 2 * MOST_STEPS:
+                return [END]
             wants_object = len(written) % 2 == 1
             if possible is None or len(written) > here + 1:
                 return list(names) if wants_object else [*self.verbs, END]
@@ -259,8 +318,7 @@ class HouseholdPlanner:
             found = list(dict.fromkeys(f"[{verb}]" for verb, _ in sorted(possible)))
             return [*found, END] if may_end else found
 
-        task = PlanTask(question, following, tuple(begun))
-        return self._decoder.decode([task], beams=self.beams, most_toolkens=2 * MOST_STEPS + 1)[0][0]
+        return PlanTask(question, following, tuple(begun))
 
 
 def fit_plans(
@@ -276,17 +334,19 @@ def fit_plans(
 
     Parameters
     ----------
+    lm
+        The LM to plan with.
     examples
-        Such as `plan_example` makes.
+        Such as `plan_example` returns.
     toolkens
-        All that may occur in a plan; each is described as the household's are.
+        All toolkens that may occur in a plan; `toolken_descriptions` describes them.
     prompt, cache, progress
         As for `fit`.
 
     Raises
     ------
     ExampleError
-        If an example has another toolken, or none fits the LM's context.
+        If an example has a toolken that is not among `toolkens`, or no example fits the LM's context.
     """
     specs = [ToolSpec(name=name, description=text) for name, text in toolken_descriptions(list(toolkens)).items()]
     return fit(lm, specs, examples, prompt=prompt, refine=True, cache=cache, progress=progress)

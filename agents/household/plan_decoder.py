@@ -1,4 +1,4 @@
-"""`PlanDecoder`: next-toolken decoding of plans, several of them and several tasks at a time."""
+"""`PlanDecoder`: next-toolken decoding of plans, batched over tasks and beams."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -6,31 +6,31 @@ from dataclasses import dataclass
 
 import torch
 
+from toolken.agents.household.plans import lead, plan_text
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM, Session
-from toolken.training.plans import lead, plan_text
 
-#: Texts that grow together; each holds its own KV cache.
-MAX_ROWS = 16
-#: Toolkens after which a plan ends even if it is not finished.
+#: Maximum number of plans in a batch; each has its own KV cache.
+MAX_BATCH = 16
+#: Maximum number of toolkens of a plan.
 MOST_TOOLKENS = 40
-#: Toolkens that are told beside each one that was decided.
+#: Alternatives that are reported for each decision.
 RUNNERS_UP = 3
 
-#: From the toolkens so far to those that may follow; none where the plan is complete.
+#: Maps the toolkens so far to those that may follow; empty if the plan is complete.
 Following = Callable[[Sequence[str]], Sequence[str]]
 
 
 @dataclass(frozen=True)
 class PlanTask:
-    """Something to plan.
+    """A request to plan for.
 
     Attributes
     ----------
     question
-        The task in words, as the head's prompt format wants it.
+        The request, worded as the head's prompt format expects it.
     following
-        Which toolkens may follow: those of the scene, for instance.
+        Maps the toolkens so far to those that may follow, such as those of the scene.
     begun
         Toolkens that the plan begins with.
     """
@@ -42,16 +42,16 @@ class PlanTask:
 
 @dataclass(frozen=True)
 class Choice:
-    """A toolken that was decided.
+    """The decision for one toolken.
 
     Attributes
     ----------
     toolken
-        The toolken.
+        The chosen toolken.
     probability
-        P(toolken | task, toolkens before), among those that could follow.
+        P(toolken | request, toolkens before), normalised over those that may follow.
     runners_up
-        The next best ones, with theirs.
+        The next most probable toolkens, with their probabilities.
     """
 
     toolken: str
@@ -61,16 +61,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan and how likely the head finds it.
+    """A plan and its probability.
 
     Attributes
     ----------
     toolkens
-        The toolkens, those that it began with included.
+        All toolkens, including those that the plan began with.
     log_probability
-        Sum of the natural logs of the choices' probabilities.
+        Sum of the natural logarithms of the choices' probabilities.
     choices
-        The toolkens that were decided.
+        The decisions, one per decoded toolken.
     """
 
     toolkens: tuple[str, ...]
@@ -79,10 +79,10 @@ class Plan:
 
 
 class PlanDecoder:
-    """Decides toolken after toolken which one a plan goes on with, by the head's selection among those that may follow.
+    """Decodes plans: each toolken is chosen by the head's softmax over those that may follow.
 
-    Each toolken's text, with a bracket for the next one, is read by the LM before the next is decided; the words' own
-    logits play no part.
+    The LM reads the text of each toolken and the opening bracket of the next one before that one is decided. The
+    logits of vocabulary tokens are not used.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class PlanDecoder:
     Raises
     ------
     FingerprintError
-        If it was fitted with another LM.
+        If the head was fitted with another LM.
     """
 
     def __init__(self, lm: FrozenLM, head: ToolkenHead) -> None:
@@ -108,37 +108,37 @@ class PlanDecoder:
         most_toolkens: int = MOST_TOOLKENS,
         advance: Callable[[int], None] | None = None,
     ) -> list[list[Plan]]:
-        """Return the likeliest plans of each task, the likeliest first.
+        """Return the most probable plans per task, in descending order of probability.
 
         Parameters
         ----------
         tasks
-            The tasks; those that fit into the batch are decoded together.
+            The tasks; as many as fit into a batch are decoded together.
         beams
-            Plans that are kept for each task at every step, and returned at most (beam search); 1 is greedy.
+            Width of the beam search and maximum number of plans per task; 1 decodes greedily.
         most_toolkens
-            Toolkens after which a plan ends in any case.
+            Maximum number of toolkens of a plan.
         advance
             Called with the number of tasks done since the last call.
 
         Raises
         ------
         PromptTooLongError
-            If a plan no longer fits the LM's context.
+            If a plan does not fit the LM's context.
         """
         found: list[list[Plan]] = []
-        group = max(1, MAX_ROWS // beams)
+        group = max(1, MAX_BATCH // beams)
         for begin in range(0, len(tasks), group):
-            part = tasks[begin : begin + group]
-            found += self._search(part, beams, most_toolkens)
+            batch = tasks[begin : begin + group]
+            found += self._search(batch, beams, most_toolkens)
             if advance is not None:
-                advance(len(part))
+                advance(len(batch))
         return found
 
     def _search(self, tasks: Sequence[PlanTask], beams: int, most_toolkens: int) -> list[list[Plan]]:
         done: list[list[Plan]] = [[] for _ in tasks]
         live = [_Beam(at, Plan(task.begun, 0.0)) for at, task in enumerate(tasks)]
-        reading = _Reading(self.lm, [self.head.prompt.prompt(task.question) + self.head.prompt.joint for task in tasks])
+        texts = _PlanTexts(self.lm, [self.head.prompt.prompt(task.question) + self.head.prompt.joint for task in tasks])
         while live:
             open_ended = []
             for beam in live:
@@ -148,7 +148,7 @@ class PlanDecoder:
                     open_ended.append((beam, allowed))
                 else:
                     done[beam.task].append(beam.plan)
-            states = reading.states([(beam.task, beam.plan.toolkens, allowed[0]) for beam, allowed in open_ended])
+            states = texts.states([(beam.task, beam.plan.toolkens, allowed[0]) for beam, allowed in open_ended])
             grown = [
                 _Beam(beam.task, plan)
                 for (beam, allowed), hidden in zip(open_ended, states, strict=True)
@@ -159,13 +159,13 @@ class PlanDecoder:
                 plans.sort(key=_likeliest_first)
                 del plans[beams:]
                 mine = sorted((beam for beam in grown if beam.task == at), key=lambda beam: _likeliest_first(beam.plan))
-                # Probabilities only fall: a plan that is behind the last of enough finished ones cannot overtake it.
+                # Probabilities only fall, so a beam below the last of `beams` complete plans cannot overtake it.
                 bar = plans[-1].log_probability if len(plans) == beams else -float("inf")
                 live += [beam for beam in mine[:beams] if beam.plan.log_probability > bar]
         return done
 
     def _grown(self, plan: Plan, allowed: Sequence[str], hidden: torch.Tensor, beams: int) -> Iterator[Plan]:
-        """Yield a plan with each of the likeliest toolkens that may follow, decided at a state `(d,)`."""
+        """Yield the plan extended by each of the most probable toolkens at a hidden state `(d,)`."""
         index = torch.tensor([self._index[toolken] for toolken in allowed])
         scores = torch.log_softmax(hidden @ self.head.rows[index].T + self.head.biases[index], dim=0)
         best = torch.topk(scores, min(max(beams, RUNNERS_UP + 1), len(allowed)))
@@ -182,14 +182,14 @@ def _likeliest_first(plan: Plan) -> float:
 
 @dataclass(frozen=True)
 class _Beam:
-    """A plan in the making, and the number of its task."""
+    """A partial plan, and the index of its task."""
 
     task: int
     plan: Plan
 
 
-class _Reading:
-    """The texts of plans in the making, each read once: a plan goes on from the text of its beginning."""
+class _PlanTexts:
+    """The KV-cached texts of partial plans: an extended plan continues from the cache of its beginning."""
 
     def __init__(self, lm: FrozenLM, prompts: Sequence[str]) -> None:
         self._lm, self._prompts = lm, prompts
@@ -198,13 +198,13 @@ class _Reading:
         self._root: Session | None = None
 
     def states(self, wanted: Sequence[tuple[int, tuple[str, ...], str]]) -> list[torch.Tensor]:
-        """Return the state `(d,)` at which each plan's next toolken is decided.
+        """Return the hidden state `(d,)` at the decision position of each partial plan.
 
         Parameters
         ----------
         wanted
-            Task, toolkens so far, and one that may follow, for the bracket it opens with. Plans that go on from those
-            asked for last are read on from there.
+            Index of the task, toolkens so far, and one that may follow, whose opening bracket is appended. Plans that
+            extend those of the previous call continue from their caches.
         """
         pieces: list[tuple[Session, list[int]]] = []
         sessions: dict[tuple[int, tuple[str, ...]], Session] = {}
@@ -232,7 +232,7 @@ class _Reading:
         return [hidden for hidden, _ in self._batch.feed(pieces)] if pieces else []
 
     def _started(self, ids: Sequence[int]) -> Session:
-        """Return a text that has read what these tokens share with those of the first task."""
+        """Return a session with the KV cache of the longest prefix shared with the first task."""
         if self._root is None:
             self._root = self._lm.start()
             self._root.feed(ids[:-1])

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from toolken import FrozenLM, ToolkenHead, ToolSpec, fit
-from toolken.agents.planning import Plan, PlanDecoder, PlanTask
-from toolken.benchmarks.selection.comparisons import PLANS
+from toolken.agents.household.plan_decoder import Plan, PlanDecoder, PlanTask
+from toolken.agents.household.plans import PLANS, plan_example, plan_text
 from toolken.errors import FingerprintError
-from toolken.training.plans import plan_example, plan_text
 
 VERBS, OBJECTS = ["[WALK]", "[SIT]", "[GRAB]"], ["<couch>", "<cup>"]
 TASKS = [

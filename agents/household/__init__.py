@@ -1,0 +1,1 @@
+"""Planning in a household: plans in toolkens, decoded, rehearsed and carried out."""
