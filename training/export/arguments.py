@@ -3,7 +3,7 @@
 In the project a toolken is never read. In a checkpoint it stands in the text, with some virtual tokens behind it, and
 what is written then depends on their input rows. These start as the rows of the text with which the arguments begin,
 and are then learned by gradient descent through the frozen LM (prompt tuning, Lester et al. 2021, arXiv 2104.08691) on
-the demonstrations of arguments. Tools whose arguments have the same names share their rows: they have to say what is
+the few-shot examples of arguments. Tools whose arguments have the same names share their rows: they have to say what is
 written, not which tool it is. What all forms learn in common is learned once: rows are `start + common + own`.
 """
 

@@ -1,4 +1,4 @@
-"""Made-up calls, for where few demonstrations show any: with values that stand in the question."""
+"""Made-up calls, for argument forms that hardly any few-shot example shows: with values that stand in the question."""
 
 import random
 import re
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from toolken.training.examples import Demonstration
+from toolken.training.examples import FewShotExample
 from toolken.training.features import background as shipped
 from toolken.training.tool_spec import ToolSpec
 
@@ -22,7 +22,7 @@ _NO_THING = re.compile(
 _SHORTEST, _LONGEST = 3, 30
 
 
-def made_up(spec: ToolSpec, requests: Sequence[str], count: int) -> list[Demonstration]:
+def made_up(spec: ToolSpec, requests: Sequence[str], count: int) -> list[FewShotExample]:
     """Return up to so many calls of a tool that nothing shows.
 
     Half of them are for its description with values behind it, the others for requests in which there are as many
@@ -37,7 +37,7 @@ def made_up(spec: ToolSpec, requests: Sequence[str], count: int) -> list[Demonst
         offered = _Offered([draw.choice(pool) for _ in range(8)], [_some_number(draw, "10") for _ in range(8)], draw)
         args = {name: offered.value(schema) for name, schema in spec.arguments.items()}
         given = ", ".join(_said(value) for value in args.values())
-        found.append(Demonstration(tool=spec.name, question=f"{words}: {given}" if given else words, args=args))
+        found.append(FewShotExample(tool=spec.name, question=f"{words}: {given}" if given else words, args=args))
     for question in requests:
         if len(found) >= count:
             break
@@ -45,12 +45,12 @@ def made_up(spec: ToolSpec, requests: Sequence[str], count: int) -> list[Demonst
         offered = _Offered(list(dict.fromkeys(reversed(spans))), _NUMBER.findall(question), draw)
         args = {name: offered.value(schema) for name, schema in spec.arguments.items()}
         if not offered.lacking:
-            found.append(Demonstration(tool=spec.name, question=question, args=args))
+            found.append(FewShotExample(tool=spec.name, question=question, args=args))
     return found
 
 
-def varied(shown: Sequence[Demonstration], count: int) -> list[Demonstration]:
-    """Return so many demonstrations with other values, each in turn: what stands in the question is replaced there."""
+def varied(shown: Sequence[FewShotExample], count: int) -> list[FewShotExample]:
+    """Return `count` few-shot examples with other values, which replace the old ones in the question too."""
     draw = random.Random(0)
     names, things = _values()
     found = []
@@ -68,7 +68,7 @@ def varied(shown: Sequence[Demonstration], count: int) -> list[Demonstration]:
                 if stands.search(question):
                     args[name] = _read(_some_number(draw, str(value)))
                     question = str(args[name]).join(stands.split(question))
-        found.append(Demonstration(tool=one.tool, question=question, results=one.results, args=args))
+        found.append(FewShotExample(tool=one.tool, question=question, results=one.results, args=args))
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from toolken.training.examples import Call, Demonstration, Example
+from toolken.training.examples import Call, Example, FewShotExample
 from toolken.training.export.arguments import ArgumentText, learn_rows, steps_of, text_rows
 from toolken.training.export.made_up import made_up, made_up_results, varied
 from toolken.training.export.network import ExportNetwork
@@ -14,33 +14,36 @@ from toolken.training.features import background as shipped
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.tool_spec import ToolSpec
 
-#: Demonstrations, background requests, and examples that the fold is fitted on at most.
-DEMONSTRATIONS, REQUESTS, EXAMPLES = 300, 400, 100
+#: Few-shot examples, background requests, and examples that the fold is fitted on at most.
+FEW_SHOT, REQUESTS, EXAMPLES = 300, 400, 100
 #: Answers of results alone.
 ANSWERS = 80
-#: Calls of a form that are wanted, demonstrations and made-up ones together, and made-up ones of a tool at most; texts
-#: written freely of each kind, and at once.
+#: Calls wanted per argument form (few-shot examples and made-up ones together), made-up calls per tool at most, texts
+#: written freely per kind, and batch size of these.
 WANTED, MADE_UP, FREE, FREE_BATCH = 40, 20, 50, 50
 
 #: Called with a label and a number of steps before some work begins; returns what is called as steps are done.
 Started = Callable[[str, int], Callable[[int], None]]
 
 
-def known_calls(head: ToolkenHead, examples: Sequence[Example]) -> list[Demonstration]:
-    """Return demonstrations of arguments: those of the head and of the examples, and for other tools made-up ones."""
-    found = list(head.demonstrations.shown)
+def known_calls(head: ToolkenHead, examples: Sequence[Example]) -> list[FewShotExample]:
+    """Return few-shot examples of arguments: the head's, the examples' and, for other tools, made-up ones."""
+    found = list(head.few_shot.shown)
     for one in examples:
         for number, call in enumerate(one.calls):
             if call.args and one.question:
                 before = tuple(earlier.result for earlier in one.calls[:number])
-                found.append(Demonstration(tool=call.tool, question=one.question, results=before, args=call.args))
-    return distinct(found, DEMONSTRATIONS)
+                found.append(FewShotExample(tool=call.tool, question=one.question, results=before, args=call.args))
+    return distinct(found, FEW_SHOT)
 
 
-def invented_calls(head: ToolkenHead, shown: Sequence[Demonstration]) -> list[Demonstration]:
-    """Return made-up calls for forms of arguments that are shown too rarely: demonstrations with other values, and for
-    tools that have none, calls for requests in which there are values of the right type."""
-    by_tool: dict[str, list[Demonstration]] = {}
+def invented_calls(head: ToolkenHead, shown: Sequence[FewShotExample]) -> list[FewShotExample]:
+    """Return made-up calls for argument forms with too few examples.
+
+    They are few-shot examples with other values; tools without few-shot examples get calls for requests that contain
+    values of the right type.
+    """
+    by_tool: dict[str, list[FewShotExample]] = {}
     for one in shown:
         by_tool.setdefault(one.tool, []).append(one)
     by_form: dict[tuple[str, ...], list[ToolSpec]] = {}
@@ -67,8 +70,8 @@ def learn_input_rows(
     head: ToolkenHead,
     writer: Writer,
     tokens: ToolTokens,
-    shown: Sequence[Demonstration],
-    invented: Sequence[Demonstration],
+    shown: Sequence[FewShotExample],
+    invented: Sequence[FewShotExample],
     examples: Sequence[Example],
     step: Started,
 ) -> None:
@@ -78,7 +81,7 @@ def learn_input_rows(
     begun = [writer.inside(_beginning(first[at])) for at in range(len(first))]
     # In running text a call stands behind the sentence that its arguments are in, not behind the question.
     told = [found for one in examples for found in writer.calls(one)] if head.prompt.everywhere else []
-    calls: list[tuple[str, Call | Demonstration]] = list(told)
+    calls: list[tuple[str, Call | FewShotExample]] = list(told)
     calls += [(writer.before_call(one.question, one.results), one) for one in ([] if told else shown)]
     calls += [(writer.before_call(one.question, one.results), one) for one in invented]
     continuations = [ArgumentText(writer.ids(text), form[one.tool], writer.arguments(one.args)) for text, one in calls]
@@ -116,7 +119,7 @@ def free_running(
     head: ToolkenHead,
     writer: Writer,
     tokens: ToolTokens,
-    shown: Sequence[Demonstration],
+    shown: Sequence[FewShotExample],
     step: Started,
 ) -> list[Text]:
     """Return what the network writes by itself, in words and in arguments, where no tool may win."""
@@ -137,7 +140,7 @@ def free_running(
     return found
 
 
-def _answered(shown: Sequence[Demonstration]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _answered(shown: Sequence[FewShotExample]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield questions with made-up results."""
     chosen = shown[:: -(-len(shown) // ANSWERS)] if shown else []
     for one, result in zip(chosen, made_up_results(len(chosen)), strict=True):
@@ -145,7 +148,7 @@ def _answered(shown: Sequence[Demonstration]) -> Iterator[tuple[str, tuple[str, 
 
 
 def fitting_texts(
-    head: ToolkenHead, writer: Writer, shown: Sequence[Demonstration], examples: Sequence[Example]
+    head: ToolkenHead, writer: Writer, shown: Sequence[FewShotExample], examples: Sequence[Example]
 ) -> Iterator[Text]:
     """Yield what the checkpoint may read and write: the fold is fitted there."""
     for question in shipped.background_requests()[:REQUESTS]:

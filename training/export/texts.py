@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from toolken.training.examples import Call, Demonstration, Example
+from toolken.training.examples import Call, Example, FewShotExample
 from toolken.training.export.call_text import write_arguments
 from toolken.training.export.tokens import ToolTokens
 from toolken.training.features.decision_states import decision_places
@@ -121,7 +121,7 @@ class Writer:
             steps.insert(0, (len(begun) - 1, *decided))
         return Text([*ids, *written], steps)
 
-    def garbled(self, one: Demonstration, seed: int) -> Text:
+    def garbled(self, one: FewShotExample, seed: int) -> Text:
         """Return a call with words in disorder in the place of its arguments: even there no tool may win."""
         draw = random.Random(seed)
         ids = [*self.ids(self.before_call(one.question, ())), *self._of[one.tool]]
@@ -147,8 +147,8 @@ class Writer:
         written = "".join(form.result(one, follows_result=at > 0) for at, one in enumerate(results))
         return form.opening + written + form.closing
 
-    def decided(self, one: Demonstration) -> tuple[StepKind, int]:
-        """Return what is decided in front of a demonstration's call, and behind how many results."""
+    def decided(self, one: FewShotExample) -> tuple[StepKind, int]:
+        """Return what is decided in front of a few-shot example's call, and behind how many results."""
         if self._form.everywhere:
             return StepKind.RUNNING, 0
         if one.results:
@@ -190,12 +190,12 @@ class Writer:
                     yield rendered.text[:offset], call
 
 
-def distinct(demonstrations: Iterable[Demonstration], most: int) -> list[Demonstration]:
-    """Return up to so many demonstrations, of all tools in turn."""
-    by_tool: dict[str, list[Demonstration]] = {}
-    for one in demonstrations:
+def distinct(few_shot: Iterable[FewShotExample], most: int) -> list[FewShotExample]:
+    """Return up to so many few-shot examples, of all tools in turn."""
+    by_tool: dict[str, list[FewShotExample]] = {}
+    for one in few_shot:
         by_tool.setdefault(one.tool, []).append(one)
-    found: list[Demonstration] = []
+    found: list[FewShotExample] = []
     depth = 0
     while len(found) < most and any(len(own) > depth for own in by_tool.values()):
         found += [own[depth] for own in by_tool.values() if len(own) > depth]
