@@ -14,7 +14,7 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 from toolken.agents.grammar.schema_check import schema_problem
 from toolken.errors import ToolSpecError
 from toolken.tools.grounding import GROUNDED
-from toolken.training.examples import Demonstration
+from toolken.training.examples import FewShotExample
 from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_tools
 
 #: Tools whose specs are remembered: an agent loop binds the same ones again before each step.
@@ -36,7 +36,7 @@ class BoundTools(list[dict[str, Any]]):
         Their names in the same order, and the tools by name.
     classes
         The pydantic class of a tool's arguments by the tool's name, where it has one.
-    demonstrations
+    few_shot
         Examples of the tools' arguments, shown to the LM while it writes some.
     """
 
@@ -44,14 +44,14 @@ class BoundTools(list[dict[str, Any]]):
         self,
         specs: Sequence[ToolSpec],
         classes: dict[str, ArgumentsClass],
-        demonstrations: Sequence[Demonstration] = (),
+        few_shot: Sequence[FewShotExample] = (),
     ) -> None:
         super().__init__({"type": "function", "function": _as_dict(spec)} for spec in specs)
         self.specs = list(specs)
         self.names = [spec.name for spec in specs]
         self.by_name = {spec.name: spec for spec in specs}
         self.classes = classes
-        self.demonstrations = list(demonstrations)
+        self.few_shot = list(few_shot)
 
     @classmethod
     def of(
@@ -59,7 +59,7 @@ class BoundTools(list[dict[str, Any]]):
         tools: "Iterable[ToolLike | ToolSpec] | None",
         *,
         grounded: bool | Sequence[str] = (),
-        demonstrations: "Iterable[Demonstration | dict[str, Any]]" = (),
+        few_shot: "Iterable[FewShotExample | dict[str, Any]]" = (),
     ) -> "BoundTools":
         """Read tools of any form.
 
@@ -70,16 +70,16 @@ class BoundTools(list[dict[str, Any]]):
         grounded
             Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city"
             or "weather.city", or True for every string and number.
-        demonstrations
+        few_shot
             Examples of the tools' arguments.
 
         Raises
         ------
         ToolSpecError
-            If a tool cannot be read, two different ones share a name, `grounded` names no argument, or a demonstration
-            is of none of the tools.
+            If a tool cannot be read, two different ones share a name, `grounded` names no argument, or a few-shot
+            example is of none of the tools.
         """
-        if isinstance(tools, BoundTools) and not grounded and not demonstrations:
+        if isinstance(tools, BoundTools) and not grounded and not few_shot:
             return tools
         specs: dict[str, ToolSpec] = {}
         extra: list[ToolSpec] = []
@@ -92,10 +92,10 @@ class BoundTools(list[dict[str, Any]]):
             if found is not None:
                 classes.setdefault(spec.name, found)
         read = tool_specs([*specs.values(), *extra]) if specs else []
-        shown = [Demonstration.model_validate(one) for one in demonstrations]
+        shown = [FewShotExample.model_validate(one) for one in few_shot]
         unknown_tools([one.tool for one in shown], [spec.name for spec in read])
         if isinstance(tools, BoundTools):
-            classes, shown = tools.classes, [*shown, *tools.demonstrations]
+            classes, shown = tools.classes, [*shown, *tools.few_shot]
         return cls(_with_grounded(read, grounded) if grounded else read, classes, shown)
 
     def problem(self, name: str, arguments: dict[str, Any]) -> str | None:

@@ -25,7 +25,7 @@ from toolken.agents.decoding.stepping import Stepping
 from toolken.agents.served import ServedModel
 from toolken.agents.structured_output import structured_output
 from toolken.errors import ServerError
-from toolken.training.examples import Demonstration
+from toolken.training.examples import FewShotExample
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import Backend, FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
@@ -48,7 +48,7 @@ class ToolkenChatModel(BaseChatModel):
     base_url
         Address of a server, up to `/v1`, that has an exported head (`toolken export`): it is asked, and no LM is loaded
         here. `lm` is then what the server calls the checkpoint, best the export's folder; by default the server's only
-        model. Grounding, demonstrations and parallel calls are for an LM in memory.
+        model. Grounding, few-shot examples and parallel calls are for an LM in memory.
     backend
         What runs an LM that is not loaded yet: `"transformers"`, or `"llama.cpp"` for GGUF files and the embedded LM.
     head
@@ -178,7 +178,7 @@ class ToolkenChatModel(BaseChatModel):
         *,
         tool_choice: str | bool | dict[str, Any] | None = None,
         grounded: bool | Sequence[str] = (),
-        demonstrations: Sequence[Demonstration | dict[str, Any]] = (),
+        few_shot: Sequence[FewShotExample | dict[str, Any]] = (),
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Bind the tools that may be called.
@@ -193,7 +193,7 @@ class ToolkenChatModel(BaseChatModel):
         grounded
             Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city"
             or "weather.city", or True for every string and number.
-        demonstrations
+        few_shot
             Examples of arguments, `{"tool": ..., "question": ..., "args": {...}}`; the LM sees them only while it
             writes arguments.
 
@@ -204,9 +204,9 @@ class ToolkenChatModel(BaseChatModel):
             names none of them.
         """
         bound = BoundTools.of(tools, grounded=grounded)
-        if demonstrations:
+        if few_shot:
             # They go with the call, where caches of answers see them.
-            kwargs["demonstrations"] = BoundTools.of(bound, demonstrations=demonstrations).demonstrations
+            kwargs["few_shot"] = BoundTools.of(bound, few_shot=few_shot).few_shot
         chosen(tool_choice, bound.names)  # a wrong choice is reported here, not in mid-stream
         CallOptions.model_validate({name: value for name, value in kwargs.items() if name != "stop"})
         if self._served is None:
@@ -317,7 +317,7 @@ class ToolkenChatModel(BaseChatModel):
         kwargs: dict[str, Any],
     ) -> Iterator[ChatGenerationChunk]:
         given = CallOptions.model_validate(kwargs)
-        bound = BoundTools.of(given.tools, grounded=given.grounded, demonstrations=given.demonstrations)
+        bound = BoundTools.of(given.tools, grounded=given.grounded, few_shot=given.few_shot)
         names, must_call = chosen(given.tool_choice, bound.names)
         served = self._served
         decoder = self._lazy.decoder(bound) if served is None else None

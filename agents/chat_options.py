@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from toolken.training.examples import Demonstration
+from toolken.training.examples import FewShotExample
 
 
 class CallOptions(BaseModel):
@@ -12,7 +12,7 @@ class CallOptions(BaseModel):
 
     Attributes
     ----------
-    tools, tool_choice, grounded, demonstrations
+    tools, tool_choice, grounded, few_shot
         As `bind_tools` takes them.
     temperature, top_p, seed, max_tokens, timeout, parallel_tool_calls
         Instead of the model's own.
@@ -25,7 +25,7 @@ class CallOptions(BaseModel):
     tools: Any = None
     tool_choice: Any = None
     grounded: bool | list[str] | tuple[str, ...] = ()
-    demonstrations: list[Demonstration] = Field(default_factory=list)
+    few_shot: list[FewShotExample] = Field(default_factory=list)
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = None

@@ -1,4 +1,4 @@
-"""`Example`, `Call` and `Demonstration`: a question, the calls that answer it, and where their results stand."""
+"""`Example`, `Call` and `FewShotExample`: a question, the calls that answer it, and where their results stand."""
 
 import json
 import re
@@ -78,7 +78,7 @@ class Example(BaseModel):
         return self
 
 
-class Demonstration(BaseModel):
+class FewShotExample(BaseModel):
     """A question, the results that were there already, and the arguments of the next call.
 
     Attributes

@@ -156,7 +156,7 @@ def fit(
         covariance=shared.covariance,
         gate=gate,
         threshold=threshold,
-        demonstrations=reading.demonstrations,
+        few_shot=reading.few_shot,
         settings=start,
         teacher=teacher,
         provenance=reading.provenance,
@@ -210,14 +210,14 @@ def choose(
         part = ToolStatistics.empty(statistics.names, statistics.hidden_size)
         part.add(calls.hidden[mask], calls.labels[mask])
         form = closed_form(geometry, head.forms, part, head.settings)
-        return Anchor(form.rows, form.biases, form.covariance)
+        return Anchor(form.output_embeddings, form.biases, form.covariance)
 
     if not by_folds:
         whole = closed_form(geometry, head.forms, statistics, head.settings)
         chosen = held_out_refinement(
             calls.hidden,
             calls.labels,
-            Anchor(whole.rows, whole.biases, whole.covariance),
+            Anchor(whole.output_embeddings, whole.biases, whole.covariance),
             held_out.hidden,
             held_out.labels,
             scale=scale,
@@ -237,13 +237,15 @@ def choose(
         rows, biases = run_refinement(
             calls.hidden,
             calls.labels,
-            whole.rows,
+            whole.output_embeddings,
             whole.biases,
             whole.covariance,
             penalty=chosen.penalty,
             scale=scale,
         )
-        head.correction = Correction(tuple(head.names), rows - scale * whole.rows, biases - scale * whole.biases)
+        head.correction = Correction(
+            tuple(head.names), rows - scale * whole.output_embeddings, biases - scale * whole.biases
+        )
         head.forget()  # what was measured was the closed form
 
 

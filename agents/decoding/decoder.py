@@ -262,14 +262,14 @@ class _Turn:
     ) -> Iterator[ArgumentsPiece | CallFinished]:
         head, prompt, spec = self._toolset.head, self._prompt, self._toolset.spec(tool)
         assert head is not None
-        shown = self._toolset.demonstrations(tool, hidden)
+        shown = self._toolset.few_shot(tool, hidden)
         form, results, context = head.prompt, prompt.results, prompt.context
         use = self._toolset.number_use(tool, results, prompt.before)
         if written is not None:
             # In running text the sentence says what is to be computed, earlier results included.
             question, results, use = form.recent(prompt.answer + written), (), None
             context = f"{context}\n{question}"
-        # Where the context is too short for all of them, the demonstrations go first, then the earlier results.
+        # Where the context is too short for all of them, the few-shot examples go first, then the earlier results.
         prompts = [form.argument_prompt(spec, shown, question, results)]
         prompts += [form.argument_prompt(spec, [], question, known) for known in (results, ())]
         writer = ArgumentWriter(self._toolset, self._texts, self._feed)

@@ -148,7 +148,7 @@ class LazyModel:
         lm, head = self.lm, self.head
         if head is None:
             return {"model_name": lm.name, "lm": lm.fingerprint}
-        rows = hashlib.sha256(head.rows.numpy().tobytes() + head.biases.numpy().tobytes()).hexdigest()[:32]
+        rows = hashlib.sha256(head.output_embeddings.numpy().tobytes() + head.biases.numpy().tobytes()).hexdigest()[:32]
         return {
             "model_name": lm.name,
             "lm": lm.fingerprint,

@@ -14,7 +14,7 @@ from toolken.agents.grammar.number_use import NumberHabits, NumberUse
 from toolken.agents.grammar.schema_grammar import check_schema
 from toolken.errors import FingerprintError
 from toolken.training.estimation.gate import fit_gate
-from toolken.training.examples import Demonstration
+from toolken.training.examples import FewShotExample
 from toolken.training.features.background import background
 from toolken.training.features.decision_states import DecisionStates
 from toolken.training.head.toolken_head import ToolkenHead
@@ -79,7 +79,7 @@ class Toolset:
     def _scores(self, hidden: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
         """Return the scores of some rows at a state `(d,)`; the last answer is remembered, it is asked for twice."""
         assert self.head is not None
-        asked, remembered = (hidden, rows, self.head.rows), self._last.get("scores")
+        asked, remembered = (hidden, rows, self.head.output_embeddings), self._last.get("scores")
         if remembered is None or any(one is not other for one, other in zip(asked, remembered, strict=False)):
             remembered = self._last["scores"] = (*asked, self.head.scores(hidden[None], rows)[0])
         found: torch.Tensor = remembered[3]
@@ -102,17 +102,17 @@ class Toolset:
         found: torch.Tensor | None = remembered[2]
         return found
 
-    def demonstrations(self, tool: str, hidden: torch.Tensor) -> list[Demonstration]:
-        """Return the demonstrations of a tool's arguments that are most like a call decided at a state `(d,)`."""
+    def few_shot(self, tool: str, hidden: torch.Tensor) -> list[FewShotExample]:
+        """Return the few-shot examples of a tool's arguments that are most like a call decided at a state `(d,)`."""
         assert self.head is not None
-        given = [one for one in self.tools.demonstrations if one.tool == tool]
-        return given or self.head.demonstrations_for(tool, hidden)
+        given = [one for one in self.tools.few_shot if one.tool == tool]
+        return given or self.head.few_shot_for(tool, hidden)
 
     def number_use(self, tool: str, results: Sequence[str], before: Sequence[dict[str, Any]]) -> NumberUse | None:
         """Return what calls before leave of the numbers to a call of a tool; see `NumberHabits.use`."""
         if self.head is None or not results:
             return None
-        shown = self.head.demonstrations.shown
+        shown = self.head.few_shot.shown
         remembered = self._last.get("habits")
         if remembered is None or remembered[0] is not shown or remembered[1] != len(shown):
             remembered = self._last["habits"] = (shown, len(shown), NumberHabits.of(shown))
@@ -177,7 +177,9 @@ class Toolkens:
             return None  # of another prior's forms it is not known how requests spread round them
         with self._lock:
             known = self._evidence.get(id(head))
-            if known is None or known.rows is not head.rows:  # the head may have been given examples or tools since
+            if (
+                known is None or known.output_embeddings is not head.output_embeddings
+            ):  # the head may have been given examples or tools since
                 known = self._evidence[id(head)] = Evidence.of(head)
             self._evidence.move_to_end(id(head))
             while len(self._evidence) > REMEMBERED:
@@ -201,7 +203,7 @@ class Toolkens:
             none = DecisionStates.none(self.lm.hidden_size)
             gate, _ = fit_gate(none, shared.decisions, running_text=self.prompt.everywhere)
             head = ToolkenHead.from_descriptions(self._reader, new, self.prompt, shared, gate)
-        _ = head.rows  # computed now, so that the first question does not wait for them
+        _ = head.output_embeddings  # computed now, so that the first question does not wait for them
         return head
 
 

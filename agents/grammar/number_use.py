@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolken.agents.grammar.numerals import numbers_in
-from toolken.training.examples import Demonstration
+from toolken.training.examples import FewShotExample
 
 #: Share of a tool's later calls from which on a rule is held to. Set beforehand and not tuned.
 HELD = 0.75
-#: Demonstrations of all tools together that count as much as a tool's own.
+#: Few-shot examples of all tools together that count as much as a tool's own.
 PRIOR_CALLS = 4.0
 
 
@@ -32,7 +32,7 @@ class NumberUse:
 
 @dataclass(frozen=True)
 class NumberHabits:
-    """How calls behind a result took their numbers in the demonstrations of a head.
+    """How calls behind a result took their numbers in the few-shot examples of a head.
 
     A chain of calls mostly works on: it takes up the last result, and does not take a number of the question twice.
     A small model knows neither. How far both hold differs among tools and data, so it is counted.
@@ -49,10 +49,10 @@ class NumberHabits:
     takes_fresh: Mapping[str, float]
 
     @classmethod
-    def of(cls, demonstrations: Iterable[Demonstration]) -> "NumberHabits":
-        """Count in demonstrations; those of first calls say nothing."""
+    def of(cls, few_shot: Iterable[FewShotExample]) -> "NumberHabits":
+        """Count in few-shot examples; those of first calls say nothing."""
         counts: dict[str, list[float]] = {}
-        for one in demonstrations:
+        for one in few_shot:
             mine = Counter(numbers_of(one.args))
             if not one.results or not mine:
                 continue

@@ -63,7 +63,7 @@ def measure(lm: FrozenLM, benchmark: str, comparison: Comparison, examples: list
     _forget_peak()
     begun = time.perf_counter()
     head = fit(lm, comparison.specs, examples, prompt=prompt)
-    assert len(head.rows) == len(names)  # the rows are computed when they are asked for
+    assert len(head.output_embeddings) == len(names)  # the rows are computed when they are asked for
     whole = time.perf_counter() - begun
     large = _peak()
     yield Cost(f"fit, {len(examples)} examples, {len(names)} tools", whole, "s", 1.0)
@@ -85,7 +85,7 @@ def measure(lm: FrozenLM, benchmark: str, comparison: Comparison, examples: list
         tool = ToolSpec(name=f"new_{number}", description=f"Tells how many visitors museum number {number} had.")
         begun = time.perf_counter()
         head.add_tools([tool], lm)
-        assert len(head.rows) == len(names) + number + 1
+        assert len(head.output_embeddings) == len(names) + number + 1
         added.append(time.perf_counter() - begun)
     yield Cost("one tool added by its description, median", median(added), "s", median(added) / whole)
     if large and small:

@@ -129,9 +129,9 @@ def measure(
     head = _head(lm, specs, prompt, shared, gate, _variants(forms, shared.covariance, tools))
     tenth = _head(lm, specs[: tools // 10], prompt, shared, gate, head.forms["query"][: tools // 10])
     numbers = 4 * tools * lm.hidden_size
-    part = _seconds(lambda: tenth.rows)
+    part = _seconds(lambda: tenth.output_embeddings)
     held = _peak(reset=True)
-    whole = _seconds(lambda: head.rows)
+    whole = _seconds(lambda: head.output_embeddings)
     peak = _peak() - held
     all_read = reading / read * tools
     yield Line(f"rows of {tools} tools", whole, "s", whole / all_read, "reading their descriptions, by the speed above")

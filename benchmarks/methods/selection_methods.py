@@ -13,7 +13,7 @@ from toolken.training.estimation.gate import fit_gate
 from toolken.training.estimation.settings import TAUGHT, ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.features.background import Background, background
-from toolken.training.features.decision_states import WORDS, DecisionStates, query_states
+from toolken.training.features.decision_states import NO_CALL, DecisionStates, query_states
 from toolken.training.features.example_features import CALL_POINTS, CALLS_KEPT, WORD_POINTS, word_weight
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.fit import choose
@@ -136,7 +136,7 @@ def toolken(
     statistics = ToolStatistics.empty(names, material.lm.hidden_size)
     calls = points.calls()
     statistics.add(calls.hidden, calls.labels)
-    words = points.where(points.labels == WORDS)
+    words = points.where(points.labels == NO_CALL)
     most = CALLS_KEPT if material.prompt.everywhere else CALL_POINTS
     shown, called = _some(words, WORD_POINTS), _some(calls, most)
     gate, threshold = fit_gate(
@@ -167,7 +167,7 @@ def toolken(
         odds = head.gate.log_odds(hidden.double(), results=results)
         return odds - math.log(head.threshold / (1 - head.threshold))
 
-    return Fitted(head.rows, head.biases, log_odds)
+    return Fitted(head.output_embeddings, head.biases, log_odds)
 
 
 def reference(material: Material, points: DecisionStates, seed: int, *, preset: str) -> Fitted:

@@ -231,9 +231,9 @@ def test_a_schema_that_is_itself_wrong_checks_nothing_and_fetches_nothing(schema
     assert bound.problem("t", {"a": "x"}) is None
 
 
-def test_demonstrations_belong_to_a_bound_tool() -> None:
+def test_few_shot_examples_belong_to_a_bound_tool() -> None:
     shown = {"tool": "weather", "question": "How is it in Oslo?", "args": {"city": "Oslo"}}
-    bound = BoundTools.of([weather], demonstrations=[shown])
-    assert bound.demonstrations[0].args == {"city": "Oslo"}
+    bound = BoundTools.of([weather], few_shot=[shown])
+    assert bound.few_shot[0].args == {"city": "Oslo"}
     with pytest.raises(ToolSpecError, match="'wether'"):
-        BoundTools.of([weather], demonstrations=[shown | {"tool": "wether"}])
+        BoundTools.of([weather], few_shot=[shown | {"tool": "wether"}])

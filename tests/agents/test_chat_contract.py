@@ -174,7 +174,7 @@ def test_a_cached_answer_is_given_for_the_same_question_and_options_only(
     assert cached.bind_tools(tools, tool_choice="none").invoke(QUESTION).id != first.id
     assert cached.bind_tools(tools[:1], tool_choice="none").invoke(QUESTION).id != first.id
     shown = {"tool": "weather", "question": "Who?", "args": {"city": "Oslo"}}
-    without, with_it = (cached.bind_tools(tools, demonstrations=some).invoke("Why?").id for some in ([], [shown]))
+    without, with_it = (cached.bind_tools(tools, few_shot=some).invoke("Why?").id for some in ([], [shown]))
     assert without != with_it
 
 

@@ -255,7 +255,7 @@ def test_grounded_arguments_can_be_named_when_tools_are_bound(model: ToolkenChat
     assert call["args"]["year"] == 1815
 
 
-def test_demonstrations_are_seen_in_argument_mode_only(
+def test_few_shot_examples_are_seen_in_argument_mode_only(
     model: ToolkenChatModel, tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
@@ -270,7 +270,7 @@ def test_demonstrations_are_seen_in_argument_mode_only(
         return ""
 
     shown = {"tool": "find", "question": "Where is the record of Alan?", "args": {"name": "Alan"}}
-    bound = model.bind_tools([find], tool_choice="find", demonstrations=[shown])
+    bound = model.bind_tools([find], tool_choice="find", few_shot=[shown])
     monkeypatch.setattr(tiny_lm, "encode", encode)
     message = bound.invoke("Where is Ada?")
     with_it = [text for text in read if "Alan" in text]

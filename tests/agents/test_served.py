@@ -125,7 +125,7 @@ def model(server: str, checkpoint: Path) -> ToolkenChatModel:
 pytestmark = pytest.mark.timeout(1800)  # the first test waits for the export, and for a server beside other work
 
 QUESTION = "What is the weather like in Lisbon?"
-#: What the tools' calls write, by tool; none of them is among the demonstrations.
+#: What the tools' calls write, by tool; none of them is among the few-shot examples.
 ASKED = {
     "weather": [
         ("What is the weather like in Lisbon?", {"city": "Lisbon"}),

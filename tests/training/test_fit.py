@@ -12,7 +12,7 @@ from toolken import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec
 from toolken.errors import ExampleError, FingerprintError, ToolSpecError
 from toolken.training.estimation.refinement import Correction
 from toolken.training.estimation.settings import ClosedFormSettings
-from toolken.training.features.decision_states import WORDS, DecisionStates, decisions
+from toolken.training.features.decision_states import NO_CALL, DecisionStates, decisions
 from toolken.training.features.example_features import ExampleFeatures, read
 from toolken.training.features.feature_cache import FeatureCache
 
@@ -34,8 +34,8 @@ def gate_points(monkeypatch: pytest.MonkeyPatch) -> int:
 
 def assert_finite(head: ToolkenHead, lm: FrozenLM) -> None:
     """Check that a head has a finite row for each tool."""
-    assert head.rows.shape == (len(head.specs), lm.hidden_size)
-    assert bool(torch.isfinite(head.rows).all() & torch.isfinite(head.biases).all())
+    assert head.output_embeddings.shape == (len(head.specs), lm.hidden_size)
+    assert bool(torch.isfinite(head.output_embeddings).all() & torch.isfinite(head.biases).all())
 
 
 def test_descriptions_alone_give_a_head(tiny_lm: FrozenLM, specs: list[ToolSpec]) -> None:
@@ -84,9 +84,9 @@ def test_fitting_again_gives_the_same_head(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], gate_points: int
 ) -> None:
     one, other = fit(tiny_lm, specs, examples, seed=7), fit(tiny_lm, specs, examples, seed=7)
-    assert torch.equal(one.rows, other.rows)
+    assert torch.equal(one.output_embeddings, other.output_embeddings)
     assert torch.equal(one.biases, other.biases)
-    assert torch.equal(one.gate.opening.row, other.gate.opening.row)
+    assert torch.equal(one.gate.opening.weight, other.gate.opening.weight)
     assert one.gate.opening.bias == other.gate.opening.bias
 
 
@@ -94,8 +94,8 @@ def test_the_order_of_the_examples_does_not_matter(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
 ) -> None:
     one, other = fit(tiny_lm, specs, examples), fit(tiny_lm, specs, examples[::-1])
-    torch.testing.assert_close(one.rows, other.rows, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(one.gate.opening.row, other.gate.opening.row, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(one.output_embeddings, other.output_embeddings, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(one.gate.opening.weight, other.gate.opening.weight, rtol=1e-2, atol=1e-2)
 
 
 def test_the_gate_is_fitted_on_a_bounded_sample(
@@ -112,8 +112,8 @@ def test_the_gate_is_fitted_on_a_bounded_sample(
     monkeypatch.setattr(MODULE, "GROUP", 4)
     head = fit(tiny_lm, specs, examples * 3)
     ((points, word_weight),) = seen
-    assert int((points.labels != WORDS).sum()) == gate_points
-    assert int((points.labels == WORDS).sum()) == gate_points
+    assert int((points.labels != NO_CALL).sum()) == gate_points
+    assert int((points.labels == NO_CALL).sum()) == gate_points
     words = sum(not example.calls for example in examples) * 3
     # Calls are thinned as well: words have to outweigh them as they do among all decisions.
     ends = 36  # behind the result of each of these calls no other one follows
@@ -139,8 +139,8 @@ def test_in_running_text_the_gate_sees_more_calls_than_the_choice_of_settings(
         for n in range(2, 11)
     ]
     fit(tiny_lm, specs, examples, prompt=PromptFormat(everywhere=True))
-    assert int((seen["gate"].labels != WORDS).sum()) == 9
-    assert int((seen["gate"].labels == WORDS).sum()) == gate_points
+    assert int((seen["gate"].labels != NO_CALL).sum()) == 9
+    assert int((seen["gate"].labels == NO_CALL).sum()) == gate_points
     assert len(seen["choice"].labels) == gate_points
     assert len(set(seen["choice"].examples.tolist())) == gate_points
 
@@ -151,10 +151,10 @@ def test_the_grouping_of_the_examples_does_not_matter(
     one = fit(tiny_lm, specs, examples)
     monkeypatch.setattr(MODULE, "GROUP", 2)
     other = fit(tiny_lm, specs, examples)
-    torch.testing.assert_close(one.rows, other.rows, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(one.output_embeddings, other.output_embeddings, rtol=1e-3, atol=1e-3)
     for name in one.names:
         state = one.forms["query"][0].float()
-        assert one.demonstrations_for(name, state) == other.demonstrations_for(name, state)
+        assert one.few_shot_for(name, state) == other.few_shot_for(name, state)
 
 
 def test_a_tool_without_a_description_is_named_in_a_warning(tiny_lm: FrozenLM, specs: list[ToolSpec]) -> None:
@@ -246,13 +246,13 @@ def test_a_correction_is_saved_and_leaves_with_its_tool(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], tmp_path: Path
 ) -> None:
     head = fit(tiny_lm, specs, examples)
-    plain = head.rows.clone()
+    plain = head.output_embeddings.clone()
     head.correction = Correction(("add", "capital"), torch.ones(2, 32).double(), torch.ones(2).double())
     head.forget()
-    torch.testing.assert_close(head.rows - plain, torch.tensor([[1.0], [0.0], [1.0]]).expand(3, 32))
+    torch.testing.assert_close(head.output_embeddings - plain, torch.tensor([[1.0], [0.0], [1.0]]).expand(3, 32))
     head.save_pretrained(tmp_path)
     read = ToolkenHead.from_pretrained(tmp_path)
-    assert torch.equal(read.rows, head.rows)
+    assert torch.equal(read.output_embeddings, head.output_embeddings)
     read.remove_tools(["add"])
     assert read.correction is not None
     assert read.correction.names == ("capital",)
@@ -281,7 +281,7 @@ def test_examples_and_validation_of_generators_count(
     assert fit(tiny_lm, specs, examples).provenance.metrics != listed.provenance.metrics
     drawn = fit(tiny_lm, iter(specs), iter(examples), validation=iter(examples[:2]))
     assert drawn.provenance == listed.provenance
-    assert torch.equal(drawn.rows, listed.rows)
+    assert torch.equal(drawn.output_embeddings, listed.output_embeddings)
 
 
 def test_states_and_readings_of_another_lm_or_wording_are_refused(

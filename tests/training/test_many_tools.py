@@ -50,7 +50,7 @@ def test_very_many_tools_are_saved_loaded_added_to_taken_from_and_merged(
 ) -> None:
     many.save_pretrained(tmp_path / "head")
     loaded = ToolkenHead.from_pretrained(tmp_path / "head")
-    assert torch.equal(loaded.rows, many.rows)
+    assert torch.equal(loaded.output_embeddings, many.output_embeddings)
     torch.testing.assert_close(loaded.statistics.sums, many.statistics.sums)
     new = [ToolSpec(name=f"new_{i}", description=f"Find the new thing {i}.") for i in range(20)]
     grown = loaded.with_tools(new, tiny_lm)
@@ -58,12 +58,12 @@ def test_very_many_tools_are_saved_loaded_added_to_taken_from_and_merged(
     assert len(grown.names) == MANY // 2 + 20
     merged = merge([many, grown])
     assert len(merged.names) == MANY + 20
-    assert merged.rows.shape == (MANY + 20, tiny_lm.hidden_size)
+    assert merged.output_embeddings.shape == (MANY + 20, tiny_lm.hidden_size)
 
 
 def test_a_request_may_be_bound_to_any_subset_without_a_head_of_its_own(many: ToolkenHead) -> None:
     toolset = Toolset(BoundTools.of(many.specs), many, many.prompt, Evidence.of(many))
-    hidden = torch.randn(many.rows.shape[1], generator=torch.Generator().manual_seed(1))
+    hidden = torch.randn(many.output_embeddings.shape[1], generator=torch.Generator().manual_seed(1))
     whole = toolset.shares(hidden, toolset.tools.names)
     torch.testing.assert_close(whole.sum(), torch.tensor(1.0))
     for names in (toolset.tools.names[::2], toolset.tools.names[5:1000:100]):
@@ -81,17 +81,19 @@ def test_blocks_change_nothing(many: ToolkenHead, monkeypatch: pytest.MonkeyPatc
     few = list(range(300))
     forms = {"query": many.forms["query"][few].double(), "teacher": many.forms["query"][300:600].double()}
     forms["teacher"][::5] = torch.nan
-    statistics = ToolStatistics.empty(many.names[:300], many.rows.shape[1])
+    statistics = ToolStatistics.empty(many.names[:300], many.output_embeddings.shape[1])
     labels = torch.arange(0, 300, 2)
-    statistics.add(torch.randn(len(labels), many.rows.shape[1], generator=torch.Generator().manual_seed(2)), labels)
+    statistics.add(
+        torch.randn(len(labels), many.output_embeddings.shape[1], generator=torch.Generator().manual_seed(2)), labels
+    )
     geometry = PriorGeometry.of(many.mean, many.covariance, ClosedFormSettings())
     whole = closed_form(geometry, forms, statistics, ClosedFormSettings())
     monkeypatch.setattr(statistics_module, "BLOCK", 7)
     parts = closed_form(geometry, forms, statistics, ClosedFormSettings())
-    for name in ("prior", "means", "leverage", "covariance", "rows", "biases"):
+    for name in ("prior", "means", "leverage", "covariance", "output_embeddings", "biases"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
     rows, biases = parts.into_rows(2.0)
-    torch.testing.assert_close(rows, (whole.rows / 2).float())
+    torch.testing.assert_close(rows, (whole.output_embeddings / 2).float())
     torch.testing.assert_close(biases, (whole.biases / 2).float())
 
 

@@ -50,7 +50,7 @@ class ClosedForm:
         return posterior_means(self.statistics, self.prior, self.settings)
 
     @property
-    def rows(self) -> torch.Tensor:
+    def output_embeddings(self) -> torch.Tensor:
         """`(T, d) float64`."""
         return self._discriminant[0]
 

@@ -168,7 +168,7 @@ def choose_settings(
         if settings not in tried:
             form = closed_form(geometry, forms, statistics, settings, directions)
             if len(held_out.labels):
-                scores = points.hidden.double() @ form.rows.T + form.biases
+                scores = points.hidden.double() @ form.output_embeddings.T + form.biases
             else:
                 scores = leave_one_out_scores(form, statistics, settings, points.hidden, points.labels)
             near = next(reversed(tried.values())).temperature if tried else 1.0

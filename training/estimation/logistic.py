@@ -15,18 +15,18 @@ class Boundary:
 
     Attributes
     ----------
-    row
+    weight
         v, `(d,) float64`.
     bias
         c.
     """
 
-    row: torch.Tensor
+    weight: torch.Tensor
     bias: float
 
     def log_odds(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the log odds of a call, `(n,)`, for states `(n, d)`."""
-        return hidden @ self.row.to(hidden.dtype) + self.bias
+        return hidden @ self.weight.to(hidden.dtype) + self.bias
 
 
 class Whitened:

@@ -24,7 +24,7 @@ TEMPERATURE_PRECISION = 1e-6
 class Anchor(NamedTuple):
     """A closed form: rows `(T, d)`, biases `(T,)`, and the covariance `(d, d)` in whose metric rows are compared."""
 
-    rows: torch.Tensor
+    output_embeddings: torch.Tensor
     biases: torch.Tensor
     covariance: torch.Tensor
 
@@ -47,19 +47,23 @@ class Correction:
     ----------
     names
         The tools that were refined.
-    rows, biases
+    output_embeddings, biases
         `(len(names), d)` and `(len(names),) float64`.
     """
 
     names: tuple[str, ...]
-    rows: torch.Tensor
+    output_embeddings: torch.Tensor
     biases: torch.Tensor
 
     def without(self, names: Sequence[str]) -> "Correction | None":
         """Return the correction of the other tools, or None where none is left."""
         gone = set(names)
         keep = [i for i, name in enumerate(self.names) if name not in gone]
-        return Correction(tuple(self.names[i] for i in keep), self.rows[keep], self.biases[keep]) if keep else None
+        return (
+            Correction(tuple(self.names[i] for i in keep), self.output_embeddings[keep], self.biases[keep])
+            if keep
+            else None
+        )
 
 
 def refine(
@@ -179,10 +183,10 @@ def choose_refinement(
         if not bool(train.any() & test.any()):
             continue
         fitted = anchor(train)
-        _check(hidden, labels, len(fitted.rows))
+        _check(hidden, labels, len(fitted.output_embeddings))
         space = _Whitened.of(hidden[train], fitted.covariance)
         held_out, states = space.states(hidden[test]), space.states(hidden[train])
-        encoded = space.encode(fitted.rows, fitted.biases)
+        encoded = space.encode(fitted.output_embeddings, fitted.biases)
         if plain is None:
             plain = torch.empty(len(labels), len(encoded), dtype=torch.float64)
         plain[test] = held_out @ encoded.T
@@ -230,7 +234,7 @@ def held_out_refinement(
         Factor on the closed form's scores.
     """
     states = held_out.double()
-    plain = scale * (states @ anchor.rows.double().T + anchor.biases.double())
+    plain = scale * (states @ anchor.output_embeddings.double().T + anchor.biases.double())
     best: tuple[float, Refinement, torch.Tensor] | None = None
     for penalty in penalties:
         rows, biases = refine(hidden, labels, *anchor, penalty=penalty, scale=scale)

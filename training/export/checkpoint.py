@@ -136,7 +136,7 @@ def build(
     fold = fit_fold(
         steps,
         wanted,
-        head.rows,
+        head.output_embeddings,
         head.biases,
         dtype=network.output_embeddings.dtype,
         chains=tokens.answer is not None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from toolken.training.examples import Call, Demonstration, Example
+from toolken.training.examples import Call, Example, FewShotExample
 from toolken.training.export.call_text import write_arguments
 from toolken.training.export.tokens import ToolTokens
 from toolken.training.features.decision_states import decision_places
@@ -123,7 +123,7 @@ class Writer:
             steps.insert(0, (len(begun) - 1, *decided))
         return Text([*ids, *written], steps)
 
-    def shuffled_arguments(self, one: Demonstration, seed: int) -> Text:
+    def shuffled_arguments(self, one: FewShotExample, seed: int) -> Text:
         """Return a call whose arguments are shuffled tokens: even there no tool may win."""
         draw = random.Random(seed)
         ids = [*self.ids(self.before_call(one.question, ())), *self._of[one.tool]]
@@ -149,7 +149,7 @@ class Writer:
         written = "".join(form.result(one, follows_result=at > 0) for at, one in enumerate(results))
         return form.opening + written + form.closing
 
-    def decided(self, one: Demonstration) -> tuple[StepKind, int]:
+    def decided(self, one: FewShotExample) -> tuple[StepKind, int]:
         """Return the kind of the decision before the call of a few-shot example, and the results before it."""
         if self._form.everywhere:
             return StepKind.RUNNING, 0
@@ -192,12 +192,12 @@ class Writer:
                     yield rendered.text[:offset], call
 
 
-def distinct(demonstrations: Iterable[Demonstration], most: int) -> list[Demonstration]:
+def distinct(few_shot: Iterable[FewShotExample], most: int) -> list[FewShotExample]:
     """Return up to `most` few-shot examples, taken from all tools in turn."""
-    by_tool: dict[str, list[Demonstration]] = {}
-    for one in demonstrations:
+    by_tool: dict[str, list[FewShotExample]] = {}
+    for one in few_shot:
         by_tool.setdefault(one.tool, []).append(one)
-    found: list[Demonstration] = []
+    found: list[FewShotExample] = []
     depth = 0
     while len(found) < most and any(len(own) > depth for own in by_tool.values()):
         found += [own[depth] for own in by_tool.values() if len(own) > depth]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from toolken.training.examples import Demonstration
+from toolken.training.examples import FewShotExample
 from toolken.training.features import background as shipped
 from toolken.training.tool_spec import ToolSpec
 
@@ -21,7 +21,7 @@ _NO_THING = re.compile(
 _SHORTEST, _LONGEST = 3, 30
 
 
-def synthetic_calls(spec: ToolSpec, requests: Sequence[str], count: int) -> list[Demonstration]:
+def synthetic_calls(spec: ToolSpec, requests: Sequence[str], count: int) -> list[FewShotExample]:
     """Return up to `count` calls of a tool without few-shot examples.
 
     Half of them are for its description followed by values, the others for requests with enough names, things and
@@ -36,7 +36,7 @@ def synthetic_calls(spec: ToolSpec, requests: Sequence[str], count: int) -> list
         offered = _Values([draw.choice(pool) for _ in range(8)], [_some_number(draw, "10") for _ in range(8)], draw)
         args = {name: offered.value(schema) for name, schema in spec.arguments.items()}
         given = ", ".join(_spoken(value) for value in args.values())
-        found.append(Demonstration(tool=spec.name, question=f"{words}: {given}" if given else words, args=args))
+        found.append(FewShotExample(tool=spec.name, question=f"{words}: {given}" if given else words, args=args))
     for question in requests:
         if len(found) >= count:
             break
@@ -44,11 +44,11 @@ def synthetic_calls(spec: ToolSpec, requests: Sequence[str], count: int) -> list
         offered = _Values(list(dict.fromkeys(reversed(spans))), _NUMBER.findall(question), draw)
         args = {name: offered.value(schema) for name, schema in spec.arguments.items()}
         if not offered.lacking:
-            found.append(Demonstration(tool=spec.name, question=question, args=args))
+            found.append(FewShotExample(tool=spec.name, question=question, args=args))
     return found
 
 
-def with_other_values(shown: Sequence[Demonstration], count: int) -> list[Demonstration]:
+def with_other_values(shown: Sequence[FewShotExample], count: int) -> list[FewShotExample]:
     """Return `count` copies of few-shot examples, in turn, with other values in arguments and question."""
     draw = random.Random(0)
     names, things = _values()
@@ -67,7 +67,7 @@ def with_other_values(shown: Sequence[Demonstration], count: int) -> list[Demons
                 if stands.search(question):
                     args[name] = _read(_some_number(draw, str(value)))
                     question = str(args[name]).join(stands.split(question))
-        found.append(Demonstration(tool=one.tool, question=question, results=one.results, args=args))
+        found.append(FewShotExample(tool=one.tool, question=question, results=one.results, args=args))
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from toolken.training.examples import Call, Demonstration, Example
+from toolken.training.examples import Call, Example, FewShotExample
 from toolken.training.export.export_network import ExportNetwork
 from toolken.training.export.input_embeddings import ArgumentText, initial_embeddings, learn_embeddings, steps_of
 from toolken.training.export.step_texts import StepKind, Text, Writer, distinct
@@ -15,7 +15,7 @@ from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.tool_spec import ToolSpec
 
 #: Largest numbers of few-shot examples, background requests and examples for the fold.
-DEMONSTRATIONS, REQUESTS, EXAMPLES = 300, 400, 100
+FEW_SHOT, REQUESTS, EXAMPLES = 300, 400, 100
 #: Number of answers that consist of results.
 ANSWERS = 80
 #: Calls per set of argument names, few-shot and synthetic together; synthetic calls per tool at most; unconstrained
@@ -26,24 +26,24 @@ WANTED, SYNTHETIC, FREE, FREE_BATCH = 40, 20, 50, 50
 Started = Callable[[str, int], Callable[[int], None]]
 
 
-def few_shot_calls(head: ToolkenHead, examples: Sequence[Example]) -> list[Demonstration]:
+def few_shot_calls(head: ToolkenHead, examples: Sequence[Example]) -> list[FewShotExample]:
     """Return the calls of the head's few-shot examples and of the examples."""
-    found = list(head.demonstrations.shown)
+    found = list(head.few_shot.shown)
     for one in examples:
         for number, call in enumerate(one.calls):
             if call.args and one.question:
                 before = tuple(earlier.result for earlier in one.calls[:number])
-                found.append(Demonstration(tool=call.tool, question=one.question, results=before, args=call.args))
-    return distinct(found, DEMONSTRATIONS)
+                found.append(FewShotExample(tool=call.tool, question=one.question, results=before, args=call.args))
+    return distinct(found, FEW_SHOT)
 
 
-def supplementary_calls(head: ToolkenHead, shown: Sequence[Demonstration]) -> list[Demonstration]:
+def supplementary_calls(head: ToolkenHead, shown: Sequence[FewShotExample]) -> list[FewShotExample]:
     """Return synthetic calls for argument names with too few examples.
 
     They are few-shot examples with other values or, for tools without any, calls for requests that contain values of
     the right types.
     """
-    by_tool: dict[str, list[Demonstration]] = {}
+    by_tool: dict[str, list[FewShotExample]] = {}
     for one in shown:
         by_tool.setdefault(one.tool, []).append(one)
     by_form: dict[tuple[str, ...], list[ToolSpec]] = {}
@@ -74,8 +74,8 @@ def learn_input_embeddings(
     head: ToolkenHead,
     writer: Writer,
     tokens: ToolTokens,
-    shown: Sequence[Demonstration],
-    supplementary: Sequence[Demonstration],
+    shown: Sequence[FewShotExample],
+    supplementary: Sequence[FewShotExample],
     examples: Sequence[Example],
     step: Started,
 ) -> None:
@@ -85,7 +85,7 @@ def learn_input_embeddings(
     begun = [writer.inside(_beginning(first[at])) for at in range(len(first))]
     # In running text a call follows the sentence that contains its arguments, not the question.
     in_text = [found for one in examples for found in writer.calls(one)] if head.prompt.everywhere else []
-    calls: list[tuple[str, Call | Demonstration]] = list(in_text)
+    calls: list[tuple[str, Call | FewShotExample]] = list(in_text)
     calls += [(writer.before_call(one.question, one.results), one) for one in ([] if in_text else shown)]
     calls += [(writer.before_call(one.question, one.results), one) for one in supplementary]
     continuations = [ArgumentText(writer.ids(text), form[one.tool], writer.arguments(one.args)) for text, one in calls]
@@ -123,7 +123,7 @@ def unconstrained_texts(
     head: ToolkenHead,
     writer: Writer,
     tokens: ToolTokens,
-    shown: Sequence[Demonstration],
+    shown: Sequence[FewShotExample],
     step: Started,
 ) -> list[Text]:
     """Return text and arguments that the network generates without a grammar, in which no tool may win."""
@@ -144,7 +144,7 @@ def unconstrained_texts(
     return found
 
 
-def _answered(shown: Sequence[Demonstration]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _answered(shown: Sequence[FewShotExample]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield questions with synthetic results."""
     chosen = shown[:: -(-len(shown) // ANSWERS)] if shown else []
     for one, result in zip(chosen, synthetic_results(len(chosen)), strict=True):
@@ -152,7 +152,7 @@ def _answered(shown: Sequence[Demonstration]) -> Iterator[tuple[str, tuple[str, 
 
 
 def fitting_texts(
-    head: ToolkenHead, writer: Writer, shown: Sequence[Demonstration], examples: Sequence[Example]
+    head: ToolkenHead, writer: Writer, shown: Sequence[FewShotExample], examples: Sequence[Example]
 ) -> Iterator[Text]:
     """Yield the texts on which the fold is fitted."""
     for question in shipped.background_requests()[:REQUESTS]:

@@ -34,7 +34,7 @@ class Background:
     requests
         Decisions on the requests (labelled 0: something is called).
     words
-        Decisions of questions and answers that need no tool (labelled `WORDS`).
+        Decisions of questions and answers that need no tool (labelled `NO_CALL`).
     """
 
     mean: torch.Tensor

@@ -12,7 +12,7 @@ from toolken.training.lm import Encoding, FrozenLM, States
 from toolken.training.prompts.prompt_format import PromptFormat, Rendered
 
 #: The label of a position at which the model writes a word and calls no tool.
-WORDS = -1
+NO_CALL = -1
 #: Examples are tokenized and batched by length in groups of this many, so that memory does not grow with their number.
 GROUP = 512
 
@@ -28,7 +28,7 @@ class DecisionStates:
     logsumexp
         Log of the summed exponentiated word logits, `(n,) float32`.
     labels
-        `(n,) int64`: index of the tool that was called, or `WORDS`.
+        `(n,) int64`: index of the tool that was called, or `NO_CALL`.
     examples
         `(n,) int64`: index of the example each decision belongs to.
     results
@@ -61,7 +61,7 @@ class DecisionStates:
 
     def calls(self) -> "DecisionStates":
         """Return the positions at which a tool was called."""
-        return self.where(self.labels != WORDS)
+        return self.where(self.labels != NO_CALL)
 
     def shifted(self, offset: int) -> "DecisionStates":
         """Return the same decisions of examples whose indices are larger by an offset."""
@@ -99,7 +99,7 @@ def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tu
         for position in range(max(encoding.last_token_before(rendered.begin), 0), len(encoding.ids)):
             after = encoding.spans[position + 1] if position + 1 < len(encoding.ids) else None
             if after is None or not any(after[0] < end and start < after[1] for start, end in rendered.given):
-                labels[position] = WORDS
+                labels[position] = NO_CALL
     called: set[int] = set()
     unplaced_tools: str | None = None
     decided: list[tuple[int, str | None]] = [*((offset, None) for offset in rendered.words), *rendered.calls]
@@ -110,7 +110,7 @@ def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tu
                 unplaced_tools = tool
             called.add(position)
         if position >= 0:
-            labels[position] = WORDS if tool is None else names[tool]
+            labels[position] = NO_CALL if tool is None else names[tool]
             if offset in behind_results:
                 results[position] = behind_results[offset]
     return [Place(position, labels[position], results.get(position, 0)) for position in sorted(labels)], unplaced_tools
@@ -196,7 +196,7 @@ def decisions(
             continue
         for (places, _), encoding in zip(placed, encodings, strict=True):
             if not words:
-                places = [place for place in places if place.label != WORDS]
+                places = [place for place in places if place.label != NO_CALL]
             if places:
                 # Causal attention: nothing after the last wanted position can change a wanted state.
                 group.append(_Wanted(number, encoding.ids[: places[-1].position + 1], places))

@@ -9,11 +9,11 @@ import torch
 from toolken.errors import FingerprintError
 from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.examples import Example
-from toolken.training.features.decision_states import GROUP, WORDS, DecisionStates, decisions
+from toolken.training.features.decision_states import GROUP, NO_CALL, DecisionStates, decisions
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.head.provenance import Provenance
 from toolken.training.lm import FrozenLM
-from toolken.training.prompts.few_shot import Demonstrations
+from toolken.training.prompts.few_shot import FewShotExamples
 from toolken.training.prompts.prompt_format import PromptFormat
 
 #: Calls and words that are kept: a bound on memory, whatever the number of examples. In running text there are tens of
@@ -35,7 +35,7 @@ class ExampleFeatures:
     ----------
     statistics
         Of the calls.
-    demonstrations
+    few_shot
         Of the calls' arguments.
     provenance
         Number and hash of the examples.
@@ -58,7 +58,7 @@ class ExampleFeatures:
     """
 
     statistics: ToolStatistics
-    demonstrations: Demonstrations = field(default_factory=Demonstrations)
+    few_shot: FewShotExamples = field(default_factory=FewShotExamples)
     provenance: Provenance = field(default_factory=Provenance)
     sample: dict[bool, tuple[DecisionStates, torch.Tensor]] = field(default_factory=dict)
     words: int = 0
@@ -98,8 +98,8 @@ class ExampleFeatures:
         for part in decisions(lm, prompt, examples, names, cache=cache, advance=advance, skipped=skipped):
             calls = part.calls()
             reading.statistics.add(calls.hidden, calls.labels)
-            reading.demonstrations.add(examples, part, running_text=prompt.everywhere)
-            called = part.labels != WORDS
+            reading.few_shot.add(examples, part, running_text=prompt.everywhere)
+            called = part.labels != NO_CALL
             reading.words += int((~called).sum())
             for kind in (True, False):
                 chosen = part.where(called if kind else ~called)
@@ -126,7 +126,7 @@ class ExampleFeatures:
         self.lm_fingerprint = self.lm_fingerprint or other.lm_fingerprint
         self.prompt_fingerprint = self.prompt_fingerprint or other.prompt_fingerprint
         self.statistics.include(other.statistics)
-        self.demonstrations.include(other.demonstrations)
+        self.few_shot.include(other.few_shot)
         self.provenance = self.provenance.merge(other.provenance)
         for kind, (chosen, keys) in other.sample.items():
             self._keep(kind, chosen, keys)

@@ -20,12 +20,12 @@ from toolken.training.estimation.logistic import Boundary
 from toolken.training.estimation.refinement import Correction
 from toolken.training.estimation.settings import ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics
-from toolken.training.examples import Demonstration
+from toolken.training.examples import FewShotExample
 from toolken.training.head.atomic_file import partial_file, put_in_place, remove_abandoned, replace_file
 from toolken.training.head.provenance import Provenance
 from toolken.training.lm.embedded import cache_folder
 from toolken.training.prior.teacher import Teacher
-from toolken.training.prompts.few_shot import Demonstrations
+from toolken.training.prompts.few_shot import FewShotExamples
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
@@ -37,7 +37,7 @@ HEAD_FILE = "head.json"
 TENSOR_FILES = "head-*.safetensors"
 #: Where the locks of the folders are that heads are written to, in the cache folder.
 LOCKS = "locks"
-FORMAT = 4
+FORMAT = 5
 #: How often a head is read anew that is replaced by another process while it is read.
 READINGS = 5
 
@@ -69,7 +69,7 @@ class Sidecar(BaseModel):
     tensors: str
     sha256: str
     tools: list[ToolSpec] = Field(min_length=1)
-    demonstrations: list[Demonstration]
+    few_shot: list[FewShotExample]
 
 
 def write_head(head: "ToolkenHead", folder: Path) -> str:
@@ -210,12 +210,12 @@ def _written_alone(folder: Path) -> Iterator[None]:
 def _tensors(head: "ToolkenHead") -> dict[str, torch.Tensor]:
     tensors = {f"statistics.{key}": value for key, value in head.statistics.tensors().items()}
     tensors |= {
-        "rows": head.rows,
+        "output_embeddings": head.output_embeddings,
         "biases": head.biases,
-        "demonstrations": head.demonstrations.states,
+        "few_shot": head.few_shot.states,
         "mean": head.mean,
         "covariance": head.covariance,
-        "gate.rows": torch.stack([head.gate.opening.row, head.gate.following.row]),
+        "gate.output_embeddings": torch.stack([head.gate.opening.weight, head.gate.following.weight]),
         "gate.biases": torch.tensor([head.gate.opening.bias, head.gate.following.bias], dtype=torch.float64),
         "gate.lengths": torch.tensor(head.gate.lengths, dtype=torch.float64),
     }
@@ -223,7 +223,10 @@ def _tensors(head: "ToolkenHead") -> dict[str, torch.Tensor]:
     if "query" in head.forms:
         tensors |= dict(zip(("offsets.lengths", "offsets.spreads"), head.offsets, strict=True))
     if head.correction is not None:
-        tensors |= {"correction.rows": head.correction.rows, "correction.biases": head.correction.biases}
+        tensors |= {
+            "correction.output_embeddings": head.correction.output_embeddings,
+            "correction.biases": head.correction.biases,
+        }
     if head.teacher is not None:
         tensors |= {f"teacher.{key}": getattr(head.teacher, key) for key in ("origin", "matrix")}
     return tensors
@@ -245,7 +248,7 @@ def _sidecar(head: "ToolkenHead", name: str, checksum: str) -> Sidecar:
         tensors=name,
         sha256=checksum,
         tools=head.specs,
-        demonstrations=head.demonstrations.shown,
+        few_shot=head.few_shot.shown,
     )
     sidecar.version = _version(sidecar)
     return sidecar
@@ -269,12 +272,14 @@ def _head(sidecar: Sidecar, tensors: Mapping[str, torch.Tensor]) -> "ToolkenHead
         covariance=tensors["covariance"],
         gate=_gate(tensors),
         threshold=sidecar.threshold,
-        demonstrations=Demonstrations(sidecar.demonstrations, tensors["demonstrations"]),
+        few_shot=FewShotExamples(sidecar.few_shot, tensors["few_shot"]),
         settings=sidecar.settings,
         temperature=sidecar.temperature,
         correction=None
         if sidecar.corrected is None
-        else Correction(tuple(sidecar.corrected), tensors["correction.rows"], tensors["correction.biases"]),
+        else Correction(
+            tuple(sidecar.corrected), tensors["correction.output_embeddings"], tensors["correction.biases"]
+        ),
         teacher=None
         if sidecar.encoder is None
         else Teacher(sidecar.encoder, tensors["mean"], tensors["teacher.origin"], tensors["teacher.matrix"]),
@@ -282,12 +287,12 @@ def _head(sidecar: Sidecar, tensors: Mapping[str, torch.Tensor]) -> "ToolkenHead
     )
     known = "offsets.lengths" in tensors
     offsets = (tensors["offsets.lengths"], tensors["offsets.spreads"]) if known else None
-    head.keep(tensors["rows"], tensors["biases"], offsets)
+    head.keep(tensors["output_embeddings"], tensors["biases"], offsets)
     return head
 
 
 def _gate(tensors: Mapping[str, torch.Tensor]) -> Gate:
-    opening, following = map(Boundary, tensors["gate.rows"], tensors["gate.biases"].tolist())
+    opening, following = map(Boundary, tensors["gate.output_embeddings"], tensors["gate.biases"].tolist())
     return Gate(opening, following, tuple(tensors["gate.lengths"].tolist()))
 
 

@@ -22,8 +22,8 @@ class Difference(NamedTuple):
 def differences(one: ToolkenHead, other: ToolkenHead) -> list[Difference]:
     """Return in what two heads differ, the most important first; nothing where they decide alike and know the same.
 
-    Rows are compared where both heads have the tool, and so are the decisions: at the states of the demonstrations that
-    either head has kept, each chooses among the tools that both have.
+    Output embeddings and decisions are compared for the tools that both heads have; the decisions are taken at the
+    states of the few-shot examples that either head keeps.
     """
     found = [Difference(what, str(a), str(b)) for what, a, b in (*_facts(one, other), *_numbers(one, other)) if a != b]
     found += _tools(one, other)
@@ -53,7 +53,7 @@ def _numbers(one: ToolkenHead, other: ToolkenHead) -> Iterator[tuple[str, object
         yield name, a, b
     for where in ("opening", "following"):
         gates = [getattr(head.gate, where) for head in (one, other)]
-        a, b = (f"|v| {float(gate.row.norm()):.6g}, c {gate.bias:.6g}" for gate in gates)
+        a, b = (f"|v| {float(gate.weight.norm()):.6g}, c {gate.bias:.6g}" for gate in gates)
         yield f"gate: {where}", a, b
 
 
@@ -80,19 +80,17 @@ def _tools(one: ToolkenHead, other: ToolkenHead) -> Iterator[Difference]:
 def _decisions(one: ToolkenHead, other: ToolkenHead) -> Iterator[Difference]:
     places = {name: at for at, name in enumerate(other.names)}
     pairs = [(at, places[name]) for at, name in enumerate(one.names) if name in places]
-    if not pairs or one.rows.shape[1] != other.rows.shape[1]:
+    if not pairs or one.output_embeddings.shape[1] != other.output_embeddings.shape[1]:
         return
     mine, theirs = (torch.tensor(side) for side in zip(*pairs, strict=True))
-    rows, their_rows = one.rows[mine], other.rows[theirs]
+    rows, their_rows = one.output_embeddings[mine], other.output_embeddings[theirs]
     moved = (rows - their_rows).norm(dim=1) / rows.norm(dim=1).clamp(min=1e-12)
     # Rounding is no difference: rows are float32.
     if float(moved.max()) > 1e-6:
         yield Difference(
             "rows of common tools, relative distance", "", f"median {float(moved.median()):.3g}, most {moved.max():.3g}"
         )
-    states = torch.cat(
-        [head.demonstrations.states for head in (one, other) if len(head.demonstrations.states)] or [rows[:0]]
-    )
+    states = torch.cat([head.few_shot.states for head in (one, other) if len(head.few_shot.states)] or [rows[:0]])
     if len(states):
         chosen = [
             (states @ part.T + biases).argmax(1)
@@ -100,7 +98,7 @@ def _decisions(one: ToolkenHead, other: ToolkenHead) -> Iterator[Difference]:
         ]
         changed = int((chosen[0] != chosen[1]).sum())
         if changed:
-            yield Difference("other tool chosen, of the kept demonstrations", "", f"{changed} of {len(states)}")
+            yield Difference("other tool chosen, of the kept few-shot examples", "", f"{changed} of {len(states)}")
 
 
 def _listed(names: list[str]) -> str:

@@ -7,7 +7,7 @@ import torch
 
 from toolken.errors import FingerprintError, HeadError, ToolSpecError
 from toolken.training.head.toolken_head import ToolkenHead
-from toolken.training.prompts.few_shot import Demonstrations
+from toolken.training.prompts.few_shot import FewShotExamples
 from toolken.training.tool_spec import ToolSpec, check_descriptions
 
 
@@ -49,7 +49,7 @@ def merge(heads: Iterable[ToolkenHead]) -> ToolkenHead:
     merged.correction = None
     specs = {spec.name: spec for spec in largest.specs}
     statistics, provenance = largest.statistics, largest.provenance.unmeasured()
-    shown, states = list(largest.demonstrations.shown), [largest.demonstrations.states]
+    shown, states = list(largest.few_shot.shown), [largest.few_shot.states]
     forms = {source: [form] for source, form in largest.forms.items()}
     for head in heads:
         if head is largest:
@@ -60,12 +60,12 @@ def merge(heads: Iterable[ToolkenHead]) -> ToolkenHead:
             parts.append(head.forms[source][new])
         statistics = statistics.merge(head.statistics)
         provenance = provenance.merge(head.provenance)
-        shown += head.demonstrations.shown
-        states.append(head.demonstrations.states)
+        shown += head.few_shot.shown
+        states.append(head.few_shot.states)
     merged.specs = list(specs.values())
     merged.forms = {source: torch.cat(parts) for source, parts in forms.items()}
     merged.statistics, merged.provenance = statistics, provenance
-    merged.demonstrations = Demonstrations(shown, torch.cat([part for part in states if len(part)] or states[:1])).few()
+    merged.few_shot = FewShotExamples(shown, torch.cat([part for part in states if len(part)] or states[:1])).few()
     return merged
 
 

@@ -14,7 +14,7 @@ from toolken.training.estimation.gate import THRESHOLD, Gate
 from toolken.training.estimation.refinement import Correction
 from toolken.training.estimation.settings import ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics
-from toolken.training.examples import Demonstration, Example, check_examples
+from toolken.training.examples import Example, FewShotExample, check_examples
 from toolken.training.features.background import Background
 from toolken.training.features.decision_states import DecisionStates, decisions
 from toolken.training.features.feature_cache import FeatureCache
@@ -23,7 +23,7 @@ from toolken.training.lm import FrozenLM
 from toolken.training.prior.geometry import PriorGeometry
 from toolken.training.prior.sources import prior_forms
 from toolken.training.prior.teacher import Teacher
-from toolken.training.prompts.few_shot import Demonstrations
+from toolken.training.prompts.few_shot import FewShotExamples
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolLike, ToolSpec, check_descriptions, tool_specs, unknown_tools
 
@@ -58,7 +58,7 @@ class ToolkenHead:
         Whether to call at all.
     threshold
         P(call) from which a tool is called.
-    demonstrations
+    few_shot
         A few examples of each tool's arguments; used only when arguments are written.
     settings
         Numbers the closed form was computed with.
@@ -82,7 +82,7 @@ class ToolkenHead:
     covariance: torch.Tensor
     gate: Gate
     threshold: float = THRESHOLD
-    demonstrations: Demonstrations = field(default_factory=Demonstrations)
+    few_shot: FewShotExamples = field(default_factory=FewShotExamples)
     settings: ClosedFormSettings = field(default_factory=lambda: ClosedFormSettings())
     temperature: float = TEMPERATURE
     correction: Correction | None = None
@@ -114,12 +114,12 @@ class ToolkenHead:
         rows, biases = form.into_rows(self.temperature)
         if self.correction is not None:
             index = torch.tensor([self.index[name] for name in self.correction.names])
-            rows.index_add_(0, index, self.correction.rows.float())
+            rows.index_add_(0, index, self.correction.output_embeddings.float())
             biases.index_add_(0, index, self.correction.biases.float())
         return rows, biases
 
     @property
-    def rows(self) -> torch.Tensor:
+    def output_embeddings(self) -> torch.Tensor:
         """W, the toolkens, `(T, d) float32`."""
         return self._rows_and_biases[0]
 
@@ -178,10 +178,10 @@ class ToolkenHead:
         """
         states = hidden.float()
         if rows is None:
-            return torch.addmm(self.biases, states, self.rows.T)
+            return torch.addmm(self.biases, states, self.output_embeddings.T)
         if len(rows) > len(self.specs) * GATHERED:
-            return torch.addmm(self.biases, states, self.rows.T)[:, rows]
-        return torch.addmm(self.biases[rows], states, self.rows[rows].T)
+            return torch.addmm(self.biases, states, self.output_embeddings.T)[:, rows]
+        return torch.addmm(self.biases[rows], states, self.output_embeddings[rows].T)
 
     def selection(self, hidden: torch.Tensor, allowed: Sequence[str] | torch.Tensor | None = None) -> torch.Tensor:
         """Return log P(tool | call, h), `(n, T) float32`, for states `(n, d)`; tools not allowed get minus infinity.
@@ -235,7 +235,7 @@ class ToolkenHead:
         replaced = [spec.name for spec in new if spec.name in self.index]
         if replaced and len(replaced) == len(self.specs):
             fresh = ToolStatistics.empty([], self.statistics.hidden_size)
-            head.specs, head.demonstrations, head.correction = [], Demonstrations(), None
+            head.specs, head.few_shot, head.correction = [], FewShotExamples(), None
             head.forms = {source: form[:0] for source, form in self.forms.items()}
             head.statistics = self.statistics.without_tools(replaced).merge(fresh)
         elif replaced:
@@ -243,9 +243,9 @@ class ToolkenHead:
         head._extend(new, lm)
         return head
 
-    def demonstrations_for(self, tool: str, hidden: torch.Tensor) -> list[Demonstration]:
-        """Return the demonstrations of a tool's arguments that are most like the call decided at a state `(d,)`."""
-        return self.demonstrations.nearest(tool, hidden, self.geometry.factor)
+    def few_shot_for(self, tool: str, hidden: torch.Tensor) -> list[FewShotExample]:
+        """Return the few-shot examples of a tool's arguments that are most like the call decided at a state `(d,)`."""
+        return self.few_shot.nearest(tool, hidden, self.geometry.factor)
 
     def add_tools(self, tools: Iterable[ToolLike | ToolSpec], lm: FrozenLM) -> None:
         """Add tools by their descriptions alone; examples for them can follow.
@@ -291,13 +291,13 @@ class ToolkenHead:
         self.forms = {source: form[keep] for source, form in self.forms.items()}
         self.statistics = self.statistics.without_tools(names)
         self.correction = self.correction.without(names) if self.correction else None
-        self.demonstrations = self.demonstrations.without(names)
+        self.few_shot = self.few_shot.without(names)
         self.forget()
 
     def add_examples(self, examples: Iterable[Example], lm: FrozenLM, *, cache: FeatureCache | None = None) -> None:
         """Learn from further examples of the head's tools: the LM reads them, and their states join the sums.
 
-        Rows, biases and demonstrations of arguments follow them exactly. What `fit` chose stays as it is: the gate, the
+        Output embeddings, biases and few-shot examples follow them exactly. What `fit` chose stays: the gate, the
         settings and the temperature. Agents and chat models that are in use already do not see the change; make new
         ones.
 
@@ -313,10 +313,10 @@ class ToolkenHead:
         read = self._read(examples, lm, cache)
         calls = read.calls()
         # Copies of a head share what they have in common.
-        statistics, demonstrations = self.statistics.copy(), copy.deepcopy(self.demonstrations)
+        statistics, few_shot = self.statistics.copy(), copy.deepcopy(self.few_shot)
         statistics.add(calls.hidden, calls.labels)
-        demonstrations.add(examples, read, running_text=self.prompt.everywhere)
-        self.statistics, self.demonstrations = statistics, demonstrations
+        few_shot.add(examples, read, running_text=self.prompt.everywhere)
+        self.statistics, self.few_shot = statistics, few_shot
         self.provenance = self.provenance.joined(examples)
         self.forget()
 
@@ -340,7 +340,7 @@ class ToolkenHead:
         statistics.remove(calls.hidden, calls.labels)
         self.statistics = statistics
         running_text = self.prompt.everywhere
-        self.demonstrations = self.demonstrations.without_examples(examples, calls, running_text=running_text)
+        self.few_shot = self.few_shot.without_examples(examples, calls, running_text=running_text)
         self.provenance = self.provenance.without(examples)
         self.forget()
 

@@ -38,7 +38,7 @@ class Evidence:
         Standard deviation of the cosine between a request and each description's direction, `(T,) float64`.
     unseen
         Which tools have no example, `(T,) bool`.
-    rows
+    output_embeddings
         The head's rows that this was computed beside.
     """
 
@@ -47,13 +47,15 @@ class Evidence:
     lengths: torch.Tensor
     spreads: torch.Tensor
     unseen: torch.Tensor
-    rows: torch.Tensor
+    output_embeddings: torch.Tensor
 
     @classmethod
     def of(cls, head: ToolkenHead) -> "Evidence":
         """Take the evidence's geometry from a head that knows its tools' query forms."""
         lengths, spreads = head.offsets
-        return cls(head.geometry, head.forms["query"], lengths, spreads, head.statistics.counts == 0, head.rows)
+        return cls(
+            head.geometry, head.forms["query"], lengths, spreads, head.statistics.counts == 0, head.output_embeddings
+        )
 
     def log_odds(self, hidden: torch.Tensor, rows: torch.Tensor | None, scores: Callable[[], torch.Tensor]) -> float:
         """Return what to add to the gate's log odds at a state `(d,)` where some tools may be called.

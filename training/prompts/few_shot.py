@@ -1,4 +1,4 @@
-"""`Demonstrations`: examples of the tools' arguments, shown to the LM only while it writes arguments."""
+"""`FewShotExamples`: examples of the tools' arguments, shown to the LM only while it writes arguments."""
 
 import json
 from collections import Counter, defaultdict
@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 
 import torch
 
-from toolken.training.examples import Demonstration, Example
+from toolken.training.examples import Example, FewShotExample
 from toolken.training.features.decision_states import DecisionStates
 from toolken.training.prompts.prompt_format import PromptFormat
 
-#: Demonstrations kept for each tool, first calls and later ones apart.
+#: Few-shot examples kept for each tool, first calls and later ones apart.
 KEPT = 16
-#: Demonstrations shown for one call.
+#: Few-shot examples shown for one call.
 SHOWN = 4
 
 
 @dataclass
-class Demonstrations:
-    """Demonstrations with the hidden states at which their calls were decided, `(n, d) float32`.
+class FewShotExamples:
+    """Few-shot examples with the hidden states at which their calls were decided, `(n, d) float32`.
 
-    The states tell which demonstrations are like the call that is being written, at no cost: its own state is known.
+    The states tell which few-shot examples are like the call that is being written, at no cost: its own state is known.
     """
 
-    shown: list[Demonstration] = field(default_factory=list)
+    shown: list[FewShotExample] = field(default_factory=list)
     states: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
     def add(self, examples: Sequence[Example], part: DecisionStates, *, running_text: bool = False) -> None:
@@ -35,7 +35,7 @@ class Demonstrations:
         kept = Counter((one.tool, bool(one.results)) for one in self.shown)
         states = []
         for hidden, example, number in _calls(part):
-            one = _demonstration(examples[example], number, running_text=running_text)
+            one = _few_shot_example(examples[example], number, running_text=running_text)
             key = (one.tool, bool(one.results))
             if one.args and one.question and kept[key] < KEPT:
                 kept[key] += 1
@@ -44,8 +44,8 @@ class Demonstrations:
         if states:
             self.states = torch.cat([self.states, torch.stack(states)]) if len(self.states) else torch.stack(states)
 
-    def nearest(self, tool: str, hidden: torch.Tensor, whiten: torch.Tensor) -> list[Demonstration]:
-        """Return the tool's demonstrations most like a state `(d,)`, the likest last, where the LM heeds it most.
+    def nearest(self, tool: str, hidden: torch.Tensor, whiten: torch.Tensor) -> list[FewShotExample]:
+        """Return the tool's few-shot examples most like a state `(d,)`, the likest last, where the LM heeds it most.
 
         Parameters
         ----------
@@ -60,8 +60,8 @@ class Demonstrations:
         order = white.square().sum(0).argsort()[:SHOWN].tolist()
         return [self.shown[mine[i]] for i in reversed(order)]
 
-    def include(self, other: "Demonstrations") -> None:
-        """Add further demonstrations, as far as `add` would keep them."""
+    def include(self, other: "FewShotExamples") -> None:
+        """Add further few-shot examples, as far as `add` would keep them."""
         known: tuple[int, Counter[tuple[str, bool]]] = self.__dict__.get("_kept", (-1, Counter()))
         kept = known[1] if known[0] == len(self.shown) else Counter((one.tool, bool(one.results)) for one in self.shown)
         new = []
@@ -75,7 +75,7 @@ class Demonstrations:
             self.states = torch.cat([self.states, other.states[new]]) if len(self.states) else other.states[new]
         self.__dict__["_kept"] = len(self.shown), kept  # counted once, not for every part
 
-    def few(self) -> "Demonstrations":
+    def few(self) -> "FewShotExamples":
         """Return the first few of each tool, as many as `add` keeps."""
         kept: Counter[tuple[str, bool]] = Counter()
         keep = []
@@ -85,15 +85,15 @@ class Demonstrations:
             keep.append(kept[key] <= KEPT)
         return self._where(keep)
 
-    def without(self, tools: Sequence[str]) -> "Demonstrations":
-        """Return the demonstrations of all other tools."""
+    def without(self, tools: Sequence[str]) -> "FewShotExamples":
+        """Return the few-shot examples of all other tools."""
         gone = set(tools)
         return self._where([one.tool not in gone for one in self.shown])
 
     def without_examples(
         self, examples: Sequence[Example], part: DecisionStates, *, running_text: bool = False
-    ) -> "Demonstrations":
-        """Return the demonstrations without those that `add` made of the calls of a feature pass.
+    ) -> "FewShotExamples":
+        """Return the few-shot examples without those that `add` made of the calls of a feature pass.
 
         Of several that read the same, one is taken for each call, the one whose state is nearest.
         """
@@ -105,30 +105,30 @@ class Demonstrations:
         wordings = (True, False) if running_text else (False,)
         for hidden, example, number in _calls(part):
             told = examples[example]
-            there = [places[_key(_demonstration(told, number, running_text=wording))] for wording in wordings]
+            there = [places[_key(_few_shot_example(told, number, running_text=wording))] for wording in wordings]
             same = next((found for found in there if found), None)
             if same is not None:
                 nearest = int((self.states[same] - hidden).square().sum(1).argmin())
                 keep[same.pop(nearest)] = False
         return self._where(keep)
 
-    def _where(self, kept: Sequence[bool]) -> "Demonstrations":
+    def _where(self, kept: Sequence[bool]) -> "FewShotExamples":
         keep = [i for i, one in enumerate(kept) if one]
-        return Demonstrations([self.shown[i] for i in keep], self.states[keep] if keep else torch.empty(0, 0))
+        return FewShotExamples([self.shown[i] for i in keep], self.states[keep] if keep else torch.empty(0, 0))
 
 
-def _demonstration(example: Example, number: int, *, running_text: bool) -> Demonstration:
+def _few_shot_example(example: Example, number: int, *, running_text: bool) -> FewShotExample:
     """Return what a call of an example shows of its arguments."""
     call = example.calls[number]
     earlier, question = example.calls[:number], example.question
     if running_text and call.start is not None:
         earlier, question = (), PromptFormat.recent((example.answer or "")[: call.start])
     results, before = tuple(one.result for one in earlier), tuple(one.args for one in earlier)
-    return Demonstration(tool=call.tool, question=question, results=results, args=call.args, before=before)
+    return FewShotExample(tool=call.tool, question=question, results=results, args=call.args, before=before)
 
 
-def _key(one: Demonstration) -> str:
-    """Return what is equal in demonstrations that read the same, whether they have been saved in between or not."""
+def _key(one: FewShotExample) -> str:
+    """Return what is equal in few-shot examples that read the same, whether they have been saved in between or not."""
     return json.dumps(one.model_dump(mode="json"), sort_keys=True)
 
 

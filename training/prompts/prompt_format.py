@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from toolken.training.examples import Demonstration, Example
+from toolken.training.examples import Example, FewShotExample
 from toolken.training.tool_spec import ToolSpec
 
 #: Characters of a tool's result that are written into the text; a model this small loses the thread in more.
@@ -56,7 +56,7 @@ class PromptFormat(BaseModel):
     Attributes
     ----------
     preamble
-        Text before everything else, for example demonstrations.
+        Text before everything else, such as few-shot examples.
     words_preamble
         Text before everything else while words are written, where decisions are not taken everywhere. A few answered
         questions show a small model how short an answer is; in front of decisions they cost accuracy.
@@ -136,11 +136,11 @@ class PromptFormat(BaseModel):
         return f"{self.between if follows_result else ''} {text}"
 
     def argument_prompt(
-        self, spec: ToolSpec, shown: Sequence[Demonstration], question: str, results: Sequence[str]
+        self, spec: ToolSpec, shown: Sequence[FewShotExample], question: str, results: Sequence[str]
     ) -> str:
         """Return the text after which the arguments of a call are written, as one JSON object.
 
-        The tool is described only where there is no demonstration of its arguments. None of this text is part of the
+        The tool is described only where there is no few-shot example of its arguments. None of this text is part of the
         conversation; it stands in a context of its own.
         """
         blocks = [spec.words + self.separator] if not shown else []

@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 
 from toolken.agents.grammar.number_use import HELD, NumberHabits, NumberUse, numbers_of
-from toolken.training.examples import Demonstration
+from toolken.training.examples import FewShotExample
 
 
-def later(tool: str, question: str, before: dict[str, object], result: str, args: dict[str, object]) -> Demonstration:
-    return Demonstration(tool=tool, question=question, results=(result,), args=args, before=(before,))
+def later(tool: str, question: str, before: dict[str, object], result: str, args: dict[str, object]) -> FewShotExample:
+    return FewShotExample(tool=tool, question=question, results=(result,), args=args, before=(before,))
 
 
 WORKS_ON = [
@@ -39,9 +39,9 @@ def test_a_result_that_was_taken_is_wanted_no_more() -> None:
     assert use.wanted == {50}
 
 
-@pytest.mark.parametrize("demonstrations", [[], STARTS_ANEW, [WORKS_ON[0].model_copy(update={"results": ()})]])
-def test_without_the_habit_nothing_is_asked_for(demonstrations: list[Demonstration]) -> None:
-    assert NumberHabits.of(demonstrations).use("multiply", ["42"], [{"numbers": [6, 7]}]) is None
+@pytest.mark.parametrize("few_shot", [[], STARTS_ANEW, [WORKS_ON[0].model_copy(update={"results": ()})]])
+def test_without_the_habit_nothing_is_asked_for(few_shot: list[FewShotExample]) -> None:
+    assert NumberHabits.of(few_shot).use("multiply", ["42"], [{"numbers": [6, 7]}]) is None
 
 
 def test_a_first_call_may_take_any_number() -> None:

@@ -56,7 +56,7 @@ def test_rows_and_biases_are_those_of_discriminant_analysis_computed_directly(
         kappa=1e-9, shrinkage=0, background_weight=1e-9, residual_weight=0, sharing=0, allowance=0
     )
     form = closed_form(geometry, forms, statistics_of(hidden, labels), settings)
-    rows, biases = form.rows, form.biases
+    rows, biases = form.output_embeddings, form.biases
     x, y = hidden.double().numpy(), labels.numpy()
     means = np.stack([x[y == j].mean(0) for j in range(TOOLS)])
     inverse = np.linalg.inv((x - means[y]).T @ (x - means[y]) / (len(x) - TOOLS))
@@ -100,7 +100,7 @@ def test_few_tools_are_known_by_all_of_their_examples(
     statistics = statistics_of(*drawn)
     trusting, doubting = ClosedFormSettings(intraclass_correlation=0), ClosedFormSettings(intraclass_correlation=0.2)
     one, other = (closed_form(geometry, forms, statistics, each) for each in (trusting, doubting))
-    assert torch.equal(one.rows, other.rows)
+    assert torch.equal(one.output_embeddings, other.output_embeddings)
     monkeypatch.setattr("toolken.training.estimation.closed_form.SHARED_FROM", TOOLS)
     doubted = closed_form(geometry, forms, statistics, doubting)
     nearer = (doubted.means - doubted.prior).norm(dim=1) < (one.means - one.prior).norm(dim=1)
@@ -138,14 +138,14 @@ def test_a_single_tool_has_a_row_with_and_without_examples(
     for count in (0, 1, 3):
         statistics = statistics_of(torch.randn(count, SIZE), torch.zeros(count, dtype=torch.long), tools=1)
         form = closed_form(geometry, {"query": forms["query"][:1]}, statistics, ClosedFormSettings())
-        assert form.rows.shape == (1, SIZE)
-        assert bool(torch.isfinite(form.rows).all() & torch.isfinite(form.biases).all())
+        assert form.output_embeddings.shape == (1, SIZE)
+        assert bool(torch.isfinite(form.output_embeddings).all() & torch.isfinite(form.biases).all())
 
 
 def test_one_example_a_tool_is_enough(geometry: PriorGeometry, forms: dict[str, torch.Tensor]) -> None:
     statistics = statistics_of(torch.eye(TOOLS, SIZE), torch.arange(TOOLS))
     form = closed_form(geometry, forms, statistics, ClosedFormSettings())
-    assert bool(torch.isfinite(form.rows).all() & torch.isfinite(form.biases).all())
+    assert bool(torch.isfinite(form.output_embeddings).all() & torch.isfinite(form.biases).all())
 
 
 def test_the_covariance_is_that_of_the_normal_inverse_wishart_posterior(

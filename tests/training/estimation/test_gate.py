@@ -5,7 +5,7 @@ import torch
 
 from toolken.errors import HeadError
 from toolken.training.estimation.gate import THRESHOLD, Gate, chain_lengths, discriminant_boundary, fit_gate
-from toolken.training.features.decision_states import WORDS, DecisionStates
+from toolken.training.features.decision_states import NO_CALL, DecisionStates
 from toolken.training.features.example_features import word_weight
 
 SIZE = 8
@@ -14,9 +14,9 @@ SIZE = 8
 def clouds(count: int, seed: int, *, behind: bool = False, along: int = 0, distance: float = 6.0) -> DecisionStates:
     """Calls on one side and words on the other of a plane across one axis, in anisotropic noise."""
     random = torch.Generator().manual_seed(seed)
-    labels = torch.where(torch.arange(count) % 2 == 0, 0, WORDS)
+    labels = torch.where(torch.arange(count) % 2 == 0, 0, NO_CALL)
     hidden = torch.randn(count, SIZE, generator=random) * torch.linspace(0.5, 20, SIZE).roll(1)
-    hidden[:, along] = torch.randn(count, generator=random) + torch.where(labels == WORDS, -distance, distance)
+    hidden[:, along] = torch.randn(count, generator=random) + torch.where(labels == NO_CALL, -distance, distance)
     place = torch.full((count,), int(behind))
     return DecisionStates(hidden + 5, torch.zeros(count), labels, torch.arange(count), place)
 
@@ -24,7 +24,7 @@ def clouds(count: int, seed: int, *, behind: bool = False, along: int = 0, dista
 def right(gate: Gate, points: DecisionStates, *, results: int) -> float:
     """Return the share of decisions that the gate takes rightly."""
     called = gate.log_odds(points.hidden, results=results) > 0
-    return float((called == (points.labels != WORDS)).double().mean())
+    return float((called == (points.labels != NO_CALL)).double().mean())
 
 
 @pytest.mark.parametrize("running_text", [True, False])
@@ -51,7 +51,7 @@ def test_without_an_example_of_a_second_call_none_is_made() -> None:
     assert bool((gate.log_odds(clouds(100, 2).hidden, results=1) < -10).all())
 
 
-@pytest.mark.parametrize("label", [0, WORDS])
+@pytest.mark.parametrize("label", [0, NO_CALL])
 def test_examples_of_one_kind_alone_are_enough_beside_the_background(label: int) -> None:
     own = clouds(100, 0)
     gate, _ = fit_gate(own.where(own.labels == label), clouds(100, 1), running_text=False)
@@ -81,12 +81,12 @@ def test_words_that_stand_for_many_make_calls_rarer_in_running_text() -> None:
 def test_penalty_and_threshold_of_running_text_follow_from_held_out_examples() -> None:
     # Twenty words to a call: where calls can hardly be told, the best threshold for finding them lies below a half.
     points = clouds(8000, 0, distance=1.0)
-    scarce = (points.labels == WORDS) | (torch.arange(8000) % 20 == 0)
+    scarce = (points.labels == NO_CALL) | (torch.arange(8000) % 20 == 0)
     gate, threshold = fit_gate(points.where(scarce), clouds(40, 1), running_text=True)
     assert 0.2 <= threshold < 0.5
     fresh = clouds(8000, 2, distance=1.0)
-    fresh = fresh.where((fresh.labels == WORDS) | (torch.arange(8000) % 20 == 0))
-    probability, calls = torch.sigmoid(gate.log_odds(fresh.hidden, results=0)), fresh.labels != WORDS
+    fresh = fresh.where((fresh.labels == NO_CALL) | (torch.arange(8000) % 20 == 0))
+    probability, calls = torch.sigmoid(gate.log_odds(fresh.hidden, results=0)), fresh.labels != NO_CALL
 
     def f1(bar: float) -> float:
         fired = probability > bar
@@ -103,7 +103,7 @@ def test_too_few_examples_to_hold_any_out_leave_the_default_threshold() -> None:
 def test_equal_data_give_an_equal_boundary() -> None:
     points = clouds(200, 0, distance=1.0)
     (one, bar), (other, same_bar) = (fit_gate(points, clouds(40, 1), running_text=True) for _ in range(2))
-    assert torch.equal(one.opening.row, other.opening.row)
+    assert torch.equal(one.opening.weight, other.opening.weight)
     assert (one.opening.bias, bar) == (other.opening.bias, same_bar)
 
 
@@ -119,7 +119,7 @@ def test_how_many_results_there_are_tells_how_likely_another_call_is() -> None:
     random = torch.Generator().manual_seed(6)
     count = 400
     results = torch.arange(count) % 2 + 1
-    labels = torch.where(results == 1, 0, WORDS)
+    labels = torch.where(results == 1, 0, NO_CALL)
     points = DecisionStates(
         torch.randn(count, SIZE, generator=random), torch.zeros(count), labels, torch.arange(count), results
     )

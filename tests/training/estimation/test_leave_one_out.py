@@ -50,7 +50,7 @@ def test_scores_are_those_of_the_closed_form_without_the_example(residual_weight
     for i in range(0, len(points.labels), 7):
         keep = torch.arange(len(points.labels)) != i
         without = closed_form(geometry(), forms, statistics_of(points.where(keep)), settings)
-        slow = points.hidden[i].double() @ without.rows.T + without.biases
+        slow = points.hidden[i].double() @ without.output_embeddings.T + without.biases
         # Scores matter up to what is common to all tools, and one example in 67 moves the priors a little.
         assert torch.allclose(fast[i] - fast[i].mean(), slow - slow.mean(), rtol=0.06, atol=0.6)
         assert int(fast[i].argmax()) == int(slow.argmax())
@@ -88,7 +88,7 @@ def test_held_out_examples_are_scored_in_the_place_of_left_out_ones() -> None:
     held_out, _ = drawn([3] * TOOLS, noise=3.0)
     choice = choose_settings(geometry(), forms, statistics_of(points), points, ClosedFormSettings(), held_out)
     form = closed_form(geometry(), forms, statistics_of(points), choice.settings)
-    scores = held_out.hidden.double() @ form.rows.T + form.biases
+    scores = held_out.hidden.double() @ form.output_embeddings.T + form.biases
     torch.testing.assert_close(choice.scores, scores)
 
 

@@ -85,7 +85,9 @@ def test_a_heavy_penalty_keeps_the_scaled_closed_form_and_a_light_one_fits_the_e
     hidden, labels = draw(6)
     anchor = closed_form_of(hidden, labels)
     rows, biases = refine(hidden, labels, *anchor, penalty=1e9, scale=0.3)
-    torch.testing.assert_close((rows, biases), (0.3 * anchor.rows, 0.3 * anchor.biases), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        (rows, biases), (0.3 * anchor.output_embeddings, 0.3 * anchor.biases), rtol=1e-4, atol=1e-4
+    )
     losses = [
         float(torch.nn.functional.cross_entropy(scores_of(hidden, *refine(hidden, labels, *anchor, **to)), labels))
         for to in ({"penalty": 100.0, "scale": 0.3}, {"penalty": 1.0, "scale": 0.3}, {"penalty": 0.01, "scale": 0.3})
@@ -109,7 +111,7 @@ def test_the_result_follows_the_states_through_a_change_of_coordinates() -> None
 def test_without_examples_the_scaled_closed_form_is_returned() -> None:
     anchor = closed_form_of(*draw(3))
     rows, biases = refine(torch.empty(0, SIZE), torch.empty(0, dtype=torch.long), *anchor, penalty=1.0, scale=0.5)
-    torch.testing.assert_close((rows, biases), (0.5 * anchor.rows, 0.5 * anchor.biases))
+    torch.testing.assert_close((rows, biases), (0.5 * anchor.output_embeddings, 0.5 * anchor.biases))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,10 @@ def test_a_refinement_that_helps_on_held_out_examples_is_chosen_and_does() -> No
     anchor = closed_form_of(hidden, labels)
     rows, biases = refine(hidden, labels, *anchor, penalty=chosen.penalty, scale=chosen.scale)
     test_hidden, truth = draw(200, seed=1, skewed=True)
-    refined, closed = scores_of(test_hidden, rows, biases), scores_of(test_hidden, anchor.rows, anchor.biases)
+    refined, closed = (
+        scores_of(test_hidden, rows, biases),
+        scores_of(test_hidden, anchor.output_embeddings, anchor.biases),
+    )
     assert (refined.argmax(1) == truth).sum() > (closed.argmax(1) == truth).sum()
 
 

@@ -7,7 +7,7 @@ import pytest
 from transformers.utils.chat_parsing.content_parsers import parse_content
 
 from toolken import ToolSpec
-from toolken.training.examples import Demonstration
+from toolken.training.examples import FewShotExample
 from toolken.training.export.call_text import DELIMITERS, without_spaces, write_arguments
 from toolken.training.export.synthetic_calls import synthetic_calls, with_other_values
 
@@ -46,10 +46,10 @@ def _spec(**properties: dict[str, Any]) -> ToolSpec:
     return ToolSpec(name="convert", description="Convert an amount.", parameters=parameters)
 
 
-def test_demonstrations_are_varied_where_their_values_stand() -> None:
+def test_few_shot_examples_are_varied_where_their_values_stand() -> None:
     shown = [
-        Demonstration(tool="convert", question="How much are 20 euros in Rome?", args={"amount": 20, "place": "Rome"}),
-        Demonstration(tool="convert", question="What is it worth at the bank?", args={"amount": 1, "place": "bank"}),
+        FewShotExample(tool="convert", question="How much are 20 euros in Rome?", args={"amount": 20, "place": "Rome"}),
+        FewShotExample(tool="convert", question="What is it worth at the bank?", args={"amount": 1, "place": "bank"}),
     ]
     found = with_other_values(shown, 12)
     assert len(found) == 12

@@ -11,7 +11,7 @@ from toolken import FrozenLM, PromptFormat
 from toolken.errors import HeadError
 from toolken.training.features import background as module
 from toolken.training.features.background import background, unread_tokens
-from toolken.training.features.decision_states import WORDS
+from toolken.training.features.decision_states import NO_CALL
 
 BuildLM = Callable[..., FrozenLM]
 
@@ -60,7 +60,7 @@ def test_mean_and_covariance_are_those_of_the_requests(tiny_lm: FrozenLM, tiny_b
     torch.testing.assert_close(found.mean, states.mean(0))
     torch.testing.assert_close(found.covariance, torch.cov(states.T, correction=0))
     assert set(found.requests.labels.tolist()) == {0}
-    assert set(found.words.labels.tolist()) == {WORDS}
+    assert set(found.words.labels.tolist()) == {NO_CALL}
 
 
 def test_the_shipped_requests_and_answers_are_many_and_different() -> None:

@@ -92,13 +92,13 @@ def test_a_worker_that_is_killed_in_mid_run_changes_nothing(
     assert sum(done) == len(many)
     whole = read(folder_lm, prompt, many, names)
     assert reading.provenance == whole.provenance
-    assert reading.demonstrations.shown == whole.demonstrations.shown
+    assert reading.few_shot.shown == whole.few_shot.shown
     torch.testing.assert_close(reading.statistics.counts, whole.statistics.counts, rtol=0, atol=0)
     torch.testing.assert_close(reading.statistics.sums, whole.statistics.sums, rtol=1e-6, atol=1e-4)
     heads = [fit(folder_lm, specs, one, settings=ClosedFormSettings()) for one in (reading, many)]
-    torch.testing.assert_close(heads[0].rows, heads[1].rows, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(heads[0].output_embeddings, heads[1].output_embeddings, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(heads[0].biases, heads[1].biases, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(heads[0].gate.opening.row, heads[1].gate.opening.row, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(heads[0].gate.opening.weight, heads[1].gate.opening.weight, rtol=1e-4, atol=1e-4)
 
 
 def test_structures_of_parquet_are_read_as_well(
@@ -113,7 +113,7 @@ def test_structures_of_parquet_are_read_as_well(
     reading = read_on_ray(folder_lm, PromptFormat(), [str(tmp_path / "calls.parquet")], names, workers=1)
     whole = read(folder_lm, PromptFormat(), [one for one in examples if one.calls], names)
     assert reading.provenance == whole.provenance
-    assert reading.demonstrations.shown == whole.demonstrations.shown
+    assert reading.few_shot.shown == whole.few_shot.shown
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,15 @@ def test_merging_gives_the_rows_of_one_fit(parts: tuple[ToolkenHead, ToolkenHead
     assert sorted(merged.names) == sorted(whole.names)
     order = [merged.names.index(name) for name in whole.names]
     # The temperature is chosen on single examples, and comes from the larger part.
-    torch.testing.assert_close(merged.rows[order] * merged.temperature, whole.rows * whole.temperature)
+    torch.testing.assert_close(
+        merged.output_embeddings[order] * merged.temperature, whole.output_embeddings * whole.temperature
+    )
     torch.testing.assert_close(merged.biases[order] * merged.temperature, whole.biases * whole.temperature)
     assert merged.provenance.data == whole.provenance.data
     assert merged.provenance.examples == whole.provenance.examples == 15
     assert merged.provenance.metrics == {}
     for name in whole.names:
-        shown = [{one.question for one in head.demonstrations.shown if one.tool == name} for head in (merged, whole)]
+        shown = [{one.question for one in head.few_shot.shown if one.tool == name} for head in (merged, whole)]
         assert shown[0] == shown[1]
 
 

@@ -43,16 +43,16 @@ def saved(tiny_head: ToolkenHead, tmp_path: Path) -> Path:
 def assert_same(one: ToolkenHead, other: ToolkenHead) -> None:
     """Check that two heads decide in exactly the same way."""
     assert one.specs == other.specs
-    assert torch.equal(one.rows, other.rows)
+    assert torch.equal(one.output_embeddings, other.output_embeddings)
     assert torch.equal(one.biases, other.biases)
     assert one.prompt == other.prompt
     assert (one.threshold, one.settings, one.lm_name) == (other.threshold, other.settings, other.lm_name)
-    states = torch.randn(7, one.rows.shape[1], generator=torch.Generator().manual_seed(1))
+    states = torch.randn(7, one.output_embeddings.shape[1], generator=torch.Generator().manual_seed(1))
     for results in (0, 1):
         odds = one.gate.log_odds(states, results=results)
         assert torch.equal(odds, other.gate.log_odds(states, results=results))
     for name in one.names:
-        assert one.demonstrations_for(name, states[0]) == other.demonstrations_for(name, states[0])
+        assert one.few_shot_for(name, states[0]) == other.few_shot_for(name, states[0])
 
 
 def test_a_head_that_is_saved_and_loaded_decides_exactly_as_before(
@@ -281,8 +281,8 @@ def test_a_tool_added_by_its_description_has_a_finite_row(
 ) -> None:
     tiny_head.add_tools([NEW], tiny_lm)
     assert tiny_head.names == ["add", "weather", "capital", "price"]
-    assert tiny_head.rows.shape == (4, tiny_lm.hidden_size)
-    assert bool(torch.isfinite(tiny_head.rows).all() & torch.isfinite(tiny_head.biases).all())
+    assert tiny_head.output_embeddings.shape == (4, tiny_lm.hidden_size)
+    assert bool(torch.isfinite(tiny_head.output_embeddings).all() & torch.isfinite(tiny_head.biases).all())
     assert bool(torch.isfinite(tiny_head.selection(hidden)).all())
 
 
@@ -296,11 +296,11 @@ def test_adding_and_removing_a_tool_again_leaves_the_head_as_it_was(
 
 
 def test_with_tools_leaves_the_head_itself_alone(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
-    before = tiny_head.rows.clone()
+    before = tiny_head.output_embeddings.clone()
     more = tiny_head.with_tools([NEW], tiny_lm)
     assert more.names == ["add", "weather", "capital", "price"]
     assert tiny_head.names == ["add", "weather", "capital"]
-    assert torch.equal(tiny_head.rows, before)
+    assert torch.equal(tiny_head.output_embeddings, before)
 
 
 def test_with_tools_replaces_tools_of_the_same_name(
@@ -312,17 +312,17 @@ def test_with_tools_replaces_tools_of_the_same_name(
     assert head.specs[head.names.index("add")] == other
     everything = tiny_head.with_tools([spec.model_copy(update={"description": spec.name}) for spec in specs], tiny_lm)
     assert everything.names == ["add", "weather", "capital"]
-    assert bool(torch.isfinite(everything.rows).all())
-    assert everything.demonstrations_for("add", torch.zeros(tiny_lm.hidden_size)) == []
+    assert bool(torch.isfinite(everything.output_embeddings).all())
+    assert everything.few_shot_for("add", torch.zeros(tiny_lm.hidden_size)) == []
 
 
-def test_removing_a_tool_takes_its_demonstrations_along(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
+def test_removing_a_tool_takes_its_few_shot_examples_along(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
     state = torch.zeros(tiny_lm.hidden_size)
-    assert tiny_head.demonstrations_for("weather", state)
+    assert tiny_head.few_shot_for("weather", state)
     tiny_head.remove_tools(["weather"])
     assert tiny_head.names == ["add", "capital"]
-    assert tiny_head.demonstrations_for("weather", state) == []
-    assert all(one.tool == "add" for one in tiny_head.demonstrations_for("add", state))
+    assert tiny_head.few_shot_for("weather", state) == []
+    assert all(one.tool == "add" for one in tiny_head.few_shot_for("add", state))
 
 
 def test_a_taken_name_an_unknown_name_and_the_last_tool_are_refused(
@@ -348,21 +348,21 @@ def test_examples_that_are_added_later_count_like_those_of_the_fit_and_are_forgo
         fit(tiny_lm, specs, before, settings=ClosedFormSettings()),
         fit(tiny_lm, specs, examples, settings=ClosedFormSettings()),
     )
-    rows, shown = head.rows, list(head.demonstrations.shown)
+    rows, shown = head.output_embeddings, list(head.few_shot.shown)
     copied = head.with_tools([ToolSpec(name="price", description="Say what something costs.")], tiny_lm)
     head.add_examples(later, tiny_lm)
     # The last bits of a float32 state depend on what was read beside it.
     torch.testing.assert_close(head.statistics.sums, whole.statistics.sums, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(head.statistics.moment, whole.statistics.moment, rtol=1e-5, atol=1e-5)
-    assert {(one.tool, one.question) for one in head.demonstrations.shown} == {
-        (one.tool, one.question) for one in whole.demonstrations.shown
+    assert {(one.tool, one.question) for one in head.few_shot.shown} == {
+        (one.tool, one.question) for one in whole.few_shot.shown
     }
-    assert not torch.equal(head.rows, rows)
+    assert not torch.equal(head.output_embeddings, rows)
     assert copied.statistics.total == len([one for one in before if one.calls])
-    assert copied.demonstrations.shown == shown
+    assert copied.few_shot.shown == shown
     head.remove_examples(later, tiny_lm)
-    torch.testing.assert_close(head.rows, rows, rtol=1e-4, atol=1e-5)
-    assert head.demonstrations.shown == shown
+    torch.testing.assert_close(head.output_embeddings, rows, rtol=1e-4, atol=1e-5)
+    assert head.few_shot.shown == shown
 
 
 def test_examples_that_cannot_be_added_or_removed_leave_the_head_as_it_was(
@@ -406,7 +406,7 @@ def test_a_head_of_several_tools_chooses_the_right_one_for_its_examples(
     ]
     found = DecisionStates.join(decisions(embedded_lm, head.prompt, calls, head.names))
     assert torch.equal(head.selection(found.hidden).argmax(1), found.labels)
-    assert math.isfinite(float(head.rows.norm()))
+    assert math.isfinite(float(head.output_embeddings.norm()))
 
 
 def test_two_writers_of_one_folder_leave_one_whole_head(
@@ -434,12 +434,12 @@ def test_two_writers_of_one_folder_leave_one_whole_head(
 def test_examples_of_a_generator_are_added_and_removed(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, examples: list[Example]
 ) -> None:
-    total, rows = tiny_head.statistics.total, tiny_head.rows
+    total, rows = tiny_head.statistics.total, tiny_head.output_embeddings
     tiny_head.remove_examples((one for one in examples[:2]), tiny_lm)
     assert tiny_head.statistics.total == total - 2
     tiny_head.add_examples((one for one in examples[:2]), tiny_lm)
     assert tiny_head.provenance.examples == 15
-    torch.testing.assert_close(tiny_head.rows, rows, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(tiny_head.output_embeddings, rows, rtol=1e-3, atol=1e-4)
     tiny_head.remove_tools(name for name in ["add"])
     assert tiny_head.names == ["weather", "capital"]
 
@@ -475,15 +475,15 @@ def test_calls_in_running_text_are_shown_by_their_sentence_and_forgotten_with_it
     before, later = [told(n) for n in range(2, 5)], [told(n) for n in (21, 22)]
     prompt = PromptFormat(everywhere=True)
     head, whole = (fit(tiny_lm, specs, shown, prompt=prompt) for shown in (before, before + later))
-    shown = list(head.demonstrations.shown)
+    shown = list(head.few_shot.shown)
     head.add_examples(later, tiny_lm)
-    assert head.demonstrations.shown == whole.demonstrations.shown
+    assert head.few_shot.shown == whole.few_shot.shown
     whole.save_pretrained(tmp_path / "head")
     whole = ToolkenHead.from_pretrained(tmp_path / "head")
     for one in (head, whole):
         one.remove_examples(later, tiny_lm)
-        assert one.demonstrations.shown == shown
+        assert one.few_shot.shown == shown
     # A question that two examples share is still shown after one of them has gone.
     head.add_examples([before[0]], tiny_lm)
     head.remove_examples([before[0]], tiny_lm)
-    assert sorted(map(str, head.demonstrations.shown)) == sorted(map(str, shown))
+    assert sorted(map(str, head.few_shot.shown)) == sorted(map(str, shown))

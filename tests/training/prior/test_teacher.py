@@ -43,14 +43,14 @@ def test_a_taught_head_is_saved_with_its_map_and_extended_by_the_encoders_name(
 ) -> None:
     head = fit(tiny_lm, specs, examples, encoder=Letters(), unlabelled=["What is 4?", "Where is Rome?"])
     plain = fit(tiny_lm, specs, examples)
-    assert not torch.allclose(head.rows, plain.rows)
+    assert not torch.allclose(head.output_embeddings, plain.output_embeddings)
     head.save_pretrained(tmp_path)
     read = ToolkenHead.from_pretrained(tmp_path, tiny_lm)
-    assert torch.equal(read.rows, head.rows)
+    assert torch.equal(read.output_embeddings, head.output_embeddings)
     monkeypatch.setattr("toolken.training.prior.sources.SentenceEncoder", lambda name: Letters())
     read.add_tools([ToolSpec(name="boil", description="Boils water in a kettle.")], tiny_lm)
     assert bool(torch.isfinite(read.forms["teacher"]).all())
-    assert bool(torch.isfinite(read.rows).all())
+    assert bool(torch.isfinite(read.output_embeddings).all())
 
 
 def test_without_the_encoder_a_new_tool_is_placed_by_its_query_form_and_a_warning_says_so(
@@ -61,7 +61,7 @@ def test_without_the_encoder_a_new_tool_is_placed_by_its_query_form_and_a_warnin
     with pytest.warns(UserWarning, match=r"pip install toolken\[teacher\]"):
         head.add_tools([ToolSpec(name="boil", description="Boils water in a kettle.")], tiny_lm)
     assert bool(head.forms["teacher"][-1].isnan().all())
-    assert bool(torch.isfinite(head.rows).all())
+    assert bool(torch.isfinite(head.output_embeddings).all())
 
 
 def test_unlabelled_requests_without_an_encoder_are_refused(tiny_lm: FrozenLM, specs: list[ToolSpec]) -> None:

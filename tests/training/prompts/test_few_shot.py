@@ -1,17 +1,17 @@
-"""Of many demonstrations of a tool's arguments those most like the call at hand are shown."""
+"""Of many few-shot examples of a tool's arguments those most like the call at hand are shown."""
 
 import torch
 
 from toolken import Call, Example
 from toolken.training.features.decision_states import DecisionStates
-from toolken.training.prompts.few_shot import KEPT, SHOWN, Demonstrations
+from toolken.training.prompts.few_shot import KEPT, SHOWN, FewShotExamples
 
 SIZE = 3
 
 
-def added(examples: list[Example], states: torch.Tensor, numbers: list[int]) -> Demonstrations:
-    """Return the demonstrations of calls with given states, each of one of the examples."""
-    made = Demonstrations()
+def added(examples: list[Example], states: torch.Tensor, numbers: list[int]) -> FewShotExamples:
+    """Return the few-shot examples of calls with given states, each of one of the examples."""
+    made = FewShotExamples()
     count = len(numbers)
     part = DecisionStates(
         states, torch.zeros(count), torch.zeros(count, dtype=torch.long), torch.tensor(numbers), torch.zeros(count) > 0
@@ -41,7 +41,7 @@ def test_in_running_text_the_sentence_of_a_call_is_shown() -> None:
     part = DecisionStates(
         torch.zeros(1, SIZE), torch.zeros(1), torch.tensor([0]), torch.tensor([0]), torch.zeros(1) > 0
     )
-    made = Demonstrations()
+    made = FewShotExamples()
     made.add([Example(question="How many?", answer=answer, calls=(call,))], part, running_text=True)
     assert [one.question for one in made.shown] == ["They hold 2.5*4 ="]
 
@@ -51,7 +51,7 @@ def test_calls_before_are_shown_with_a_later_one() -> None:
     part = DecisionStates(
         torch.zeros(2, SIZE), torch.zeros(2), torch.tensor([0, 0]), torch.tensor([0, 0]), torch.tensor([0, 1])
     )
-    made = Demonstrations()
+    made = FewShotExamples()
     made.add([Example(question="Q", calls=calls)], part)
     assert [(one.results, one.before) for one in made.shown] == [((), ()), (("1",), ({"n": 1},))]
 

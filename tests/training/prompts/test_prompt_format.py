@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from toolken import Call, Example, FrozenLM, PromptFormat, ToolSpec
-from toolken.training.examples import Demonstration
-from toolken.training.features.decision_states import WORDS, Place, decision_places
+from toolken.training.examples import FewShotExample
+from toolken.training.features.decision_states import NO_CALL, Place, decision_places
 
 ASKED = "Question: What is 2 plus 3?\nAnswer:"
 ADD = Call(tool="add", args={"numbers": [2, 3]}, result="5")
@@ -149,9 +149,9 @@ def test_every_wording_has_a_fingerprint_of_its_own() -> None:
         PromptFormat(openning=" It is")  # type: ignore[call-arg]
 
 
-def test_arguments_are_asked_for_with_demonstrations_or_else_the_description() -> None:
+def test_arguments_are_asked_for_with_few_shot_examples_or_else_the_description() -> None:
     spec = ToolSpec(name="add", description="Add numbers.")
-    shown = Demonstration(tool="add", question="1 and 1?", results=("7",), args={"numbers": [1, 1]})
+    shown = FewShotExample(tool="add", question="1 and 1?", results=("7",), args={"numbers": [1, 1]})
     prompt = PromptFormat()
     text = prompt.argument_prompt(spec, [shown], "What is 2 plus 3?", ["8", "9"])
     assert text == (
@@ -210,7 +210,7 @@ def test_decisions_are_taken_at_the_last_token_before_the_call(lm: FrozenLM) -> 
     assert texts_at(lm, example, PromptFormat()) == [
         (f"{ASKED} The answer is", 0, False),
         (f"{ASKED} The answer is 5, then", 1, True),
-        (f"{ASKED} The answer is 5, then 10, then", WORDS, True),
+        (f"{ASKED} The answer is 5, then 10, then", NO_CALL, True),
     ]
 
 
@@ -218,7 +218,7 @@ def test_decisions_of_natural_answers_are_taken_before_the_results(lm: FrozenLM)
     answer = "Two — three make 5, twice which is 10 in all."
     calls = tuple(call.model_copy(update={"start": answer.index(call.result)}) for call in (ADD, DOUBLE))
     example = Example(question="What is 2 plus 3?", calls=calls, answer=answer)
-    found = [(text, label) for text, label, _ in texts_at(lm, example, PromptFormat()) if label != WORDS]
+    found = [(text, label) for text, label, _ in texts_at(lm, example, PromptFormat()) if label != NO_CALL]
     assert found == [
         (f"{ASKED} Two — three make", 0),
         (f"{ASKED} Two — three make 5, twice which is", 1),
@@ -233,8 +233,8 @@ def test_in_running_text_every_word_is_a_decision_but_those_of_results(lm: Froze
     assert labels["The sum is"] == 0
     assert list(labels.values()).count(0) == 1
     assert "The sum is 5" not in labels
-    assert labels["The sum is 55 in"] == WORDS
-    assert labels[answer] == WORDS
+    assert labels["The sum is 55 in"] == NO_CALL
+    assert labels[answer] == NO_CALL
 
 
 def test_where_a_tool_may_be_called_everywhere_the_question_is_not_decided_on(lm: FrozenLM) -> None:
