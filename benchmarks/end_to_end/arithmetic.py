@@ -33,7 +33,7 @@ from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.tools import keyword_arguments
 from toolken.training.estimation.gate import best_threshold
 from toolken.training.examples import Example
-from toolken.training.features.decision_states import WORDS, DecisionStates, decisions
+from toolken.training.features.decision_states import NO_CALL, DecisionStates, decisions
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.fit import fit
 from toolken.training.head.toolken_head import ToolkenHead
@@ -234,7 +234,7 @@ class Sums:
         parts = decisions(self.lm, head.prompt, texts, head.names, cache=cache, skipped=lambda *_: None)
         points = DecisionStates.join([DecisionStates.none(self.lm.hidden_size), *parts])
         probabilities = torch.sigmoid(head.gate.log_odds(points.hidden.double(), results=points.results))
-        calls, weights = points.labels != WORDS, torch.ones(len(points.labels), dtype=torch.float64)
+        calls, weights = points.labels != NO_CALL, torch.ones(len(points.labels), dtype=torch.float64)
         tried = torch.tensor(TEXT_THRESHOLDS, dtype=torch.float64)
         best = best_threshold(probabilities, calls, weights, tried)
         return {"threshold": min(TEXT_THRESHOLDS, key=lambda one: abs(one - best))}

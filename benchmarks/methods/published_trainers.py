@@ -14,7 +14,7 @@ from toolken.benchmarks.methods.published_priors import PRESETS as PRIORS
 from toolken.benchmarks.methods.published_priors import PublishedPrior
 from toolken.errors import ExampleError, HeadError
 from toolken.training.examples import Example
-from toolken.training.features.decision_states import WORDS, DecisionStates, decision_places
+from toolken.training.features.decision_states import NO_CALL, DecisionStates, decision_positions
 from toolken.training.lm import FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
 
@@ -132,7 +132,7 @@ def train_reference(
         raise HeadError(f"A step cannot have {batch} examples: give at least one.")
     if not bool(torch.isfinite(points.hidden).all() & torch.isfinite(points.logsumexp).all()):
         raise HeadError("A hidden state is not a finite number: load the LM in float32 or check its weights.")
-    if len(points.labels) and not WORDS <= int(points.labels.min()) <= int(points.labels.max()) < tools:
+    if len(points.labels) and not NO_CALL <= int(points.labels.min()) <= int(points.labels.max()) < tools:
         raise HeadError(f"A label is none of the {tools} tools: give decisions made with the same tools.")
     rows, anchor = _beginning(preset, tools, points.hidden.shape[1], prior, seed)
     gradient, first, second = (torch.zeros_like(rows) for _ in range(3))
@@ -220,9 +220,9 @@ def rerun(
     for order in _orders(len(texts), passes, seed):
         for index in order:
             ids, labels = texts[index]
-            hidden, word_logits = lm.forward(ids[None], torch.arange(len(ids)))
+            hidden, vocabulary_logits = lm.forward(ids[None], torch.arange(len(ids)))
             optimiser.zero_grad()
-            logits = torch.cat([word_logits.float().cpu(), hidden.float().cpu() @ rows.T], dim=1)
+            logits = torch.cat([vocabulary_logits.float().cpu(), hidden.float().cpu() @ rows.T], dim=1)
             loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=MASKED)
             loss = loss + _penalty(preset, rows, anchor)
             loss.backward()
@@ -265,7 +265,7 @@ def _errors(rows: torch.Tensor, hidden: torch.Tensor, logsumexp: torch.Tensor, l
     logits = rows @ hidden.T
     total = torch.logaddexp(logsumexp, torch.logsumexp(logits, dim=0))
     errors = logits.sub_(total).exp_()
-    calls = (labels != WORDS).nonzero()[:, 0]
+    calls = (labels != NO_CALL).nonzero()[:, 0]
     errors[labels[calls], calls] -= 1
     return errors.div_(len(labels))
 
@@ -305,13 +305,13 @@ def _labelled(
                     f"Example {number + 1} has {len(encoding.ids)} tokens, and {lm.name} takes {lm.max_length}: "
                     "shorten or remove it."
                 )
-            places = [one for one in decision_places(encoding, rendered, index_of) if words or one.label != WORDS]
+            places = [one for one in decision_positions(encoding, rendered, index_of) if words or one.label != NO_CALL]
             if not places:
                 continue
             ids = torch.tensor(encoding.ids)
             following = torch.cat([ids[1:], torch.tensor([end])])
             labels = torch.full_like(ids, MASKED)
             for one in places:
-                labels[one.position] = following[one.position] if one.label == WORDS else lm.vocab_size + one.label
+                labels[one.position] = following[one.position] if one.label == NO_CALL else lm.vocab_size + one.label
             found.append((ids, labels))
     return found

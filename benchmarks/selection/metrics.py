@@ -8,7 +8,7 @@ from toolken.benchmarks.methods.selection_methods import Fitted
 from toolken.benchmarks.selection.comparisons import Comparison
 from toolken.benchmarks.selection.rows import Row, bootstrap_interval
 from toolken.training.estimation.refinement import calibration_error
-from toolken.training.features.decision_states import WORDS, DecisionStates
+from toolken.training.features.decision_states import NO_CALL, DecisionStates
 
 
 def measure(
@@ -24,7 +24,7 @@ def measure(
         found["ece"] = (probabilities, known)
     if firing:
         fired = fitted.log_odds(test.hidden, test.logsumexp, test.results) > 0
-        true = test.labels != WORDS
+        true = test.labels != NO_CALL
         size = int(test.examples.max()) + 1
 
         def per_example(mask: torch.Tensor) -> torch.Tensor:

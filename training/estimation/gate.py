@@ -8,7 +8,7 @@ import torch
 from toolken.training.estimation.closed_form import discriminant
 from toolken.training.estimation.covariance import shrunk
 from toolken.training.estimation.logistic import Boundary, Whitened, log_odds_of, logistic_regression
-from toolken.training.features.decision_states import WORDS, DecisionStates
+from toolken.training.features.decision_states import NO_CALL, DecisionStates
 
 #: Shrinkage of the covariance behind an opening's boundary and in running text. Chosen on held-out problems: of the
 #: project's own generators, and in running text of GSM8K-XL's training problems.
@@ -73,7 +73,7 @@ class Gate:
 
 
 def fit_gate(
-    points: DecisionStates, background: DecisionStates, *, running_text: bool, word_weight: float = 1.0
+    points: DecisionStates, background: DecisionStates, *, running_text: bool, no_call_weight: float = 1.0
 ) -> tuple[Gate, float]:
     """Fit the gate; return it, and the P(call) from which a tool is best called.
 
@@ -87,12 +87,12 @@ def fit_gate(
     Parameters
     ----------
     points
-        Decisions of the examples, those labelled `WORDS` against all others.
+        Decisions of the examples, those labelled `NO_CALL` against all others.
     background
         Decisions of the background, labelled in the same way.
     running_text
         Whether the examples' decisions fall everywhere in running text.
-    word_weight
+    no_call_weight
         How many words of the examples each one in `points` stands for, for each call that a call there stands for.
 
     Raises
@@ -103,8 +103,8 @@ def fit_gate(
     own, following = points.where(~points.after_result), points.where(points.after_result)
     threshold = THRESHOLD
     if running_text and _has_both(own):
-        weights = torch.where(own.labels == WORDS, word_weight, 1.0).double()
-        white, calls = Whitened(own.hidden, weights, SHRINKAGE), own.labels != WORDS
+        weights = torch.where(own.labels == NO_CALL, no_call_weight, 1.0).double()
+        white, calls = Whitened(own.hidden, weights, SHRINKAGE), own.labels != NO_CALL
         ridge, threshold = _chosen(white, calls, weights, own.examples)
         opening = white.boundary(*logistic_regression(white.hidden, calls, weights, ridge))
     else:
@@ -124,7 +124,7 @@ def _boundary_behind_results(points: DecisionStates, lengths: Sequence[float]) -
     """
     on_top = torch.tensor(lengths, dtype=torch.float64)[points.results - 1]
     weights = torch.ones(len(points.labels), dtype=torch.float64)
-    white, calls = Whitened(points.hidden, weights, FOLLOWING_SHRINKAGE), points.labels != WORDS
+    white, calls = Whitened(points.hidden, weights, FOLLOWING_SHRINKAGE), points.labels != NO_CALL
     row, bias = logistic_regression(white.hidden, calls, weights, RIDGE, on_top=on_top)
     folds = _folds(points.examples, calls)
     if folds is None:
@@ -162,7 +162,7 @@ def chain_lengths(points: DecisionStates) -> tuple[float, ...]:
     points
         Decisions after results, some of which are calls.
     """
-    calls = (points.labels != WORDS).double()
+    calls = (points.labels != NO_CALL).double()
     share = calls.mean()
     longest = int(points.results.max())
     counts = torch.zeros(longest, dtype=torch.float64)
@@ -180,7 +180,7 @@ def discriminant_boundary(points: DecisionStates, weights: torch.Tensor, shrinka
     weights
         Weight of each decision, `(n,) float64`.
     """
-    hidden, calls = points.hidden.double(), points.labels != WORDS
+    hidden, calls = points.hidden.double(), points.labels != NO_CALL
     means = []
     residuals = torch.empty_like(hidden)
     for mask in (calls, ~calls):
@@ -274,12 +274,12 @@ def best_threshold(
 
 def _background_weights(own: DecisionStates, background: DecisionStates) -> torch.Tensor:
     """Return the background's weights: words count fully, requests a tenth where there are calls of one's own."""
-    requests = 0.1 if bool((own.labels != WORDS).any()) else 1.0
-    return torch.where(background.labels != WORDS, requests, 1.0)
+    requests = 0.1 if bool((own.labels != NO_CALL).any()) else 1.0
+    return torch.where(background.labels != NO_CALL, requests, 1.0)
 
 
 def _has_both(points: DecisionStates) -> bool:
-    calls = int((points.labels != WORDS).sum())
+    calls = int((points.labels != NO_CALL).sum())
     return 0 < calls < len(points.labels)
 
 

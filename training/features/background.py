@@ -33,18 +33,18 @@ class Background:
         The requests.
     requests
         Decisions on the requests (labelled 0: something is called).
-    words
-        Decisions of questions and answers that need no tool (labelled `WORDS`).
+    no_calls
+        Decisions of questions and answers that need no tool (labelled `NO_CALL`).
     """
 
     mean: torch.Tensor
     covariance: torch.Tensor
     texts: tuple[str, ...]
     requests: DecisionStates
-    words: DecisionStates
+    no_calls: DecisionStates
 
     @classmethod
-    def of(cls, texts: Sequence[str], requests: States, words: DecisionStates) -> "Background":
+    def of(cls, texts: Sequence[str], requests: States, no_calls: DecisionStates) -> "Background":
         """Compute the background from the states of the requests and the decisions of the plain examples."""
         exact = requests.hidden.double()
         mean = exact.mean(0)
@@ -52,18 +52,18 @@ class Background:
         count = len(exact)
         zeros = torch.zeros(count, dtype=torch.long)
         points = DecisionStates(requests.hidden, requests.logsumexp, zeros, torch.arange(count), zeros)
-        return cls(mean, centred.T @ centred / count, tuple(texts), points, words)
+        return cls(mean, centred.T @ centred / count, tuple(texts), points, no_calls)
 
     @property
     def decisions(self) -> DecisionStates:
         """A sample of the requests, and the words, as the gate sees them."""
-        return DecisionStates.join([self.requests.where(self.requests.examples < GATE_REQUESTS), self.words])
+        return DecisionStates.join([self.requests.where(self.requests.examples < GATE_REQUESTS), self.no_calls])
 
-    def joined_by(self, texts: Sequence[str], requests: States) -> "Background":
+    def extended(self, texts: Sequence[str], requests: States) -> "Background":
         """Return the background with further requests, which come behind its own."""
         own = self.requests
         joined = States(torch.cat([own.hidden, requests.hidden]), torch.cat([own.logsumexp, requests.logsumexp]))
-        return Background.of([*self.texts, *texts], joined, self.words)
+        return Background.of([*self.texts, *texts], joined, self.no_calls)
 
 
 #: Requests that the gate is shown.
@@ -86,7 +86,7 @@ def plain_examples() -> list[Example]:
 ATTENDED = 0.055
 
 
-def unread_tokens(lm: FrozenLM, prompt: PromptFormat) -> int:
+def tokens_to_prefill(lm: FrozenLM, prompt: PromptFormat) -> int:
     """Return about how many tokens are still to be read for the background of an LM and a prompt format.
 
     What all texts begin with is read once, but each of them attends to it. None are left where it is cached.
@@ -124,7 +124,7 @@ def background(
         try:
             tensors = load_file(path)
             # An older version kept what a number format that overflows had left.
-            if all(bool(torch.isfinite(tensors[key]).all()) for key in ("requests.hidden", "words.hidden")):
+            if all(bool(torch.isfinite(tensors[key]).all()) for key in ("requests.hidden", "no_calls.hidden")):
                 return _from_tensors(requests, tensors)
         except (SafetensorError, KeyError):
             pass  # half a file of an older version
@@ -152,10 +152,10 @@ def _write(path: Path, computed: Background) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {"requests.hidden": computed.requests.hidden, "requests.logsumexp": computed.requests.logsumexp}
     for one in fields(DecisionStates):
-        tensors[f"words.{one.name}"] = getattr(computed.words, one.name)
+        tensors[f"no_calls.{one.name}"] = getattr(computed.no_calls, one.name)
     replace_file(path, save({key: value.contiguous() for key, value in tensors.items()}))
 
 
 def _from_tensors(texts: Sequence[str], tensors: dict[str, torch.Tensor]) -> Background:
-    words = DecisionStates(*(tensors[f"words.{one.name}"] for one in fields(DecisionStates)))
-    return Background.of(texts, States(tensors["requests.hidden"], tensors["requests.logsumexp"]), words)
+    no_calls = DecisionStates(*(tensors[f"no_calls.{one.name}"] for one in fields(DecisionStates)))
+    return Background.of(texts, States(tensors["requests.hidden"], tensors["requests.logsumexp"]), no_calls)

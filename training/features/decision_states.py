@@ -12,7 +12,7 @@ from toolken.training.lm import Encoding, FrozenLM, States
 from toolken.training.prompts.prompt_format import PromptFormat, Rendered
 
 #: The label of a position at which the model writes a word and calls no tool.
-WORDS = -1
+NO_CALL = -1
 #: Examples are tokenized and batched by length in groups of this many, so that memory does not grow with their number.
 GROUP = 512
 
@@ -28,7 +28,7 @@ class DecisionStates:
     logsumexp
         Log of the summed exponentiated word logits, `(n,) float32`.
     labels
-        `(n,) int64`: index of the tool that was called, or `WORDS`.
+        `(n,) int64`: index of the tool that was called, or `NO_CALL`.
     examples
         `(n,) int64`: index of the example each decision belongs to.
     results
@@ -61,7 +61,7 @@ class DecisionStates:
 
     def calls(self) -> "DecisionStates":
         """Return the positions at which a tool was called."""
-        return self.where(self.labels != WORDS)
+        return self.where(self.labels != NO_CALL)
 
     def shifted(self, offset: int) -> "DecisionStates":
         """Return the same decisions of examples whose indices are larger by an offset."""
@@ -73,7 +73,7 @@ class DecisionStates:
 
 
 @dataclass(frozen=True)
-class Place:
+class DecisionPosition:
     """A token position at which something is decided: the state there, and what comes next."""
 
     position: int
@@ -81,7 +81,7 @@ class Place:
     results: int
 
 
-def decision_places(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> list[Place]:
+def decision_positions(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> list[DecisionPosition]:
     """Return the token positions of an example at which something is decided, in order.
 
     A call, or a word whose place is known, is decided at the last token that ends before it. Where everything is
@@ -90,8 +90,8 @@ def decision_places(encoding: Encoding, rendered: Rendered, names: dict[str, int
     return _placed(encoding, rendered, names)[0]
 
 
-def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tuple[list[Place], str | None]:
-    """Return what `decision_places` does, and the first tool whose call has no place of its own, if there is one."""
+def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tuple[list[DecisionPosition], str | None]:
+    """Return what `decision_positions` does, and the first tool whose call has no place of its own, if there is one."""
     labels: dict[int, int] = {}
     behind_results = {offset: count for count, offset in enumerate(sorted(rendered.behind_results), 1)}
     results: dict[int, int] = {}
@@ -99,7 +99,7 @@ def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tu
         for position in range(max(encoding.last_token_before(rendered.begin), 0), len(encoding.ids)):
             after = encoding.spans[position + 1] if position + 1 < len(encoding.ids) else None
             if after is None or not any(after[0] < end and start < after[1] for start, end in rendered.given):
-                labels[position] = WORDS
+                labels[position] = NO_CALL
     called: set[int] = set()
     unplaced_tools: str | None = None
     decided: list[tuple[int, str | None]] = [*((offset, None) for offset in rendered.words), *rendered.calls]
@@ -110,10 +110,12 @@ def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tu
                 unplaced_tools = tool
             called.add(position)
         if position >= 0:
-            labels[position] = WORDS if tool is None else names[tool]
+            labels[position] = NO_CALL if tool is None else names[tool]
             if offset in behind_results:
                 results[position] = behind_results[offset]
-    return [Place(position, labels[position], results.get(position, 0)) for position in sorted(labels)], unplaced_tools
+    return [
+        DecisionPosition(position, labels[position], results.get(position, 0)) for position in sorted(labels)
+    ], unplaced_tools
 
 
 def states_source(lm: FrozenLM, cache: FeatureCache | None) -> FrozenLM | FeatureCache:
@@ -140,7 +142,7 @@ def decisions(
     examples: Iterable[Example],
     names: Sequence[str],
     *,
-    words: bool = True,
+    no_calls: bool = True,
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] | None = None,
     skipped: Callable[[int, str], None] | None = None,
@@ -151,8 +153,8 @@ def decisions(
     ----------
     names
         The tools; a label is an index into them.
-    words
-        Whether positions at which a word is written are wanted as well.
+    no_calls
+        Whether to include positions at which no tool is called.
     cache
         Where states are kept and looked for; by default they are computed and not kept.
     advance
@@ -195,8 +197,8 @@ def decisions(
             skipped(number, reason)
             continue
         for (places, _), encoding in zip(placed, encodings, strict=True):
-            if not words:
-                places = [place for place in places if place.label != WORDS]
+            if not no_calls:
+                places = [place for place in places if place.label != NO_CALL]
             if places:
                 # Causal attention: nothing after the last wanted position can change a wanted state.
                 group.append(_Wanted(number, encoding.ids[: places[-1].position + 1], places))
@@ -240,7 +242,7 @@ class _Wanted:
 
     example: int
     ids: list[int]
-    places: list[Place]
+    places: list[DecisionPosition]
 
 
 def _check_finite(lm: FrozenLM, hidden: torch.Tensor) -> None:

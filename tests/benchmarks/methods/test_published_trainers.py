@@ -11,7 +11,7 @@ from toolken import Call, Example, FrozenLM, PromptFormat, ToolSpec
 from toolken.benchmarks.methods.published_priors import PRESETS as PRIORS
 from toolken.benchmarks.methods.published_trainers import PRESETS, SCHEDULES, TrainingStep, rerun, train_reference
 from toolken.errors import ExampleError, HeadError
-from toolken.training.features.decision_states import WORDS, DecisionStates, decisions
+from toolken.training.features.decision_states import NO_CALL, DecisionStates, decisions
 
 BuildLM = Callable[..., FrozenLM]
 
@@ -24,7 +24,7 @@ def drawn_points(examples: int = 30, tools: int = 3, size: int = 6) -> DecisionS
     random = torch.Generator().manual_seed(0)
     mixed = torch.randperm(3 * examples, generator=random)
     centres = 2 * torch.randn(tools + 1, size, generator=random)
-    labels = torch.where(mixed % 3 == 0, (mixed // 3) % tools, WORDS)
+    labels = torch.where(mixed % 3 == 0, (mixed // 3) % tools, NO_CALL)
     hidden = centres[labels] + torch.randn(len(mixed), size, generator=random)
     sums = 3 + torch.rand(len(mixed), generator=random)
     return DecisionStates(hidden, sums, labels, mixed // 3, torch.zeros_like(mixed))

@@ -5,8 +5,8 @@ import torch
 
 from toolken.errors import HeadError
 from toolken.training.estimation.gate import THRESHOLD, Gate, chain_lengths, discriminant_boundary, fit_gate
-from toolken.training.features.decision_states import WORDS, DecisionStates
-from toolken.training.features.example_features import word_weight
+from toolken.training.features.decision_states import NO_CALL, DecisionStates
+from toolken.training.features.example_features import no_call_weight
 
 SIZE = 8
 
@@ -14,9 +14,9 @@ SIZE = 8
 def clouds(count: int, seed: int, *, behind: bool = False, along: int = 0, distance: float = 6.0) -> DecisionStates:
     """Calls on one side and words on the other of a plane across one axis, in anisotropic noise."""
     random = torch.Generator().manual_seed(seed)
-    labels = torch.where(torch.arange(count) % 2 == 0, 0, WORDS)
+    labels = torch.where(torch.arange(count) % 2 == 0, 0, NO_CALL)
     hidden = torch.randn(count, SIZE, generator=random) * torch.linspace(0.5, 20, SIZE).roll(1)
-    hidden[:, along] = torch.randn(count, generator=random) + torch.where(labels == WORDS, -distance, distance)
+    hidden[:, along] = torch.randn(count, generator=random) + torch.where(labels == NO_CALL, -distance, distance)
     place = torch.full((count,), int(behind))
     return DecisionStates(hidden + 5, torch.zeros(count), labels, torch.arange(count), place)
 
@@ -24,7 +24,7 @@ def clouds(count: int, seed: int, *, behind: bool = False, along: int = 0, dista
 def right(gate: Gate, points: DecisionStates, *, results: int) -> float:
     """Return the share of decisions that the gate takes rightly."""
     called = gate.log_odds(points.hidden, results=results) > 0
-    return float((called == (points.labels != WORDS)).double().mean())
+    return float((called == (points.labels != NO_CALL)).double().mean())
 
 
 @pytest.mark.parametrize("running_text", [True, False])
@@ -51,7 +51,7 @@ def test_without_an_example_of_a_second_call_none_is_made() -> None:
     assert bool((gate.log_odds(clouds(100, 2).hidden, results=1) < -10).all())
 
 
-@pytest.mark.parametrize("label", [0, WORDS])
+@pytest.mark.parametrize("label", [0, NO_CALL])
 def test_examples_of_one_kind_alone_are_enough_beside_the_background(label: int) -> None:
     own = clouds(100, 0)
     gate, _ = fit_gate(own.where(own.labels == label), clouds(100, 1), running_text=False)
@@ -71,7 +71,7 @@ def test_unequal_numbers_do_not_move_the_boundary_of_the_discriminant() -> None:
 def test_words_that_stand_for_many_make_calls_rarer_in_running_text() -> None:
     points = clouds(600, 0, distance=1.0)
     alone, _ = fit_gate(points, clouds(40, 1), running_text=True)
-    rare, _ = fit_gate(points, clouds(40, 1), running_text=True, word_weight=20.0)
+    rare, _ = fit_gate(points, clouds(40, 1), running_text=True, no_call_weight=20.0)
     fresh = clouds(2000, 2, distance=1.0).hidden
     odds = [gate.log_odds(fresh, results=0).mean() for gate in (alone, rare)]
     # The log of the weight, but for the penalty's share.
@@ -81,12 +81,12 @@ def test_words_that_stand_for_many_make_calls_rarer_in_running_text() -> None:
 def test_penalty_and_threshold_of_running_text_follow_from_held_out_examples() -> None:
     # Twenty words to a call: where calls can hardly be told, the best threshold for finding them lies below a half.
     points = clouds(8000, 0, distance=1.0)
-    scarce = (points.labels == WORDS) | (torch.arange(8000) % 20 == 0)
+    scarce = (points.labels == NO_CALL) | (torch.arange(8000) % 20 == 0)
     gate, threshold = fit_gate(points.where(scarce), clouds(40, 1), running_text=True)
     assert 0.2 <= threshold < 0.5
     fresh = clouds(8000, 2, distance=1.0)
-    fresh = fresh.where((fresh.labels == WORDS) | (torch.arange(8000) % 20 == 0))
-    probability, calls = torch.sigmoid(gate.log_odds(fresh.hidden, results=0)), fresh.labels != WORDS
+    fresh = fresh.where((fresh.labels == NO_CALL) | (torch.arange(8000) % 20 == 0))
+    probability, calls = torch.sigmoid(gate.log_odds(fresh.hidden, results=0)), fresh.labels != NO_CALL
 
     def f1(bar: float) -> float:
         fired = probability > bar
@@ -119,7 +119,7 @@ def test_how_many_results_there_are_tells_how_likely_another_call_is() -> None:
     random = torch.Generator().manual_seed(6)
     count = 400
     results = torch.arange(count) % 2 + 1
-    labels = torch.where(results == 1, 0, WORDS)
+    labels = torch.where(results == 1, 0, NO_CALL)
     points = DecisionStates(
         torch.randn(count, SIZE, generator=random), torch.zeros(count), labels, torch.arange(count), results
     )
@@ -151,7 +151,7 @@ def test_penalty_and_threshold_chosen_on_a_part_are_nearly_those_of_all(monkeypa
 
 
 def test_words_outweigh_calls_as_they_do_among_all_decisions() -> None:
-    assert word_weight(900, 300, 50, 50) == 3
-    assert word_weight(900, 300, 200, 50) == 0.75  # each of these calls stands for four
-    assert word_weight(0, 0, 10, 10) == 1
-    assert word_weight(30, 30, 0, 0) == 1
+    assert no_call_weight(900, 300, 50, 50) == 3
+    assert no_call_weight(900, 300, 200, 50) == 0.75  # each of these calls stands for four
+    assert no_call_weight(0, 0, 10, 10) == 1
+    assert no_call_weight(30, 30, 0, 0) == 1

@@ -8,7 +8,7 @@ import torch
 
 from toolken import Call, Example, FrozenLM, PromptFormat
 from toolken.errors import ExampleError, HeadError
-from toolken.training.features.decision_states import WORDS, DecisionStates, decisions, query_states
+from toolken.training.features.decision_states import NO_CALL, DecisionStates, decisions, query_states
 from toolken.training.features.feature_cache import FeatureCache
 
 BuildLM = Callable[..., FrozenLM]
@@ -25,7 +25,7 @@ def passed(lm: FrozenLM, examples: list[Example], **options: object) -> Decision
 def test_labels_places_and_states_belong_together(tiny_lm: FrozenLM) -> None:
     found = passed(tiny_lm, [CHAIN, WORDED])
     by_example = sorted(zip(found.examples.tolist(), found.labels.tolist(), found.after_result.tolist(), strict=True))
-    assert by_example == [(0, WORDS, True), (0, 0, False), (0, 1, True), (1, WORDS, False)]
+    assert by_example == [(0, NO_CALL, True), (0, 0, False), (0, 1, True), (1, NO_CALL, False)]
     opening = query_states(tiny_lm, PromptFormat(), ["What is a young dog?"])
     torch.testing.assert_close(found.where(found.examples == 1).hidden, opening.hidden, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.where(found.examples == 1).logsumexp, opening.logsumexp, rtol=1e-4, atol=1e-4)
@@ -37,7 +37,7 @@ def test_the_states_of_a_chain_are_in_its_order(tiny_lm: FrozenLM) -> None:
 
 
 def test_calls_alone_can_be_asked_for(tiny_lm: FrozenLM) -> None:
-    found = passed(tiny_lm, [CHAIN, WORDED], words=False)
+    found = passed(tiny_lm, [CHAIN, WORDED], no_calls=False)
     assert found.labels.tolist() == [0, 1]
     assert found.examples.tolist() == [0, 0]
 

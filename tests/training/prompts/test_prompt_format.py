@@ -6,7 +6,7 @@ import pytest
 
 from toolken import Call, Example, FrozenLM, PromptFormat, ToolSpec
 from toolken.training.examples import Demonstration
-from toolken.training.features.decision_states import WORDS, Place, decision_places
+from toolken.training.features.decision_states import NO_CALL, DecisionPosition, decision_positions
 
 ASKED = "Question: What is 2 plus 3?\nAnswer:"
 ADD = Call(tool="add", args={"numbers": [2, 3]}, result="5")
@@ -201,7 +201,7 @@ def texts_at(lm: FrozenLM, example: Example, prompt: PromptFormat) -> list[tuple
     """Return the decoded text up to each decision, what is decided there, and whether that is behind a result."""
     rendered = prompt.render(example)
     encoding = lm.encode(rendered.text)
-    places: list[Place] = decision_places(encoding, rendered, {"add": 0, "double": 1})
+    places: list[DecisionPosition] = decision_positions(encoding, rendered, {"add": 0, "double": 1})
     return [(lm.decode(encoding.ids[: p.position + 1]).strip(), p.label, bool(p.results)) for p in places]
 
 
@@ -210,7 +210,7 @@ def test_decisions_are_taken_at_the_last_token_before_the_call(lm: FrozenLM) -> 
     assert texts_at(lm, example, PromptFormat()) == [
         (f"{ASKED} The answer is", 0, False),
         (f"{ASKED} The answer is 5, then", 1, True),
-        (f"{ASKED} The answer is 5, then 10, then", WORDS, True),
+        (f"{ASKED} The answer is 5, then 10, then", NO_CALL, True),
     ]
 
 
@@ -218,7 +218,7 @@ def test_decisions_of_natural_answers_are_taken_before_the_results(lm: FrozenLM)
     answer = "Two — three make 5, twice which is 10 in all."
     calls = tuple(call.model_copy(update={"start": answer.index(call.result)}) for call in (ADD, DOUBLE))
     example = Example(question="What is 2 plus 3?", calls=calls, answer=answer)
-    found = [(text, label) for text, label, _ in texts_at(lm, example, PromptFormat()) if label != WORDS]
+    found = [(text, label) for text, label, _ in texts_at(lm, example, PromptFormat()) if label != NO_CALL]
     assert found == [
         (f"{ASKED} Two — three make", 0),
         (f"{ASKED} Two — three make 5, twice which is", 1),
@@ -233,8 +233,8 @@ def test_in_running_text_every_word_is_a_decision_but_those_of_results(lm: Froze
     assert labels["The sum is"] == 0
     assert list(labels.values()).count(0) == 1
     assert "The sum is 5" not in labels
-    assert labels["The sum is 55 in"] == WORDS
-    assert labels[answer] == WORDS
+    assert labels["The sum is 55 in"] == NO_CALL
+    assert labels[answer] == NO_CALL
 
 
 def test_where_a_tool_may_be_called_everywhere_the_question_is_not_decided_on(lm: FrozenLM) -> None:
