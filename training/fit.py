@@ -14,7 +14,7 @@ from toolken.training.estimation.refinement import refine as run_refinement
 from toolken.training.estimation.settings import TAUGHT, ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.examples import Example, check_examples
-from toolken.training.features.background import background
+from toolken.training.features.background import LABEL, background
 from toolken.training.features.decision_states import DecisionStates, decisions, query_states, states_source
 from toolken.training.features.example_features import CALLS_KEPT, ExampleFeatures, extract_features
 from toolken.training.features.feature_cache import FeatureCache
@@ -23,6 +23,7 @@ from toolken.training.lm import FrozenLM
 from toolken.training.prior.geometry import PriorGeometry
 from toolken.training.prior.sources import TEACHER, WORDINGS, PriorSource, prior_forms
 from toolken.training.prior.teacher import Encoder, Teacher
+from toolken.training.progress import Progress as Progress
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolLike, ToolSpec, check_descriptions, tool_specs
 
@@ -35,9 +36,6 @@ ENOUGH_TO_REFINE = 10
 CLEAR_GAIN = 0.05
 #: Penalties that are tried then: the cautious ones, which won on VirtualHome's training plans.
 CAUTIOUS = (60.0, 20.0)
-
-#: Called with a label and a number of steps before some work begins; returns what is called as steps are done.
-Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def fit(
@@ -124,7 +122,7 @@ def fit(
     def step(label: str) -> Callable[[int], Callable[[int], None]]:
         return lambda total: progress(label, total) if progress else (lambda _: None)
 
-    shared = background(lm, prompt, started=step("Reading background requests (once for this model)"))
+    shared = background(lm, prompt, started=step(LABEL) if progress else None)
     gate_background = shared.decisions
     teacher, start = None, settings or (TAUGHT if encoder else ClosedFormSettings())
     if encoder is not None:

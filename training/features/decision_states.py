@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 
 import torch
 
@@ -9,6 +10,7 @@ from toolken.errors import ExampleError, FingerprintError, HeadError
 from toolken.training.examples import Example
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.lm import Encoding, FrozenLM, States
+from toolken.training.lm.states import on_cpu
 from toolken.training.prompts.prompt_format import PromptFormat, Rendered
 
 #: The label of a position at which the model writes a word and calls no tool.
@@ -230,10 +232,17 @@ def query_states(
     encodings = [lm.encode(prompt.query(request)).ids for request in requests]
     hidden, logsumexp = torch.empty(len(requests), lm.hidden_size), torch.empty(len(requests))
     last = [[len(ids) - 1] for ids in encodings]
-    for index, state in source.hidden_states(encodings, last, advance=advance):
+    for index, state in moved_to_cpu(source.hidden_states(encodings, last, advance=advance)):
         hidden[index], logsumexp[index] = state.hidden[0], state.logsumexp[0]
     _check_finite(lm, hidden)
     return States(hidden, logsumexp)
+
+
+def moved_to_cpu(found: Iterable[tuple[int, States]]) -> Iterator[tuple[int, States]]:
+    """Yield the states of texts on the CPU, where fitting computes, moved from the LM's device `GROUP` at a time."""
+    remaining = iter(found)
+    while group := list(islice(remaining, GROUP)):
+        yield from zip([index for index, _ in group], on_cpu([states for _, states in group]), strict=True)
 
 
 @dataclass(frozen=True)
@@ -263,7 +272,7 @@ def _run(
         before, done[0] = done[0], done[0] + count
         advance(done[0] * examples // len(group) - before * examples // len(group))
 
-    for index, states in source.hidden_states(sequences, positions, advance=advance and advance_texts):
+    for index, states in moved_to_cpu(source.hidden_states(sequences, positions, advance=advance and advance_texts)):
         one = group[index]
         _check_finite(lm, states.hidden)
         parts[index] = DecisionStates(
