@@ -6,7 +6,6 @@ the mode.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +24,35 @@ from toolken.training.lm.states import States, on_cpu
 
 BuildLM = Callable[..., FrozenLM]
 
-ARCHITECTURES = ["llama", "qwen2", "gpt_neox", "gpt2", "mistral"]
-DEVICES = ["cuda", "mps", "meta"]
+
+@pytest.fixture
+def without_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the two trials that compare values, which tensors without values do not have."""
+    module = "toolken.training.lm.pytorch.transformers_network"
+    monkeypatch.setattr(f"{module}.looks_ahead", lambda network: False)
+    monkeypatch.setattr(f"{module}.tried_continuation", lambda lm: CacheSupport())
 
 
-@pytest.fixture(params=[(name, device) for name in ARCHITECTURES for device in DEVICES], ids="-".join)
-def device_lm(request: pytest.FixtureRequest, build_lm: BuildLM, monkeypatch: pytest.MonkeyPatch) -> Iterator[FrozenLM]:
-    """A tiny LM whose weights are on another device and have no values."""
-    architecture, device = request.param
-    # Both trials compare values, which such tensors do not have.
-    monkeypatch.setattr("toolken.training.lm.pytorch.transformers_network.looks_ahead", lambda network: False)
-    monkeypatch.setattr(
-        "toolken.training.lm.pytorch.transformers_network.tried_continuation", lambda lm: CacheSupport()
-    )
-    with nullcontext() if device == "meta" else FakeTensorMode():
-        with torch.device(device):
-            lm = build_lm(architecture)
-        yield lm
+@pytest.fixture
+def meta_lm(build_lm: BuildLM, without_trials: None) -> FrozenLM:
+    """A tiny LM on the meta device."""
+    with torch.device("meta"):
+        return build_lm()
+
+
+@pytest.fixture(params=["llama", "gpt2", "mistral"])
+def device_lm(request: pytest.FixtureRequest, build_lm: BuildLM, without_trials: None) -> Iterator[FrozenLM]:
+    """A tiny LM whose weights are on a CUDA device and have no values; mistral has a sliding window."""
+    with torch.device("meta"):
+        lm = build_lm(request.param)
+    overwritten = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        with FakeTensorMode():
+            lm.model.to_empty(device="cuda")
+            yield lm
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(overwritten)
 
 
 def assert_on_device(lm: FrozenLM, *tensors: torch.Tensor) -> None:
@@ -52,7 +63,7 @@ def assert_on_device(lm: FrozenLM, *tensors: torch.Tensor) -> None:
 
 
 def test_the_device_is_that_of_the_weights(device_lm: FrozenLM) -> None:
-    assert device_lm.device.type == device_lm.model.get_output_embeddings().weight.device.type != "cpu"
+    assert device_lm.device.type == device_lm.model.get_output_embeddings().weight.device.type == "cuda"
 
 
 def test_prefill_and_decoding_stay_on_the_device(device_lm: FrozenLM) -> None:
@@ -92,7 +103,7 @@ def test_states_of_a_feature_pass_stay_on_the_device(device_lm: FrozenLM) -> Non
     common = list(range(5, 25))
     sequences = [[*common, 30 + at] for at in range(4)]
     for source in (device_lm, StateMemory(device_lm)):
-        found = dict(source.hidden_states(sequences, [[len(ids) - 2, len(ids) - 1] for ids in sequences[:]]))
+        found = dict(source.hidden_states(sequences, [[len(ids) - 2, len(ids) - 1] for ids in sequences]))
         assert set(found) == {0, 1, 2, 3}
         for states in found.values():
             assert_on_device(device_lm, states.hidden, states.logsumexp)
@@ -105,6 +116,15 @@ def test_a_heads_products_with_the_states_run_on_the_device(device_lm: FrozenLM)
     tool_logits = output_embeddings @ hidden + biases
     joint = torch.log_softmax(torch.cat([logits, tool_logits]), dim=-1)
     assert_on_device(device_lm, tool_logits, joint)
+
+
+def test_nothing_leaves_the_meta_device(meta_lm: FrozenLM) -> None:
+    cache = PrefixCache(meta_lm)
+    prefill = cache.prefill([5, 6, 7, 8])
+    assert_on_device(meta_lm, prefill.hidden, prefill.logits, *prefill.session.feed([9]))
+    sequences = [[*range(5, 25), 30 + at] for at in range(4)]
+    for _, states in meta_lm.hidden_states(sequences, [[20]] * 4):
+        assert_on_device(meta_lm, states.hidden, states.logsumexp)
 
 
 def test_the_device_tests_can_fail(device_lm: FrozenLM) -> None:
@@ -208,7 +228,6 @@ def test_arguments_reach_transformers(folder: Path) -> None:
 def test_a_quantisation_library_that_is_missing_gets_one_sentence(folder: Path) -> None:
     from transformers import BitsAndBytesConfig
 
-    pytest.importorskip("transformers")
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:

@@ -1,4 +1,4 @@
-"""`TransformersNetwork`: a transformers model that turns only the rows that are asked for into word logits."""
+"""`TransformersNetwork`: a transformers model that turns only the rows that are asked for into next-token logits."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ class TransformersNetwork(TensorNetwork):
     """Any Hugging Face causal LM.
 
     No architecture is assumed. What enters the model's output embeddings is the hidden state, whatever the model does
-    afterwards (scaling, soft-capping) is left to the model itself, so the word logits are always its own.
+    afterwards (scaling, soft-capping) is left to the model itself, so the next-token logits are always its own.
 
     Parameters
     ----------
@@ -88,8 +88,12 @@ class TransformersNetwork(TensorNetwork):
         return getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        tied = getattr(self.model, "all_tied_weights_keys", {})
         for name, weight in self.model.named_parameters():
-            yield name, self._offloaded(name) if weight.is_meta else weight
+            if not weight.is_meta:
+                yield name, weight
+            elif name not in tied:  # tied weights that are offloaded are two parameters
+                yield name, self._offloaded(name)
 
     def _offloaded(self, name: str) -> torch.Tensor:
         """Return a weight that accelerate keeps outside the model; a model on the meta device has none."""
