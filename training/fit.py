@@ -14,15 +14,16 @@ from toolken.training.estimation.refinement import refine as run_refinement
 from toolken.training.estimation.settings import TAUGHT, ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.examples import Example, check_examples
-from toolken.training.features.background import background
+from toolken.training.features.background import LABEL, background
 from toolken.training.features.decision_states import DecisionStates, decisions, query_states, states_source
-from toolken.training.features.example_features import CALLS_KEPT, ExampleFeatures, read
+from toolken.training.features.example_features import CALLS_KEPT, ExampleFeatures, extract_features
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.prior.geometry import PriorGeometry
 from toolken.training.prior.sources import TEACHER, WORDINGS, PriorSource, prior_forms
 from toolken.training.prior.teacher import Encoder, Teacher
+from toolken.training.progress import Progress as Progress
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolLike, ToolSpec, check_descriptions, tool_specs
 
@@ -35,9 +36,6 @@ ENOUGH_TO_REFINE = 10
 CLEAR_GAIN = 0.05
 #: Penalties that are tried then: the cautious ones, which won on VirtualHome's training plans.
 CAUTIOUS = (60.0, 20.0)
-
-#: Called with a label and a number of steps before some work begins; returns what is called as steps are done.
-Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def fit(
@@ -124,13 +122,13 @@ def fit(
     def step(label: str) -> Callable[[int], Callable[[int], None]]:
         return lambda total: progress(label, total) if progress else (lambda _: None)
 
-    shared = background(lm, prompt, started=step("Reading background requests (once for this model)"))
+    shared = background(lm, prompt, started=step(LABEL) if progress else None)
     gate_background = shared.decisions
     teacher, start = None, settings or (TAUGHT if encoder else ClosedFormSettings())
     if encoder is not None:
         if unlabelled:
             advance = step("Reading unlabelled requests")(len(unlabelled))
-            shared = shared.joined_by(unlabelled, query_states(lm, prompt, unlabelled, cache=cache, advance=advance))
+            shared = shared.extended(unlabelled, query_states(lm, prompt, unlabelled, cache=cache, advance=advance))
         vectors = encoder.encode(shared.texts)
         geometry = PriorGeometry.of(shared.mean, shared.covariance, start)
         teacher = Teacher.of(encoder.name, geometry, shared.requests.hidden, vectors)
@@ -139,10 +137,10 @@ def fit(
         reading = examples
     else:
         advance = step("Reading examples")(len(examples))
-        reading = read(lm, prompt, examples, names, seed=seed, cache=cache, advance=advance)
+        reading = extract_features(lm, prompt, examples, names, seed=seed, cache=cache, advance=advance)
     _report(lm, reading)
-    points, word_weight = reading.points(CALLS_KEPT if prompt.everywhere else None)
-    gate, threshold = fit_gate(points, gate_background, running_text=prompt.everywhere, word_weight=word_weight)
+    points, no_call_weight = reading.points(CALLS_KEPT if prompt.everywhere else None)
+    gate, threshold = fit_gate(points, gate_background, running_text=prompt.everywhere, no_call_weight=no_call_weight)
     del points
     described = step("Reading descriptions")(WORDINGS * len(specs))
     head = ToolkenHead(
@@ -164,7 +162,10 @@ def fit(
     calls = reading.calls()
     if len(calls.labels):
         held_out = DecisionStates.join(
-            [DecisionStates.none(lm.hidden_size), *decisions(lm, prompt, validation, names, words=False, cache=cache)]
+            [
+                DecisionStates.none(lm.hidden_size),
+                *decisions(lm, prompt, validation, names, no_calls=False, cache=cache),
+            ]
         )
         choose(head, calls, held_out.calls(), fixed=settings is not None, refine=refine)
     return head
@@ -265,7 +266,7 @@ def _report(lm: FrozenLM, reading: ExampleFeatures) -> None:
     )
     left_out = len(reading.too_long) + len(reading.unplaced)
     index = {name: i for i, name in enumerate(reading.statistics.names)}
-    bare = [name for name in reading.lost if not reading.statistics.counts[index[name]]]
+    bare = [name for name in reading.omitted_tools if not reading.statistics.counts[index[name]]]
     known = f"; known by their descriptions alone are therefore {', '.join(map(repr, bare))}" if bare else ""
     for numbers, reason, cure in reasons:
         if not numbers:

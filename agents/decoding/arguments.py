@@ -92,7 +92,7 @@ class ArgumentWriter:
                 if self.drawn >= budget:
                     break
                 if session is None:
-                    reading = self._texts.read([*_with_room(lm, prompts, len(fresh) + budget), *fresh])
+                    reading = self._texts.prefill([*_with_room(lm, prompts, len(fresh) + budget), *fresh])
                     session, logits = reading.session, reading.logits
                 elif len(session.ids) + len(fresh) > lm.max_length:
                     break

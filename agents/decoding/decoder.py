@@ -13,7 +13,7 @@ from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallSta
 from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
-from toolken.training.lm.prefix_cache import CachedPrefix, PrefixCache
+from toolken.training.lm.prefix_cache import Prefill, PrefixCache
 
 #: Tools named with their probability beside the one that won.
 RUNNERS_UP = 4
@@ -277,9 +277,9 @@ class _Turn:
         yield from writer.write(tool, prompts, context, self._sampler, budget, use)
         self._drawn += writer.drawn
 
-    def _read(self, text: str, before: int = 0) -> CachedPrefix:
+    def _read(self, text: str, before: int = 0) -> Prefill:
         """Read a text; the first `before` tokens are not the conversation's."""
-        reading = self._texts.read(self._lm.encode(text).ids)
+        reading = self._texts.prefill(self._lm.encode(text).ids)
         self._cached = max(self._cached, reading.reused - before)
         return reading
 

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from toolken.benchmarks.end_to_end.estimate import Speeds, duration
 from toolken.benchmarks.end_to_end.trials import BATCH, Outcome, Trial, check, done, run_trial
 from toolken.errors import DataFormatError
-from toolken.training.features.background import unread_tokens
+from toolken.training.features.background import tokens_to_prefill
 from toolken.training.fit import Progress
 from toolken.training.lm import FrozenLM
 from toolken.training.prior.teacher import Encoder
@@ -139,7 +139,7 @@ def run(
     attempts = sum(count for _, count in left)
     if attempts:
         at_once = min(BATCH, max(len(trial.test.questions) for trial, count in left if count))
-        seconds = Speeds.of(lm, at_once).seconds(left, partial(unread_tokens, lm))
+        seconds = Speeds.of(lm, at_once).seconds(left, partial(tokens_to_prefill, lm))
         say(f"{len(trials)} trials, {attempts} attempts: about {duration(seconds)} on this machine.")
     outcomes: list[Outcome] = []
     for trial in trials:

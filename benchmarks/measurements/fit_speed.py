@@ -12,7 +12,7 @@ from toolken.benchmarks.methods.published_trainers import PRESETS, SCHEDULES, re
 from toolken.benchmarks.selection.comparisons import Comparison
 from toolken.training.examples import Example
 from toolken.training.features.background import background
-from toolken.training.features.decision_states import decision_places
+from toolken.training.features.decision_states import decision_positions
 from toolken.training.fit import fit
 from toolken.training.lm import FrozenLM
 from toolken.training.prior.sources import requests_of
@@ -52,7 +52,7 @@ def measure(lm: FrozenLM, benchmark: str, comparison: Comparison, examples: list
     for example in examples:
         for rendered in prompt.renderings(example):
             encoding = lm.encode(rendered.text)
-            places = [place.position for place in decision_places(encoding, rendered, index_of)]
+            places = [place.position for place in decision_positions(encoding, rendered, index_of)]
             sequences.append(encoding.ids[: places[-1] + 1])
             positions.append(places)
     fit(lm, comparison.specs[:2], prompt=prompt)  # what is loaded at first use is loaded now

@@ -14,7 +14,7 @@ from toolken.benchmarks.methods.published_priors import PRESETS as PRIORS
 from toolken.benchmarks.methods.published_priors import PublishedPrior
 from toolken.errors import ExampleError, HeadError
 from toolken.training.examples import Example
-from toolken.training.features.decision_states import NO_CALL, DecisionStates, decision_places
+from toolken.training.features.decision_states import NO_CALL, DecisionStates, decision_positions
 from toolken.training.lm import FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
 
@@ -220,9 +220,9 @@ def rerun(
     for order in _orders(len(texts), passes, seed):
         for index in order:
             ids, labels = texts[index]
-            hidden, word_logits = lm.forward(ids[None], torch.arange(len(ids)))
+            hidden, vocabulary_logits = lm.forward(ids[None], torch.arange(len(ids)))
             optimiser.zero_grad()
-            logits = torch.cat([word_logits.float().cpu(), hidden.float().cpu() @ rows.T], dim=1)
+            logits = torch.cat([vocabulary_logits.float().cpu(), hidden.float().cpu() @ rows.T], dim=1)
             loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=MASKED)
             loss = loss + _penalty(preset, rows, anchor)
             loss.backward()
@@ -305,7 +305,7 @@ def _labelled(
                     f"Example {number + 1} has {len(encoding.ids)} tokens, and {lm.name} takes {lm.max_length}: "
                     "shorten or remove it."
                 )
-            places = [one for one in decision_places(encoding, rendered, index_of) if words or one.label != NO_CALL]
+            places = [one for one in decision_positions(encoding, rendered, index_of) if words or one.label != NO_CALL]
             if not places:
                 continue
             ids = torch.tensor(encoding.ids)

@@ -14,7 +14,7 @@ from toolken.training.estimation.settings import TAUGHT, ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.features.background import Background, background
 from toolken.training.features.decision_states import NO_CALL, DecisionStates, query_states
-from toolken.training.features.example_features import CALL_POINTS, CALLS_KEPT, WORD_POINTS, word_weight
+from toolken.training.features.example_features import CALL_POINTS, CALLS_KEPT, NO_CALL_POINTS, no_call_weight
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.fit import choose
 from toolken.training.head.toolken_head import TEMPERATURE, ToolkenHead
@@ -85,7 +85,7 @@ class Material:
         """The background with the unlabelled requests, the teacher fitted on them, and its forms `(T, d)`."""
         assert self.encoder is not None
         states = query_states(self.lm, self.prompt, self.unlabelled, cache=self.cache)
-        shared = self.background.joined_by(self.unlabelled, states) if self.unlabelled else self.background
+        shared = self.background.extended(self.unlabelled, states) if self.unlabelled else self.background
         vectors = self.encoder.encode(shared.texts)
         geometry = PriorGeometry.of(shared.mean, shared.covariance, ClosedFormSettings())
         teacher = Teacher.of(self.encoder.name, geometry, shared.requests.hidden, vectors)
@@ -138,12 +138,12 @@ def toolken(
     statistics.add(calls.hidden, calls.labels)
     words = points.where(points.labels == NO_CALL)
     most = CALLS_KEPT if material.prompt.everywhere else CALL_POINTS
-    shown, called = _some(words, WORD_POINTS), _some(calls, most)
+    shown, called = _some(words, NO_CALL_POINTS), _some(calls, most)
     gate, threshold = fit_gate(
         DecisionStates.join([called, shown]),
         material.background.decisions,
         running_text=material.prompt.everywhere,
-        word_weight=word_weight(len(words.labels), len(shown.labels), len(calls.labels), len(called.labels)),
+        no_call_weight=no_call_weight(len(words.labels), len(shown.labels), len(calls.labels), len(called.labels)),
     )
     head = ToolkenHead(
         lm_name=material.lm.name,

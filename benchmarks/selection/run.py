@@ -226,7 +226,7 @@ def _decisions(
         comparison.prompt,
         examples,
         names,
-        words=comparison.firing,
+        no_calls=comparison.firing,
         cache=cache,
         advance=advance,
         skipped=skipped,

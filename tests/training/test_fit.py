@@ -13,7 +13,7 @@ from toolken.errors import ExampleError, FingerprintError, ToolSpecError
 from toolken.training.estimation.refinement import Correction
 from toolken.training.estimation.settings import ClosedFormSettings
 from toolken.training.features.decision_states import NO_CALL, DecisionStates, decisions
-from toolken.training.features.example_features import ExampleFeatures, read
+from toolken.training.features.example_features import ExampleFeatures, extract_features
 from toolken.training.features.feature_cache import FeatureCache
 
 BuildLM = Callable[..., FrozenLM]
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("tiny_background")
 def gate_points(monkeypatch: pytest.MonkeyPatch) -> int:
     """Keep few decisions for the gate."""
     monkeypatch.setattr(MODULE, "CALL_POINTS", 5)
-    monkeypatch.setattr(MODULE, "WORD_POINTS", 5)
+    monkeypatch.setattr(MODULE, "NO_CALL_POINTS", 5)
     return 5
 
 
@@ -104,20 +104,20 @@ def test_the_gate_is_fitted_on_a_bounded_sample(
     seen: list[tuple[DecisionStates, float]] = []
     own = FIT.fit_gate
 
-    def watched(points: DecisionStates, *rest: object, word_weight: float, **options: object) -> object:
-        seen.append((points, word_weight))
-        return own(points, *rest, word_weight=word_weight, **options)
+    def watched(points: DecisionStates, *rest: object, no_call_weight: float, **options: object) -> object:
+        seen.append((points, no_call_weight))
+        return own(points, *rest, no_call_weight=no_call_weight, **options)
 
     monkeypatch.setattr(FIT, "fit_gate", watched)
     monkeypatch.setattr(MODULE, "GROUP", 4)
     head = fit(tiny_lm, specs, examples * 3)
-    ((points, word_weight),) = seen
+    ((points, no_call_weight),) = seen
     assert int((points.labels != NO_CALL).sum()) == gate_points
     assert int((points.labels == NO_CALL).sum()) == gate_points
     words = sum(not example.calls for example in examples) * 3
     # Calls are thinned as well: words have to outweigh them as they do among all decisions.
     ends = 36  # behind the result of each of these calls no other one follows
-    assert word_weight == pytest.approx((words + ends) / 36)
+    assert no_call_weight == pytest.approx((words + ends) / 36)
     assert head.statistics.total == 36
 
 
@@ -290,10 +290,10 @@ def test_states_and_readings_of_another_lm_or_wording_are_refused(
     other, prompt, names = build_lm(seed=1), PromptFormat(), [spec.name for spec in specs]
     with pytest.raises(FingerprintError, match="feature cache holds the states of the LM 'tiny-llama-1'"):
         fit(tiny_lm, specs, examples, cache=FeatureCache(other, tmp_path))
-    own = read(tiny_lm, prompt, examples, names)
+    own = extract_features(tiny_lm, prompt, examples, names)
     strangers = {
-        "by another LM": read(other, prompt, examples, names),
-        "in another prompt format": read(tiny_lm, PromptFormat(opening=" It is"), examples, names),
+        "by another LM": extract_features(other, prompt, examples, names),
+        "in another prompt format": extract_features(tiny_lm, PromptFormat(opening=" It is"), examples, names),
     }
     for reason, stranger in strangers.items():
         with pytest.raises(FingerprintError, match=reason):

@@ -73,7 +73,7 @@ class Gate:
 
 
 def fit_gate(
-    points: DecisionStates, background: DecisionStates, *, running_text: bool, word_weight: float = 1.0
+    points: DecisionStates, background: DecisionStates, *, running_text: bool, no_call_weight: float = 1.0
 ) -> tuple[Gate, float]:
     """Fit the gate; return it, and the P(call) from which a tool is best called.
 
@@ -92,7 +92,7 @@ def fit_gate(
         Decisions of the background, labelled in the same way.
     running_text
         Whether the examples' decisions fall everywhere in running text.
-    word_weight
+    no_call_weight
         How many words of the examples each one in `points` stands for, for each call that a call there stands for.
 
     Raises
@@ -103,7 +103,7 @@ def fit_gate(
     own, following = points.where(~points.after_result), points.where(points.after_result)
     threshold = THRESHOLD
     if running_text and _has_both(own):
-        weights = torch.where(own.labels == NO_CALL, word_weight, 1.0).double()
+        weights = torch.where(own.labels == NO_CALL, no_call_weight, 1.0).double()
         white, calls = Whitened(own.hidden, weights, SHRINKAGE), own.labels != NO_CALL
         ridge, threshold = _chosen(white, calls, weights, own.examples)
         opening = white.boundary(*logistic_regression(white.hidden, calls, weights, ridge))

@@ -9,7 +9,7 @@ from typing import Any
 from toolken.training.examples import Call, Example, FewShotExample
 from toolken.training.export.call_text import write_arguments
 from toolken.training.export.tokens import ToolTokens
-from toolken.training.features.decision_states import decision_places
+from toolken.training.features.decision_states import decision_positions
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 
@@ -169,7 +169,7 @@ class Writer:
         for rendered in self._form.renderings(example):
             encoding = self._lm.encode(rendered.text)
             steps = []
-            for place in decision_places(encoding, rendered, names):
+            for place in decision_positions(encoding, rendered, names):
                 if self._form.everywhere:
                     kind = StepKind.RUNNING
                 elif place.results:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from safetensors.torch import load_file, save
 
 from toolken.training.examples import Example
 from toolken.training.features.decision_states import DecisionStates, decisions, query_states
-from toolken.training.head.atomic_file import replace_file
 from toolken.training.lm import FrozenLM, States
+from toolken.training.lm.cache_files import in_cache, save_to_cache
 from toolken.training.lm.embedded import cache_folder
+from toolken.training.progress import default_progress
 from toolken.training.prompts.prompt_format import PromptFormat
 
 
@@ -33,7 +36,7 @@ class Background:
         The requests.
     requests
         Decisions on the requests (labelled 0: something is called).
-    words
+    no_calls
         Decisions of questions and answers that need no tool (labelled `NO_CALL`).
     """
 
@@ -41,10 +44,10 @@ class Background:
     covariance: torch.Tensor
     texts: tuple[str, ...]
     requests: DecisionStates
-    words: DecisionStates
+    no_calls: DecisionStates
 
     @classmethod
-    def of(cls, texts: Sequence[str], requests: States, words: DecisionStates) -> "Background":
+    def of(cls, texts: Sequence[str], requests: States, no_calls: DecisionStates) -> "Background":
         """Compute the background from the states of the requests and the decisions of the plain examples."""
         exact = requests.hidden.double()
         mean = exact.mean(0)
@@ -52,20 +55,22 @@ class Background:
         count = len(exact)
         zeros = torch.zeros(count, dtype=torch.long)
         points = DecisionStates(requests.hidden, requests.logsumexp, zeros, torch.arange(count), zeros)
-        return cls(mean, centred.T @ centred / count, tuple(texts), points, words)
+        return cls(mean, centred.T @ centred / count, tuple(texts), points, no_calls)
 
     @property
     def decisions(self) -> DecisionStates:
         """A sample of the requests, and the words, as the gate sees them."""
-        return DecisionStates.join([self.requests.where(self.requests.examples < GATE_REQUESTS), self.words])
+        return DecisionStates.join([self.requests.where(self.requests.examples < GATE_REQUESTS), self.no_calls])
 
-    def joined_by(self, texts: Sequence[str], requests: States) -> "Background":
+    def extended(self, texts: Sequence[str], requests: States) -> "Background":
         """Return the background with further requests, which come behind its own."""
         own = self.requests
         joined = States(torch.cat([own.hidden, requests.hidden]), torch.cat([own.logsumexp, requests.logsumexp]))
-        return Background.of([*self.texts, *texts], joined, self.words)
+        return Background.of([*self.texts, *texts], joined, self.no_calls)
 
 
+#: What the progress report of the background pass is called.
+LABEL = "Running the LM over background requests (once per model)"
 #: Requests that the gate is shown.
 GATE_REQUESTS = 500
 
@@ -86,13 +91,13 @@ def plain_examples() -> list[Example]:
 ATTENDED = 0.055
 
 
-def unread_tokens(lm: FrozenLM, prompt: PromptFormat) -> int:
+def tokens_to_prefill(lm: FrozenLM, prompt: PromptFormat) -> int:
     """Return about how many tokens are still to be read for the background of an LM and a prompt format.
 
     What all texts begin with is read once, but each of them attends to it. None are left where it is cached.
     """
     prompt = without_lead(prompt)
-    if _path(lm, prompt).is_file():
+    if in_cache(_path(lm, prompt)):
         return 0
     texts = [*background_requests(), *(f"{one.question} {one.answer}" for one in plain_examples())]
     alone = prompt.model_copy(update={"preamble": ""})
@@ -110,7 +115,8 @@ def background(
     Parameters
     ----------
     started
-        Called with the number of texts before a run begins; returns what is called as they are done.
+        Called with the number of texts before the LM runs; returns a function that is called with the number of texts
+        done. By default a progress bar appears on a terminal and in a notebook.
 
     Raises
     ------
@@ -120,18 +126,22 @@ def background(
     prompt = without_lead(prompt)
     requests, plain = background_requests(), plain_examples()
     path = _path(lm, prompt)
-    if path.is_file():
+    if in_cache(path):
         try:
             tensors = load_file(path)
-            # An older version kept what a number format that overflows had left.
-            if all(bool(torch.isfinite(tensors[key]).all()) for key in ("requests.hidden", "words.hidden")):
+            # A number format that overflows may have left other values in a file of an earlier version.
+            if all(bool(torch.isfinite(tensors[key]).all()) for key in ("requests.hidden", "no_calls.hidden")):
                 return _from_tensors(requests, tensors)
-        except (SafetensorError, KeyError):
-            pass  # half a file of an older version
-        path.unlink(missing_ok=True)
-    advance = started(len(requests) + len(plain)) if started else None
-    states = query_states(lm, prompt, requests, advance=advance)
-    computed = Background.of(requests, states, DecisionStates.join(decisions(lm, prompt, plain, [], advance=advance)))
+        except (SafetensorError, KeyError, OSError):
+            pass  # an incomplete file of an earlier version
+        with suppress(OSError):
+            path.unlink()
+    with ExitStack() as stack:
+        begin = started or partial(stack.enter_context(default_progress()), LABEL)
+        advance = begin(len(requests) + len(plain))
+        states = query_states(lm, prompt, requests, advance=advance)
+        no_calls = DecisionStates.join(decisions(lm, prompt, plain, [], advance=advance))
+    computed = Background.of(requests, states, no_calls)
     _write(path, computed)
     return computed
 
@@ -149,13 +159,12 @@ def _path(lm: FrozenLM, prompt: PromptFormat) -> Path:
 
 
 def _write(path: Path, computed: Background) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {"requests.hidden": computed.requests.hidden, "requests.logsumexp": computed.requests.logsumexp}
     for one in fields(DecisionStates):
-        tensors[f"words.{one.name}"] = getattr(computed.words, one.name)
-    replace_file(path, save({key: value.contiguous() for key, value in tensors.items()}))
+        tensors[f"no_calls.{one.name}"] = getattr(computed.no_calls, one.name)
+    save_to_cache(path, save({key: value.contiguous() for key, value in tensors.items()}))
 
 
 def _from_tensors(texts: Sequence[str], tensors: dict[str, torch.Tensor]) -> Background:
-    words = DecisionStates(*(tensors[f"words.{one.name}"] for one in fields(DecisionStates)))
-    return Background.of(texts, States(tensors["requests.hidden"], tensors["requests.logsumexp"]), words)
+    no_calls = DecisionStates(*(tensors[f"no_calls.{one.name}"] for one in fields(DecisionStates)))
+    return Background.of(texts, States(tensors["requests.hidden"], tensors["requests.logsumexp"]), no_calls)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 
 import torch
 
@@ -9,6 +10,7 @@ from toolken.errors import ExampleError, FingerprintError, HeadError
 from toolken.training.examples import Example
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.lm import Encoding, FrozenLM, States
+from toolken.training.lm.states import on_cpu
 from toolken.training.prompts.prompt_format import PromptFormat, Rendered
 
 #: The label of a position at which the model writes a word and calls no tool.
@@ -73,7 +75,7 @@ class DecisionStates:
 
 
 @dataclass(frozen=True)
-class Place:
+class DecisionPosition:
     """A token position at which something is decided: the state there, and what comes next."""
 
     position: int
@@ -81,7 +83,7 @@ class Place:
     results: int
 
 
-def decision_places(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> list[Place]:
+def decision_positions(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> list[DecisionPosition]:
     """Return the token positions of an example at which something is decided, in order.
 
     A call, or a word whose place is known, is decided at the last token that ends before it. Where everything is
@@ -90,8 +92,8 @@ def decision_places(encoding: Encoding, rendered: Rendered, names: dict[str, int
     return _placed(encoding, rendered, names)[0]
 
 
-def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tuple[list[Place], str | None]:
-    """Return what `decision_places` does, and the first tool whose call has no place of its own, if there is one."""
+def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tuple[list[DecisionPosition], str | None]:
+    """Return what `decision_positions` does, and the first tool whose call has no place of its own, if there is one."""
     labels: dict[int, int] = {}
     behind_results = {offset: count for count, offset in enumerate(sorted(rendered.behind_results), 1)}
     results: dict[int, int] = {}
@@ -113,7 +115,9 @@ def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tu
             labels[position] = NO_CALL if tool is None else names[tool]
             if offset in behind_results:
                 results[position] = behind_results[offset]
-    return [Place(position, labels[position], results.get(position, 0)) for position in sorted(labels)], unplaced_tools
+    return [
+        DecisionPosition(position, labels[position], results.get(position, 0)) for position in sorted(labels)
+    ], unplaced_tools
 
 
 def states_source(lm: FrozenLM, cache: FeatureCache | None) -> FrozenLM | FeatureCache:
@@ -140,7 +144,7 @@ def decisions(
     examples: Iterable[Example],
     names: Sequence[str],
     *,
-    words: bool = True,
+    no_calls: bool = True,
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] | None = None,
     skipped: Callable[[int, str], None] | None = None,
@@ -151,8 +155,8 @@ def decisions(
     ----------
     names
         The tools; a label is an index into them.
-    words
-        Whether positions at which a word is written are wanted as well.
+    no_calls
+        Whether to include positions at which no tool is called.
     cache
         Where states are kept and looked for; by default they are computed and not kept.
     advance
@@ -195,7 +199,7 @@ def decisions(
             skipped(number, reason)
             continue
         for (places, _), encoding in zip(placed, encodings, strict=True):
-            if not words:
+            if not no_calls:
                 places = [place for place in places if place.label != NO_CALL]
             if places:
                 # Causal attention: nothing after the last wanted position can change a wanted state.
@@ -228,10 +232,17 @@ def query_states(
     encodings = [lm.encode(prompt.query(request)).ids for request in requests]
     hidden, logsumexp = torch.empty(len(requests), lm.hidden_size), torch.empty(len(requests))
     last = [[len(ids) - 1] for ids in encodings]
-    for index, state in source.hidden_states(encodings, last, advance=advance):
+    for index, state in moved_to_cpu(source.hidden_states(encodings, last, advance=advance)):
         hidden[index], logsumexp[index] = state.hidden[0], state.logsumexp[0]
     _check_finite(lm, hidden)
     return States(hidden, logsumexp)
+
+
+def moved_to_cpu(found: Iterable[tuple[int, States]]) -> Iterator[tuple[int, States]]:
+    """Yield the states of texts on the CPU, where fitting computes, moved from the LM's device `GROUP` at a time."""
+    remaining = iter(found)
+    while group := list(islice(remaining, GROUP)):
+        yield from zip([index for index, _ in group], on_cpu([states for _, states in group]), strict=True)
 
 
 @dataclass(frozen=True)
@@ -240,7 +251,7 @@ class _Wanted:
 
     example: int
     ids: list[int]
-    places: list[Place]
+    places: list[DecisionPosition]
 
 
 def _check_finite(lm: FrozenLM, hidden: torch.Tensor) -> None:
@@ -261,7 +272,7 @@ def _run(
         before, done[0] = done[0], done[0] + count
         advance(done[0] * examples // len(group) - before * examples // len(group))
 
-    for index, states in source.hidden_states(sequences, positions, advance=advance and advance_texts):
+    for index, states in moved_to_cpu(source.hidden_states(sequences, positions, advance=advance and advance_texts)):
         one = group[index]
         _check_finite(lm, states.hidden)
         parts[index] = DecisionStates(

@@ -22,7 +22,7 @@ IN_HAND = 2
 RESTARTS = 20
 
 
-def read_on_ray(
+def extract_on_ray(
     lm: FrozenLM,
     prompt: PromptFormat,
     paths: Sequence[str],

@@ -18,7 +18,7 @@ from toolken.training.prompts.prompt_format import PromptFormat
 
 #: Calls and words that are kept: a bound on memory, whatever the number of examples. In running text there are tens of
 #: words to a call, and the gate there is as good as the sample is large.
-CALLS_KEPT, WORD_POINTS = 16_000, 64_000
+CALLS_KEPT, NO_CALL_POINTS = 16_000, 64_000
 #: Calls of these for the choice of settings, the refinement, and a gate that decides behind openings alone.
 CALL_POINTS = 4000
 
@@ -41,13 +41,13 @@ class ExampleFeatures:
         Number and hash of the examples.
     sample
         Calls (True) and words (False) of a uniform sample, each with its random keys.
-    words
+    no_calls
         Number of all words that were decided.
     too_long
         Indices of the examples that do not fit the LM's context.
     unplaced
         Indices of the examples with a call that has no place of its own; see `decisions`.
-    lost
+    omitted_tools
         Tools that those call.
     examples
         Number of examples, those that are left out included.
@@ -61,9 +61,9 @@ class ExampleFeatures:
     few_shot: FewShotExamples = field(default_factory=FewShotExamples)
     provenance: Provenance = field(default_factory=Provenance)
     sample: dict[bool, tuple[DecisionStates, torch.Tensor]] = field(default_factory=dict)
-    words: int = 0
+    no_calls: int = 0
     too_long: list[int] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
+    omitted_tools: list[str] = field(default_factory=list)
     examples: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -100,7 +100,7 @@ class ExampleFeatures:
             reading.statistics.add(calls.hidden, calls.labels)
             reading.few_shot.add(examples, part, running_text=prompt.everywhere)
             called = part.labels != NO_CALL
-            reading.words += int((~called).sum())
+            reading.no_calls += int((~called).sum())
             for kind in (True, False):
                 chosen = part.where(called if kind else ~called)
                 # Examples are told apart by their index among all: folds must not part those of one example.
@@ -109,7 +109,7 @@ class ExampleFeatures:
         for at in left_out:
             fits = all(len(lm.encode(one.text).ids) <= lm.max_length for one in prompt.renderings(examples[at]))
             (reading.unplaced if fits else reading.too_long).append(number * GROUP + at)
-        reading.lost = list(dict.fromkeys(call.tool for at in left_out for call in examples[at].calls))
+        reading.omitted_tools = list(dict.fromkeys(call.tool for at in left_out for call in examples[at].calls))
         reading.provenance = Provenance.of(one for at, one in enumerate(examples) if at not in left_out)
         reading.examples = len(examples)
         return reading
@@ -130,10 +130,10 @@ class ExampleFeatures:
         self.provenance = self.provenance.merge(other.provenance)
         for kind, (chosen, keys) in other.sample.items():
             self._keep(kind, chosen, keys)
-        self.words += other.words
+        self.no_calls += other.no_calls
         self.too_long += other.too_long
         self.unplaced += other.unplaced
-        self.lost = list(dict.fromkeys([*self.lost, *other.lost]))
+        self.omitted_tools = list(dict.fromkeys([*self.omitted_tools, *other.omitted_tools]))
         self.examples += other.examples
         self.tokens += other.tokens
         self.seconds += other.seconds
@@ -166,13 +166,13 @@ class ExampleFeatures:
         points = DecisionStates.join([called, *([self.sample[False][0]] if False in self.sample else [])])
         words = len(points.labels) - len(called.labels)
         total = int(self.statistics.counts.sum())
-        return points, word_weight(self.words, words, total, len(called.labels))
+        return points, no_call_weight(self.no_calls, words, total, len(called.labels))
 
     def _keep(self, kind: bool, chosen: DecisionStates, keys: torch.Tensor) -> None:
         if kind in self.sample:
             before, old_keys = self.sample[kind]
             chosen, keys = DecisionStates.join([before, chosen]), torch.cat([old_keys, keys])
-        self.sample[kind] = _smallest(chosen, keys, CALLS_KEPT if kind else WORD_POINTS)
+        self.sample[kind] = _smallest(chosen, keys, CALLS_KEPT if kind else NO_CALL_POINTS)
 
 
 def _smallest(chosen: DecisionStates, keys: torch.Tensor, most: int) -> tuple[DecisionStates, torch.Tensor]:
@@ -187,7 +187,7 @@ def _smallest(chosen: DecisionStates, keys: torch.Tensor, most: int) -> tuple[De
     return chosen.where(mask), keys[mask]
 
 
-def word_weight(words: int, kept_words: int, calls: int, kept_calls: int) -> float:
+def no_call_weight(words: int, kept_words: int, calls: int, kept_calls: int) -> float:
     """Return how many words each word of a sample stands for, for one call of each call in it."""
     return (words / max(kept_words, 1) or 1.0) * (kept_calls / calls if calls else 1.0)
 
@@ -199,7 +199,7 @@ def groups(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield group
 
 
-def read(
+def extract_features(
     lm: FrozenLM,
     prompt: PromptFormat,
     examples: Iterable[Example],

@@ -1,10 +1,11 @@
-"""`FeatureCache`: hidden states on disk, so that the LM reads each text once in its life."""
+"""`FeatureCache`: hidden states on disk, so that each text goes through the LM only once."""
 
 import hashlib
 import json
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -12,28 +13,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from toolken.errors import HeadError
-from toolken.training.head.atomic_file import replace_file
 from toolken.training.lm import FrozenLM, States
+from toolken.training.lm.cache_files import save_to_cache
 from toolken.training.lm.embedded import cache_folder
+from toolken.training.lm.states import on_cpu
 
-#: Texts that go through the LM between two writes: what a kill can cost, a few seconds of work.
+#: Texts per file, which is also the number of texts that a killed process loses.
 TEXTS_PER_SHARD = 256
 
 
 class FeatureCache:
-    """Hidden states of one LM, kept in safetensors files and found again by the tokens they belong to.
+    """Hidden states of one LM in safetensors files, keyed by the tokens of the text.
 
-    A state follows from the LM, its number format and the tokens up to its position, and from nothing else. So these
-    are the key: another LM, prompt format or data never meets a stale state, a run that was killed goes on where it
-    stopped, and runs that share texts share the work.
+    A hidden state depends only on the LM, its number format and the tokens up to its position. With these as the key,
+    a cached state is never stale, a killed run resumes, and runs with common texts share them. All states that the
+    cache returns are on the CPU; a folder that cannot be written costs one warning and no result.
 
     Parameters
     ----------
     lm
-        The LM that computes what is missing.
+        The LM that computes missing states.
     folder
-        Where the files are; by default `features` in the user's cache folder. Each LM has a folder of its own there.
-        It can be deleted at any time.
+        Folder of the files, with a subfolder per LM and number format; by default `features` in the user's cache
+        folder. It can be deleted at any time.
     """
 
     def __init__(self, lm: FrozenLM, folder: Path | None = None) -> None:
@@ -50,23 +52,25 @@ class FeatureCache:
         *,
         advance: Callable[[int], None] | None = None,
     ) -> Iterator[tuple[int, States]]:
-        """Do what `FrozenLM.hidden_states` does, reading what is there and keeping what is not.
+        """Yield the states that `FrozenLM.hidden_states` yields, from the files or from the LM.
 
         Raises
         ------
         PromptTooLongError
-            If a sequence that is not there is longer than the LM's context.
+            If a sequence that is not cached is longer than the LM's context.
+        HeadError
+            If a hidden state is not a finite number.
         """
         keys = [_key(ids, places) for ids, places in zip(sequences, positions, strict=True)]
-        there: dict[Path, list[int]] = defaultdict(list)
+        cached: dict[Path, list[int]] = defaultdict(list)
         missing: list[int] = []
         for index, key in enumerate(keys):
             path = self._shards.get(key)
             if path is None:
                 missing.append(index)
             else:
-                there[path].append(index)
-        for path, indices in there.items():
+                cached[path].append(index)
+        for path, indices in cached.items():
             found = self._read(path, [keys[index] for index in indices])
             if found is None:
                 missing.extend(indices)
@@ -80,23 +84,27 @@ class FeatureCache:
         missing.sort(key=lambda index: (len(sequences[index]), index))
         for begin in range(0, len(missing), TEXTS_PER_SHARD):
             chunk = missing[begin : begin + TEXTS_PER_SHARD]
-            computed: dict[str, States] = {}
-            parts = self.lm.hidden_states([sequences[i] for i in chunk], [positions[i] for i in chunk], advance=advance)
-            for at, states in parts:
-                computed[keys[chunk[at]]] = states
-                yield chunk[at], states
-            if computed:
-                self._write(computed)
+            found_here: dict[int, States] = {}
+            runs = self.lm.hidden_states([sequences[i] for i in chunk], [positions[i] for i in chunk], advance=advance)
+            for at, states in runs:
+                found_here[chunk[at]] = states
+            if found_here:
+                found_here = dict(zip(found_here, on_cpu(list(found_here.values())), strict=True))
+                self._write({keys[index]: states for index, states in found_here.items()})
+                yield from found_here.items()
 
     def _list(self, path: Path) -> bool:
-        """Take up the texts of a file; what cannot be read is removed, and computed again when it is asked for."""
+        """Index the texts of a file; an unreadable file is removed."""
         try:
             with safe_open(path, framework="pt") as shard:
                 for key in json.loads(shard.metadata()["keys"]):
                     self._shards[key] = path
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-            warnings.warn(f"The feature cache file {path} is broken: it is removed and computed anew.", stacklevel=2)
-            path.unlink(missing_ok=True)
+            warnings.warn(
+                f"The feature cache file {path} is broken: it is removed, and its states are computed again.",
+                stacklevel=2,
+            )
+            _remove(path)
             return False
         return True
 
@@ -107,7 +115,7 @@ class FeatureCache:
                 ends = shard.get_tensor("ends").tolist()
                 hidden, logsumexp = shard.get_tensor("hidden"), shard.get_tensor("logsumexp")
         except (SafetensorError, OSError, KeyError, ValueError):
-            path.unlink(missing_ok=True)
+            _remove(path)
             self._shards = {key: other for key, other in self._shards.items() if other != path}
             return None
         spans = [(ends[order[key] - 1] if order[key] else 0, ends[order[key]]) for key in keys]
@@ -127,9 +135,13 @@ class FeatureCache:
         }
         listed = json.dumps(keys)
         path = self.folder / f"{hashlib.sha256(listed.encode()).hexdigest()[:24]}.safetensors"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        replace_file(path, save(tensors, {"keys": listed}))
-        self._shards.update(dict.fromkeys(keys, path))
+        if save_to_cache(path, save(tensors, {"keys": listed})):
+            self._shards.update(dict.fromkeys(keys, path))
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _key(ids: Sequence[int], positions: Sequence[int]) -> str:

@@ -347,7 +347,7 @@ class ToolkenHead:
     def _read(self, examples: Sequence[Example], lm: FrozenLM, cache: FeatureCache | None) -> DecisionStates:
         self.check(lm)
         check_examples(examples, self.names)
-        parts = decisions(lm, self.prompt, examples, self.names, words=False, cache=cache)
+        parts = decisions(lm, self.prompt, examples, self.names, no_calls=False, cache=cache)
         return DecisionStates.join([DecisionStates.none(lm.hidden_size), *parts])
 
     def save_pretrained(self, folder: str | Path) -> str:

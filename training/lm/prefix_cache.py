@@ -15,7 +15,7 @@ MAX_TEXTS, MAX_BYTES = 32, 512 * 2**20
 
 
 @dataclass(frozen=True)
-class CachedPrefix:
+class Prefill:
     """A text that has been read.
 
     Attributes
@@ -52,7 +52,7 @@ class PrefixCache:
         self._texts: OrderedDict[int, Session] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, ids: Sequence[int], *, keep: bool = True) -> CachedPrefix:
+    def prefill(self, ids: Sequence[int], *, keep: bool = True) -> Prefill:
         """Read a text.
 
         Texts are read one after another, so that of several that begin alike the first one serves the others.
@@ -75,7 +75,7 @@ class PrefixCache:
             hidden, logits = session.feed(ids[len(session.ids) :])
             if keep:
                 self.keep(session.fork())
-        return CachedPrefix(session, hidden, logits, reused)
+        return Prefill(session, hidden, logits, reused)
 
     def keep(self, session: Session) -> None:
         """Keep a text for others to begin with; it must not be changed any more."""

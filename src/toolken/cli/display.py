@@ -1,34 +1,5 @@
 """How work and answers look on a terminal."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from toolken.training.progress import progress_bar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-
-@contextmanager
-def progress_bar(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Show progress bars while the block runs; what it gives is called with a label and a total to begin one."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    bars = Progress(*columns, console=console)
-
-    def begin(label: str, total: int) -> Callable[[int], None]:
-        if not total:
-            return lambda _: None
-        bars.start()  # only now, so that work that shows no progress leaves the screen alone
-        task = bars.add_task(label, total=total)
-        return lambda done: bars.advance(task, done)
-
-    try:
-        yield begin
-    finally:
-        if bars.tasks:
-            bars.stop()
+__all__ = ["progress_bar"]

@@ -114,7 +114,7 @@ def _fit_on_ray(
     import time
 
     from toolken.cli.display import progress_bar
-    from toolken.training.features.distributed import read_on_ray
+    from toolken.training.features.distributed import extract_on_ray
     from toolken.training.fit import fit as fit_head
     from toolken.training.lm import FrozenLM
     from toolken.training.prompts.prompt_format import PromptFormat
@@ -123,7 +123,7 @@ def _fit_on_ray(
         loaded, prompt = FrozenLM.from_pretrained(lm), PromptFormat()
         names = [spec.name for spec in specs]
         begun = time.perf_counter()
-        reading = read_on_ray(
+        reading = extract_on_ray(
             loaded,
             prompt,
             paths,

@@ -6,7 +6,7 @@ import torch
 from toolken.errors import HeadError
 from toolken.training.estimation.gate import THRESHOLD, Gate, chain_lengths, discriminant_boundary, fit_gate
 from toolken.training.features.decision_states import NO_CALL, DecisionStates
-from toolken.training.features.example_features import word_weight
+from toolken.training.features.example_features import no_call_weight
 
 SIZE = 8
 
@@ -71,7 +71,7 @@ def test_unequal_numbers_do_not_move_the_boundary_of_the_discriminant() -> None:
 def test_words_that_stand_for_many_make_calls_rarer_in_running_text() -> None:
     points = clouds(600, 0, distance=1.0)
     alone, _ = fit_gate(points, clouds(40, 1), running_text=True)
-    rare, _ = fit_gate(points, clouds(40, 1), running_text=True, word_weight=20.0)
+    rare, _ = fit_gate(points, clouds(40, 1), running_text=True, no_call_weight=20.0)
     fresh = clouds(2000, 2, distance=1.0).hidden
     odds = [gate.log_odds(fresh, results=0).mean() for gate in (alone, rare)]
     # The log of the weight, but for the penalty's share.
@@ -151,7 +151,7 @@ def test_penalty_and_threshold_chosen_on_a_part_are_nearly_those_of_all(monkeypa
 
 
 def test_words_outweigh_calls_as_they_do_among_all_decisions() -> None:
-    assert word_weight(900, 300, 50, 50) == 3
-    assert word_weight(900, 300, 200, 50) == 0.75  # each of these calls stands for four
-    assert word_weight(0, 0, 10, 10) == 1
-    assert word_weight(30, 30, 0, 0) == 1
+    assert no_call_weight(900, 300, 50, 50) == 3
+    assert no_call_weight(900, 300, 200, 50) == 0.75  # each of these calls stands for four
+    assert no_call_weight(0, 0, 10, 10) == 1
+    assert no_call_weight(30, 30, 0, 0) == 1

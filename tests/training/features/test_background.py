@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 from toolken import FrozenLM, PromptFormat
 from toolken.errors import HeadError
 from toolken.training.features import background as module
-from toolken.training.features.background import background, unread_tokens
+from toolken.training.features.background import background, tokens_to_prefill
 from toolken.training.features.decision_states import NO_CALL
 
 BuildLM = Callable[..., FrozenLM]
@@ -31,12 +31,12 @@ def test_a_background_is_read_from_the_cache_the_second_time(
 def test_tokens_are_unread_until_a_background_is_cached(tiny_lm: FrozenLM, tiny_background: Path) -> None:
     longer = PromptFormat(preamble="Answer the question. " * 50)
     beginning = len(tiny_lm.encode(longer.preamble).ids)
-    unread = unread_tokens(tiny_lm, PromptFormat())
+    unread = tokens_to_prefill(tiny_lm, PromptFormat())
     assert unread > 24
-    assert unread < unread_tokens(tiny_lm, longer) < unread + 24 * beginning
+    assert unread < tokens_to_prefill(tiny_lm, longer) < unread + 24 * beginning
     background(tiny_lm, PromptFormat())
-    assert unread_tokens(tiny_lm, PromptFormat(lead="number")) == 0
-    assert unread_tokens(tiny_lm, longer) > unread
+    assert tokens_to_prefill(tiny_lm, PromptFormat(lead="number")) == 0
+    assert tokens_to_prefill(tiny_lm, longer) > unread
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
@@ -60,7 +60,7 @@ def test_mean_and_covariance_are_those_of_the_requests(tiny_lm: FrozenLM, tiny_b
     torch.testing.assert_close(found.mean, states.mean(0))
     torch.testing.assert_close(found.covariance, torch.cov(states.T, correction=0))
     assert set(found.requests.labels.tolist()) == {0}
-    assert set(found.words.labels.tolist()) == {NO_CALL}
+    assert set(found.no_calls.labels.tolist()) == {NO_CALL}
 
 
 def test_the_shipped_requests_and_answers_are_many_and_different() -> None:
@@ -83,8 +83,8 @@ def test_a_cached_background_that_is_not_numbers_is_computed_anew(tiny_lm: Froze
     first = background(tiny_lm, PromptFormat())
     (path,) = (tiny_background / "background").iterdir()
     tensors = load_file(path)
-    tensors["words.hidden"][0, 0] = torch.inf
+    tensors["no_calls.hidden"][0, 0] = torch.inf
     path.write_bytes(save(tensors))
     again = background(tiny_lm, PromptFormat())
-    assert torch.equal(again.words.hidden, first.words.hidden)
-    assert bool(torch.isfinite(load_file(path)["words.hidden"]).all())
+    assert torch.equal(again.no_calls.hidden, first.no_calls.hidden)
+    assert bool(torch.isfinite(load_file(path)["no_calls.hidden"]).all())

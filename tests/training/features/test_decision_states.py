@@ -37,7 +37,7 @@ def test_the_states_of_a_chain_are_in_its_order(tiny_lm: FrozenLM) -> None:
 
 
 def test_calls_alone_can_be_asked_for(tiny_lm: FrozenLM) -> None:
-    found = passed(tiny_lm, [CHAIN, WORDED], words=False)
+    found = passed(tiny_lm, [CHAIN, WORDED], no_calls=False)
     assert found.labels.tolist() == [0, 1]
     assert found.examples.tolist() == [0, 0]
 

@@ -16,12 +16,12 @@ from toolken.errors import ExampleError
 from toolken.training.estimation.settings import ClosedFormSettings
 from toolken.training.examples import write_examples
 from toolken.training.features.decision_states import GROUP
-from toolken.training.features.example_features import read
+from toolken.training.features.example_features import extract_features
 
 pytest.importorskip("ray", reason="Ray is missing: pip install toolken[ray]")
 pytestmark = [pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]  # Ray's libraries warn of each other
 
-from toolken.training.features.distributed import read_on_ray  # noqa: E402
+from toolken.training.features.distributed import extract_on_ray  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +87,10 @@ def test_a_worker_that_is_killed_in_mid_run_changes_nothing(
 
     prompt, names = PromptFormat(), [spec.name for spec in specs]
     paths = [str(tmp_path / name) for name in ("a.jsonl", "b", "c.parquet")]
-    reading = read_on_ray(folder_lm, prompt, paths, names, workers=2, started=lambda _: kill)
+    reading = extract_on_ray(folder_lm, prompt, paths, names, workers=2, started=lambda _: kill)
     assert killed
     assert sum(done) == len(many)
-    whole = read(folder_lm, prompt, many, names)
+    whole = extract_features(folder_lm, prompt, many, names)
     assert reading.provenance == whole.provenance
     assert reading.few_shot.shown == whole.few_shot.shown
     torch.testing.assert_close(reading.statistics.counts, whole.statistics.counts, rtol=0, atol=0)
@@ -110,8 +110,8 @@ def test_structures_of_parquet_are_read_as_well(
     rows = [one.model_dump() for one in examples if one.calls]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "calls.parquet")
     names = [spec.name for spec in specs]
-    reading = read_on_ray(folder_lm, PromptFormat(), [str(tmp_path / "calls.parquet")], names, workers=1)
-    whole = read(folder_lm, PromptFormat(), [one for one in examples if one.calls], names)
+    reading = extract_on_ray(folder_lm, PromptFormat(), [str(tmp_path / "calls.parquet")], names, workers=1)
+    whole = extract_features(folder_lm, PromptFormat(), [one for one in examples if one.calls], names)
     assert reading.provenance == whole.provenance
     assert reading.few_shot.shown == whole.few_shot.shown
 
@@ -137,11 +137,13 @@ def test_a_broken_example_is_named(
     write_examples(path, examples[:1])
     path.write_text(f"{path.read_text()}\n{line}\n")
     with pytest.raises(ExampleError, match=said):
-        read_on_ray(folder_lm, PromptFormat(), [str(path)], [spec.name for spec in specs], workers=1)
+        extract_on_ray(folder_lm, PromptFormat(), [str(path)], [spec.name for spec in specs], workers=1)
 
 
 def test_a_file_that_is_not_there_is_named(
     cluster: Any, folder_lm: FrozenLM, specs: list[ToolSpec], tmp_path: Path
 ) -> None:
     with pytest.raises(ExampleError, match=r"none\.jsonl"):
-        read_on_ray(folder_lm, PromptFormat(), [str(tmp_path / "none.jsonl")], [spec.name for spec in specs], workers=1)
+        extract_on_ray(
+            folder_lm, PromptFormat(), [str(tmp_path / "none.jsonl")], [spec.name for spec in specs], workers=1
+        )

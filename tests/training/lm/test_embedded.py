@@ -50,7 +50,7 @@ def test_a_conversion_that_fails_leaves_nothing(cache: Path, monkeypatch: pytest
         raise OSError("No space left on device")
 
     monkeypatch.setattr(embedded, "_convert", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.warns(UserWarning, match="cannot be cached"), pytest.raises(LMNotFoundError, match="No space"):
         embedded.embedded_folder()
     assert models_in(cache) == []
 

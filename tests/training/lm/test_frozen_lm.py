@@ -75,7 +75,7 @@ def test_equal_texts_have_equal_states(tiny_lm: FrozenLM) -> None:
 
 
 def test_states_are_the_same_when_the_batches_are_small(tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensor_network, "BATCH_TOKENS", 8)
+    monkeypatch.setattr(tensor_network, "CPU_BATCH_TOKENS", 8)
     monkeypatch.setattr(tensor_network, "LOGIT_ROWS", 2)
     sequences = [tiny_lm.encode(text).ids for text in TEXTS]
     assert_own_states(tiny_lm, sequences, [list(range(len(ids))) for ids in sequences], set(range(len(TEXTS))))

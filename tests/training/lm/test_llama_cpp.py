@@ -340,7 +340,7 @@ def test_threads_take_turns(lm: FrozenLM, twin: FrozenLM) -> None:
 
     def read(ids: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         start.wait()
-        reading = cache.read(ids)
+        reading = cache.prefill(ids)
         return reading.session.feed([5])
 
     with ThreadPoolExecutor(8) as threads:
@@ -350,12 +350,12 @@ def test_threads_take_turns(lm: FrozenLM, twin: FrozenLM) -> None:
 
 def test_a_text_that_was_read_serves_those_that_begin_alike(crowded: FrozenLM, twin: FrozenLM) -> None:
     cache, ids = PrefixCache(crowded), crowded.encode(TEXT).ids
-    assert cache.read(ids[:15]).reused == 0
-    assert cache.read(ids).reused == 15
-    assert cache.read([*ids[:20], 5]).reused == 20
+    assert cache.prefill(ids[:15]).reused == 0
+    assert cache.prefill(ids).reused == 15
+    assert cache.prefill([*ids[:20], 5]).reused == 20
     for number in range(20):
-        cache.read([number] * 60)
-    again = cache.read(ids)  # its cells went to others
+        cache.prefill([number] * 60)
+    again = cache.prefill(ids)  # its cells went to others
     assert again.reused == 0
     assert_state_of(twin, ids, (again.hidden, again.logits))
 

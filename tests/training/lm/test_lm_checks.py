@@ -162,7 +162,7 @@ def test_a_token_before_every_text_stays(tiny_lm: FrozenLM, tiny_tokenizer: Any,
 def test_the_cache_of_recurrent_layers_is_measured(tiny_tokenizer: Any) -> None:
     lm = FrozenLM(build_model(tiny_tokenizer, "Lfm2Config"), tiny_tokenizer, "lfm2")
     cache, ids = PrefixCache(lm), lm.encode(TEXT).ids
-    reading = cache.read(ids)
+    reading = cache.prefill(ids)
     torch.testing.assert_close(reading.logits, whole_logits(lm, ids), rtol=1e-4, atol=1e-4)
     kept = 4 * 32  # bytes of a float32 vector of each layer
     assert cache.nbytes == reading.session.nbytes > len(ids) * kept

@@ -244,20 +244,20 @@ def test_a_batch_that_fails_leaves_texts_that_go_on(tiny_lm: FrozenLM, monkeypat
 
 def test_a_text_that_was_read_serves_those_that_begin_alike(lm: FrozenLM) -> None:
     cache, ids = PrefixCache(lm), lm.encode(TEXT).ids
-    assert cache.read(ids[:15]).reused == 0
+    assert cache.prefill(ids[:15]).reused == 0
     for other in (ids, ids[:15] + lm.encode(" Paris").ids, ids[:12], lm.encode("Other").ids, ids):
-        reading = cache.read(other)
+        reading = cache.prefill(other)
         assert_state_of(lm, other, (reading.hidden, reading.logits))
         assert reading.session.ids == other
-    again = cache.read(ids)
+    again = cache.prefill(ids)
     assert again.reused == (len(ids) - 1 if again.session.shareable else 0)
 
 
 def test_what_a_reader_adds_to_a_text_is_not_read_by_others(tiny_lm: FrozenLM) -> None:
     cache, ids = PrefixCache(tiny_lm), tiny_lm.encode(TEXT).ids
-    first = cache.read(ids[:15])
+    first = cache.prefill(ids[:15])
     first.session.feed([5, 6, 7])
-    second = cache.read(ids)
+    second = cache.prefill(ids)
     assert second.reused == 15
     assert_state_of(tiny_lm, ids, (second.hidden, second.logits))
 
@@ -268,14 +268,14 @@ def test_texts_that_are_kept_are_bounded_and_the_oldest_go_first(tiny_lm: Frozen
     cache = PrefixCache(tiny_lm, max_texts=3, max_bytes=100 * one.nbytes)
     texts = [[start] * 20 for start in range(5, 11)]
     for ids in texts:
-        cache.read(ids)
+        cache.prefill(ids)
     assert len(cache) == 3
-    assert [cache.read([*ids, 4]).reused for ids in texts[-3:]] == [20, 20, 20]
-    assert cache.read(texts[0]).reused == 0
-    cache.read([11] * 90)
+    assert [cache.prefill([*ids, 4]).reused for ids in texts[-3:]] == [20, 20, 20]
+    assert cache.prefill(texts[0]).reused == 0
+    cache.prefill([11] * 90)
     assert len(cache) == 1
     assert cache.nbytes == 90 * one.nbytes
-    cache.read([12] * 200)
+    cache.prefill([12] * 200)
     assert cache.nbytes == 0
     cache.clear()
     assert len(cache) == 0
@@ -284,15 +284,15 @@ def test_texts_that_are_kept_are_bounded_and_the_oldest_go_first(tiny_lm: Frozen
 def test_a_text_that_goes_on_takes_the_place_of_its_beginning(tiny_lm: FrozenLM) -> None:
     cache, ids = PrefixCache(tiny_lm), tiny_lm.encode(TEXT).ids
     for end in (5, 10, 20):
-        cache.read(ids[:end])
+        cache.prefill(ids[:end])
     assert len(cache) == 1
-    assert cache.read(ids).reused == 20
+    assert cache.prefill(ids).reused == 20
 
 
 def test_nothing_is_kept_where_nothing_is_to_be(tiny_lm: FrozenLM) -> None:
     cache = PrefixCache(tiny_lm, max_texts=0)
-    cache.read([5, 6, 7])
-    assert cache.read([5, 6, 7]).reused == 0
+    cache.prefill([5, 6, 7])
+    assert cache.prefill([5, 6, 7]).reused == 0
 
 
 def test_remembered_states_are_those_of_a_run(tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:

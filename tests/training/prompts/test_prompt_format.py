@@ -6,7 +6,7 @@ import pytest
 
 from toolken import Call, Example, FrozenLM, PromptFormat, ToolSpec
 from toolken.training.examples import FewShotExample
-from toolken.training.features.decision_states import NO_CALL, Place, decision_places
+from toolken.training.features.decision_states import NO_CALL, DecisionPosition, decision_positions
 
 ASKED = "Question: What is 2 plus 3?\nAnswer:"
 ADD = Call(tool="add", args={"numbers": [2, 3]}, result="5")
@@ -201,7 +201,7 @@ def texts_at(lm: FrozenLM, example: Example, prompt: PromptFormat) -> list[tuple
     """Return the decoded text up to each decision, what is decided there, and whether that is behind a result."""
     rendered = prompt.render(example)
     encoding = lm.encode(rendered.text)
-    places: list[Place] = decision_places(encoding, rendered, {"add": 0, "double": 1})
+    places: list[DecisionPosition] = decision_positions(encoding, rendered, {"add": 0, "double": 1})
     return [(lm.decode(encoding.ids[: p.position + 1]).strip(), p.label, bool(p.results)) for p in places]
 
 

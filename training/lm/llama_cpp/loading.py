@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from toolken.errors import LMNotFoundError
-from toolken.training.lm.checkpoint import FAULTS, first_line
+from toolken.training.lm.checkpoint import FAULTS, first_error_line
 from toolken.training.lm.embedded import EMBEDDED, embedded_folder, embedded_gguf
 from toolken.training.lm.llama_cpp.library import library
 from toolken.training.lm.llama_cpp.network import LlamaCpp
@@ -46,7 +46,7 @@ def load_gguf(name: str) -> tuple[LlamaCpp, Any]:
     except FAULTS as error:
         raise LMNotFoundError(
             f"The GGUF file {name!r} cannot be used: it is damaged, or transformers does not know its architecture or "
-            f"tokenizer ({first_line(error)})."
+            f"tokenizer ({first_error_line(error)})."
         ) from error
     network = LlamaCpp(path, config, name)
     if len(tokenizer) > network.vocab_size:

@@ -9,7 +9,7 @@ import torch
 
 from toolken.errors import LMNotFoundError
 from toolken.training.head.atomic_file import replace_file
-from toolken.training.lm.checkpoint import load_model
+from toolken.training.lm.checkpoint import LoadOptions, load_model
 from toolken.training.lm.embedded import cache_folder
 from toolken.training.lm.llama_cpp.library import first_error, forget_errors, library
 from toolken.training.lm.llama_cpp.pool import MAX_OUTPUTS, MAX_TEXTS, MAX_TOKENS, CellPool, PoolPiece
@@ -113,7 +113,7 @@ class LlamaCpp(Network):
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the file's weights as transformers reads them, dequantised; all of them are in memory for a while."""
-        model = load_model(self.path.parent, torch.bfloat16, "cpu", {"gguf_file": self.path.name})
+        model = load_model(self.path.parent, LoadOptions(dtype=torch.bfloat16), gguf_file=self.path.name)
         yield from model.named_parameters()
 
     def fingerprint(self, tokenizer: Any) -> str:

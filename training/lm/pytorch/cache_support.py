@@ -63,7 +63,7 @@ def tried_continuation(lm: "FrozenLM") -> CacheSupport:
     try:
         right = trial.in_pieces()
     except FAULTS as error:
-        return CacheSupport(f"feeding a text in pieces fails ({first_line(error)})", lockstep=False)
+        return CacheSupport(f"feeding a text in pieces fails ({first_error_line(error)})", lockstep=False)
     if not right:
         return CacheSupport("a text that is fed in pieces gets other word logits than the whole text", lockstep=False)
     try:
@@ -74,17 +74,17 @@ def tried_continuation(lm: "FrozenLM") -> CacheSupport:
 
 def looks_ahead(network: "TensorNetwork") -> bool:
     """Tell whether the last token of a text changes the word logits before it, as it does in a model like BERT."""
-    *beginning, one, other = trial_ids(network.config, network.vocab_size, 7)
+    *beginning, one, other = probe_token_ids(network.config, network.vocab_size, 7)
     texts = torch.tensor([[*beginning, one], [*beginning, other]])
     before = torch.arange(len(beginning))
     with torch.no_grad():
         _, logits = network.forward(texts, torch.cat([before, len(beginning) + 1 + before]), use_cache=False)
     first, second = logits.float().split(len(beginning))
     # Both texts are rows of one run, which leaves a causal model nearly the same bits.
-    return not relative_error(first, second) <= max(1e-4, 4 * torch.finfo(network.dtype).eps)
+    return not relative_logit_error(first, second) <= max(1e-4, 4 * torch.finfo(network.dtype).eps)
 
 
-def trial_ids(config: Any, vocab_size: int, count: int) -> list[int]:
+def probe_token_ids(config: Any, vocab_size: int, count: int) -> list[int]:
     """Return different token ids from the middle of the vocabulary, since special tokens are at its ends."""
     step = max(1, vocab_size // (2 * count + 2))
     ids = [(vocab_size // 4 + step * at) % vocab_size for at in range(count)]
@@ -92,7 +92,7 @@ def trial_ids(config: Any, vocab_size: int, count: int) -> list[int]:
     return [one if one != padding else (one + 1) % vocab_size for one in ids]
 
 
-def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
+def relative_logit_error(got: torch.Tensor, expected: torch.Tensor) -> float:
     """Return the largest error of a row of word logits `(P, V)`, as a share of the row's spread.
 
     A part of the logits' size counts as spread, because the numbers of a format lie further apart there.
@@ -101,7 +101,7 @@ def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
     return float((error / (expected.std(-1) + expected.abs().amax(-1) / 32)).max())
 
 
-def first_line(error: BaseException) -> str:
+def first_error_line(error: BaseException) -> str:
     """Return the first line of an error's message."""
     return str(error).strip().split("\n")[0]
 
@@ -111,7 +111,7 @@ class _Trial:
 
     def __init__(self, lm: "FrozenLM") -> None:
         self._lm = lm
-        self._ids = trial_ids(lm.config, lm.vocab_size, TOKENS)
+        self._ids = probe_token_ids(lm.config, lm.vocab_size, TOKENS)
         _, logits = lm.forward(torch.tensor([self._ids]), torch.arange(TOKENS), use_cache=False)
         self._whole = logits.float()
 
@@ -153,4 +153,4 @@ class _Trial:
     def _error(self, got: Sequence[tuple[int, torch.Tensor]]) -> float:
         """Return the relative error of the word logits after so many tokens."""
         whole = self._whole[[end - 1 for end, _ in got]]
-        return relative_error(torch.stack([logits for _, logits in got]).to(whole.device), whole)
+        return relative_logit_error(torch.stack([logits for _, logits in got]).to(whole.device), whole)

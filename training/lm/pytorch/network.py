@@ -14,13 +14,14 @@ from toolken.training.lm.states import States
 if TYPE_CHECKING:
     from toolken.training.lm.frozen import FrozenLM
 
-#: Tokens (padding included) of one batch of the feature pass: a layer's activations of twice as many no longer fit a
-#: core's cache, and cost a tenth more each; with half as many the products are too small. The word logits of a
-#: whole batch stay near a tenth of a gigabyte for a vocabulary of 50,000.
-BATCH_TOKENS = 512
-#: Rows of word logits that are turned to float32 at a time.
+#: Tokens (padding included) of one batch of the feature pass. On CPUs, the activations of a layer for twice as many do
+#: not fit a core's cache, which costs a tenth more per token, and half as many make the matrix products too small.
+CPU_BATCH_TOKENS = 512
+#: The same on accelerators, which small batches leave idle: as many as a prefill of a long prompt has.
+ACCELERATOR_BATCH_TOKENS = 4096
+#: Rows of next-token logits that are converted to float32 at a time.
 LOGIT_ROWS = 256
-#: Tokens that all texts must begin with before it pays to compute them once and share their KV cache.
+#: Least number of leading tokens common to all texts for which the KV cache is computed once and shared.
 MIN_SHARED = 12
 
 
@@ -30,7 +31,7 @@ class TensorNetwork(Network):
     Attributes
     ----------
     output_matrix
-        Matrix `(V, d)` that turns hidden states into word logits.
+        Matrix `(V, d)` that turns hidden states into next-token logits.
     """
 
     @property
@@ -48,7 +49,7 @@ class TensorNetwork(Network):
         past_key_values: Any = None,
         use_cache: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return hidden states after the final norm `(P, d)` and word logits `(P, V)` at chosen positions.
+        """Return hidden states after the final norm `(P, d)` and next-token logits `(P, V)` at chosen positions.
 
         Parameters
         ----------
@@ -113,7 +114,8 @@ class TensorNetwork(Network):
             prefix.feed(sequences[0][:shared])
         if not prefix.shareable:
             shared = 0
-        for batch in _batches([len(s) - shared for s in sequences]):
+        most = CPU_BATCH_TOKENS if self.device.type == "cpu" else ACCELERATOR_BATCH_TOKENS
+        for batch in _batches([len(s) - shared for s in sequences], most):
             longest = max(len(sequences[i]) for i in batch) - shared
             # Padding stands to the right, where causal attention never looks: no mask is needed.
             padded = torch.zeros(len(batch), longest, dtype=torch.long)
@@ -139,15 +141,15 @@ def _states(lm: "FrozenLM", ids: torch.Tensor, select: torch.Tensor, prefix: Any
     options = {"use_cache": False} if prefix is None else {"use_cache": True, "past_key_values": prefix}
     hidden, logits = lm.forward(ids, select, **options)
     sums = [torch.logsumexp(rows.float(), dim=-1) for rows in logits.split(LOGIT_ROWS)]
-    return States(hidden.float().cpu(), torch.cat(sums).cpu())
+    return States(hidden.float(), torch.cat(sums))
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yield lists of indices of similar length whose padded size stays within `BATCH_TOKENS`."""
+def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Yield lists of indices of similar length whose padded size is at most `most` tokens."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     batch: list[int] = []
     for index in order:
-        if batch and (len(batch) + 1) * lengths[index] > BATCH_TOKENS:
+        if batch and (len(batch) + 1) * lengths[index] > most:
             yield batch
             batch = []
         batch.append(index)

@@ -1,4 +1,4 @@
-"""`TransformersNetwork`: a transformers model that turns only the rows that are asked for into word logits."""
+"""`TransformersNetwork`: a transformers model that turns only the rows that are asked for into next-token logits."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from toolken.errors import LMNotFoundError
-from toolken.training.lm.pytorch.cache_support import FAULTS, CacheSupport, first_line, looks_ahead, tried_continuation
+from toolken.training.lm.pytorch.cache_support import (
+    FAULTS,
+    CacheSupport,
+    first_error_line,
+    looks_ahead,
+    tried_continuation,
+)
 from toolken.training.lm.pytorch.network import TensorNetwork
 
 if TYPE_CHECKING:
@@ -17,7 +23,7 @@ class TransformersNetwork(TensorNetwork):
     """Any Hugging Face causal LM.
 
     No architecture is assumed. What enters the model's output embeddings is the hidden state, whatever the model does
-    afterwards (scaling, soft-capping) is left to the model itself, so the word logits are always its own.
+    afterwards (scaling, soft-capping) is left to the model itself, so the next-token logits are always its own.
 
     Parameters
     ----------
@@ -49,7 +55,7 @@ class TransformersNetwork(TensorNetwork):
         except FAULTS as error:
             raise LMNotFoundError(
                 f"{name} does not read token ids alone, so it is not a causal LM: name one that is "
-                f"({first_line(error)})."
+                f"({first_error_line(error)})."
             ) from error
         if ahead:
             raise LMNotFoundError(
@@ -62,7 +68,10 @@ class TransformersNetwork(TensorNetwork):
 
     @property
     def device(self) -> torch.device:
-        return torch.device(self.model.device)
+        # accelerate may keep weights on a disk, as meta tensors; its hook names the device that takes the token ids.
+        hook = getattr(self.model.get_input_embeddings(), "_hf_hook", None)
+        execution_device = getattr(hook, "execution_device", None)
+        return torch.device(self.model.device if execution_device is None else execution_device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -79,7 +88,20 @@ class TransformersNetwork(TensorNetwork):
         return getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        yield from self.model.named_parameters()
+        tied = getattr(self.model, "all_tied_weights_keys", {})
+        for name, weight in self.model.named_parameters():
+            if not weight.is_meta:
+                yield name, weight
+            elif name not in tied:  # tied weights that are offloaded are two parameters
+                yield name, self._offloaded(name)
+
+    def _offloaded(self, name: str) -> torch.Tensor:
+        """Return a weight that accelerate keeps outside the model; a model on the meta device has none."""
+        module_name, _, own_name = name.rpartition(".")
+        module = self.model.get_submodule(module_name)
+        weights = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
+        weight: torch.Tensor = weights[own_name] if weights is not None else getattr(module, own_name)
+        return weight
 
     def continuation(self, lm: "FrozenLM") -> CacheSupport:
         """Return what the model can do with its KV cache, which is tried when it is first asked for."""
@@ -96,7 +118,7 @@ class TransformersNetwork(TensorNetwork):
         LMNotFoundError
             If the model does not use its output embeddings.
         """
-        self._select = select.to(self.device)
+        self._select = select
         try:
             output = self.model(input_ids=ids.to(self.device), **options)
             captured = self._captured
@@ -104,12 +126,14 @@ class TransformersNetwork(TensorNetwork):
             self._select = self._captured = None
         if captured is None:
             raise LMNotFoundError(f"{self._name} did not pass through its output embeddings: it is not supported.")
-        return captured[0], output.logits[0]
+        logits = output.logits[0]
+        # With a device map the output matrix may lie on another device than the one that returns the logits.
+        return captured[0].to(logits.device), logits
 
     def _keep_selected(self, _module: Any, arguments: tuple[torch.Tensor, ...]) -> Any:
         # Only the rows that are asked for go through the output matrix, which is a third of a small model's work.
         if self._select is None:
             return None
         hidden = arguments[0].reshape(-1, arguments[0].shape[-1])
-        self._captured = hidden.index_select(0, self._select).unsqueeze(0)
+        self._captured = hidden.index_select(0, self._select.to(hidden.device)).unsqueeze(0)
         return (self._captured,)
