@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event,
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from toolken.tools.knowledge.errors import KnowledgeError
+from toolken.tools.knowledge.sqlite_values import decode_text
 from toolken.tools.quotation import quoted
 
 _INSTRUCTIONS_BETWEEN_CHECKS = 10_000
@@ -116,6 +117,7 @@ def reading_engine(url: URL, timeout: float) -> Engine:
 
         @event.listens_for(engine, "connect")
         def _read_only_sqlite(connection: Any, record: Any) -> None:
+            connection.text_factory = decode_text
             connection.execute("PRAGMA query_only = ON")
             connection.set_progress_handler(
                 lambda: time.monotonic() > record.info.get("deadline", float("inf")), _INSTRUCTIONS_BETWEEN_CHECKS

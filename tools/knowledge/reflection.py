@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from langchain_core.tools import BaseTool
-from sqlalchemy import URL, Column, MetaData, String, Table, inspect, select
+from sqlalchemy import URL, Column, MetaData, String, Table, inspect, select, type_coerce
 from sqlalchemy.exc import NoSuchTableError, SAWarning, SQLAlchemyError
+from sqlalchemy.types import NullType
 
 from toolken.tools.knowledge.connections import parse_url, reading, reading_engine
 from toolken.tools.knowledge.errors import KnowledgeError, NothingFoundError, did_you_mean
@@ -22,10 +23,19 @@ from toolken.tools.knowledge.knowledge_base import KnowledgeBase
 from toolken.tools.knowledge.lookup_tools import joined, lookup_tool
 from toolken.tools.knowledge.names import MAX_NAME_LENGTH, fold
 from toolken.tools.knowledge.schema_paths import Lookup, find_lookups, words
+from toolken.tools.knowledge.sqlite_values import key_candidates, stored_value
 from toolken.tools.quotation import quoted
 
 _SPELLING = Relation("spelling", "How a key is spelt.")
 _LONGEST_VALUE = 1000
+_LONGEST_PLAIN_NUMBER = 30
+"""Decimals with more digits before or after the point are written with an exponent."""
+_TYPES = {
+    int: "a whole number",
+    datetime.date: "a date like 2026-12-31",
+    datetime.datetime: "a date and time like 2026-12-31 23:59",
+    datetime.time: "a time like 23:59",
+}
 
 
 class ReflectedSchema:
@@ -82,6 +92,7 @@ class ReflectedSchema:
         timeout: float = 2.0,
     ) -> None:
         self._engine = reading_engine(parse_url(url), timeout)
+        self._is_sqlite = self._engine.dialect.name == "sqlite"
         self._timeout = timeout
         self._row_limit = row_limit
         self._max_names = max_names
@@ -184,9 +195,15 @@ class ReflectedSchema:
         return joined({key: list(values) for key, values in groups.items()}, more), rows
 
     def _find(self, lookup: Lookup, subject: str) -> tuple[list[dict[str, Any]], bool]:
-        rows = self._rows(lookup, [_converted(subject, lookup.key)])
+        text = _key_text(subject, lookup.key)
+        if self._is_sqlite:
+            rows = self._rows(lookup, key_candidates(text, lookup.key.type))
+        else:
+            rows = self._rows(lookup, [_converted(text, lookup.key)])
         if not rows and isinstance(lookup.key.type, String):
             rows = self._rows(lookup, self._spelt(lookup, subject))
+        elif not rows:
+            _converted(text, lookup.key)  # an argument of the wrong type gets an error that says so
         if not rows:
             raise NothingFoundError(f"Nothing is stored under {quoted(subject)} for {lookup.name}.")
         filled = [
@@ -199,9 +216,12 @@ class ReflectedSchema:
     def _rows(self, lookup: Lookup, keys: Sequence[object]) -> list[tuple[object, object]]:
         if not keys:
             return []
-        statement = lookup.statement.limit(self._row_limit + 1)
+        statement = lookup.stored_statement if self._is_sqlite else lookup.statement
         with reading(self._engine, self._timeout) as connection:
-            return [(row.key, row.value) for row in connection.execute(statement, {"keys": keys})]
+            rows = connection.execute(statement.limit(self._row_limit + 1), {"keys": keys}).all()
+        if self._is_sqlite:
+            return [(stored_value(key, lookup.key.type), stored_value(value, lookup.value.type)) for key, value in rows]
+        return [(row.key, row.value) for row in rows]
 
     def _spelt(self, lookup: Lookup, subject: str) -> list[str]:
         """Return the keys that are `subject` up to case and accents."""
@@ -218,13 +238,14 @@ class ReflectedSchema:
                 raise NothingFoundError(f"{message}{did_you_mean(error.suggestions)}", error.suggestions) from None
 
     def _read_keys(self, key: Column[object]) -> KnowledgeBase | None:
-        statement = select(key).where(key.is_not(None)).distinct().limit(self._max_names + 1)
+        column = type_coerce(key, NullType()) if self._is_sqlite else key
+        statement = select(column).where(key.is_not(None)).distinct().limit(self._max_names + 1)
         with reading(self._engine, self._timeout) as connection:
             found = connection.execute(statement).scalars().all()
         if len(found) > self._max_names:
             return None
         spellings = KnowledgeBase(row_limit=self._row_limit)
-        names = [str(name) for name in found if _can_be_loaded(str(name))]
+        names = [name for name in found if isinstance(name, str) and _can_be_loaded(name)]
         spellings.load((Triple(name, _SPELLING.name, name) for name in names), [_SPELLING], progress=False)
         return spellings
 
@@ -241,14 +262,20 @@ def _check_names(every: Sequence[Table], tables: Sequence[str], keys: Mapping[st
 
 
 def _can_be_loaded(name: str) -> bool:
-    return "\0" not in name and 1 <= len(fold(name)) <= MAX_NAME_LENGTH and len(name) <= MAX_NAME_LENGTH
+    """Whether a key can be offered; one with undecodable bytes (U+FFFD) could not be looked up again."""
+    return not {"\0", "\ufffd"} & set(name) and 1 <= len(fold(name)) <= MAX_NAME_LENGTH and len(name) <= MAX_NAME_LENGTH
 
 
-def _converted(subject: str, key: Column[object]) -> object:
-    """Turn the text of an argument into what the type of the key column compares with."""
+def _key_text(subject: str, key: Column[object]) -> str:
+    """Return the printable characters of an argument."""
     text = "".join(filter(str.isprintable, subject)).strip() if isinstance(subject, str) else ""
     if not text:
         raise NothingFoundError(f"{quoted(subject)} is no {words(key.name)}: give one of at least one letter or digit.")
+    return text
+
+
+def _converted(text: str, key: Column[object]) -> object:
+    """Convert the text of an argument to the Python type of the key column."""
     try:
         python_type = key.type.python_type
     except NotImplementedError:
@@ -263,7 +290,7 @@ def _converted(subject: str, key: Column[object]) -> object:
             return python_type.fromisoformat(text)
     except (ValueError, InvalidOperation):
         raise NothingFoundError(
-            f"{quoted(subject)} is no {words(key.name)}: it must be a {python_type.__name__}."
+            f"{quoted(text)} is no {words(key.name)}: give {_TYPES.get(python_type, 'a number')}."
         ) from None
     return text
 
@@ -279,7 +306,7 @@ def _text(value: object) -> str:
     elif isinstance(value, datetime.datetime):
         text = value.isoformat(" ")
     elif isinstance(value, Decimal):
-        text = f"{value:f}"
+        text = f"{value:f}" if abs(value.adjusted()) <= _LONGEST_PLAIN_NUMBER else str(value)
     else:
         text = str(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

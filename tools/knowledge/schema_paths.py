@@ -7,6 +7,7 @@ from functools import cached_property
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Enum,
     ForeignKeyConstraint,
     FromClause,
@@ -19,8 +20,10 @@ from sqlalchemy import (
     and_,
     bindparam,
     select,
+    type_coerce,
 )
 from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.types import NullType
 
 from toolken.tools.knowledge.names import fold
 
@@ -54,7 +57,15 @@ class Lookup:
 
     @cached_property
     def statement(self) -> Select[tuple[object, object]]:
-        """Selects key and value where the key is one of the list bound as ``keys``, in order of primary key."""
+        """Select key and value where the key is one of the list bound as ``keys``, ordered by key and primary key."""
+        return self._select(stored=False)
+
+    @cached_property
+    def stored_statement(self) -> Select[tuple[object, object]]:
+        """The same as `statement`, without SQLAlchemy's conversion of keys and results by the declared types."""
+        return self._select(stored=True)
+
+    def _select(self, stored: bool) -> Select[tuple[object, object]]:
         # Aliases, since a path may come through one table twice.
         start: FromClause = self.key.table.alias()
         here = source = start
@@ -62,15 +73,13 @@ class Lookup:
             there = hop.table.alias()
             source = source.join(there, and_(*(here.c[a.name] == there.c[b.name] for a, b in hop.pairs)))
             here = there
-        key = start.c[self.key.name]
+        key: ColumnElement[object] = start.c[self.key.name]
+        value: ColumnElement[object] = here.c[self.value.name]
+        if stored:
+            key, value = type_coerce(key, NullType()), type_coerce(value, NullType())
         wanted = key.in_(bindparam("keys", expanding=True))
         order = [here.c[column.name] for column in self.value.table.primary_key]
-        return (
-            select(key.label("key"), here.c[self.value.name].label("value"))
-            .select_from(source)
-            .where(wanted)
-            .order_by(key, *order)
-        )
+        return select(key.label("key"), value.label("value")).select_from(source).where(wanted).order_by(key, *order)
 
 
 @dataclass(frozen=True)
