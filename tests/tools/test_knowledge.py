@@ -411,7 +411,7 @@ def test_jsonl_loads_with_several_objects(tmp_path):
         (read_csv, "subject,relation,object\na,b,c\na,b\n", "line 3: 2 cells where the header has 3"),
         (read_csv, 'subject,relation,object\na,b,"c\n', "line 2"),
         (read_jsonl, '{"subject": "a", "relation": "b", "object": "c"}\n{"subject"\n', "line 2: not valid JSON"),
-        (read_jsonl, "[1]\n", "line 1: .* is no JSON object"),
+        (read_jsonl, "[1]\n", "line 1: .* is not a JSON object"),
         (read_jsonl, '\n{"subject": "a", "relation": "b"}\n', "line 2: the keys must be"),
         (read_jsonl, '{"subject": "a", "relation": "b", "object": "c", "note": 1}\n', "line 1: the keys must be"),
         (read_jsonl, "[" * 100_000, "line 1: not valid JSON"),

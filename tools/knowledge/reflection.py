@@ -1,4 +1,4 @@
-"""Any existing database as tools: its schema is reflected, and each thing it can answer becomes a lookup."""
+"""An existing database as tools: its schema is reflected, and each of its lookups becomes a tool."""
 
 import contextlib
 import datetime
@@ -39,16 +39,19 @@ _TYPES = {
 
 
 class ReflectedSchema:
-    """Lookups in a database as it is, without changing it.
+    """Read-only lookups in an existing database.
 
-    There is one lookup for each key and value column of a table (`key_columns` and `value_columns` in
-    `toolken.tools.knowledge.schema_paths` say which those are) and one for each foreign-key path from a key: to the
-    row a key refers to, to the rows that refer to it, and through an association table. A description is made of the
-    names and of the comment of the value's column.
+    There is one lookup for each pair of a key column and a value column of a table (`key_columns` and `value_columns`
+    in `toolken.tools.knowledge.schema_paths` choose them) and one for each foreign-key path from a key: to the row
+    that the foreign key refers to, to the rows that refer to it, and through an association table. Descriptions are
+    generated from the names of tables and columns and from the comment of the value column.
 
-    A key is looked up as it is written, which uses the database's own index. Where that finds nothing, the keys of
-    the column, read once into an index in memory, give those that differ in case or accents, or near matches to
-    offer; `refresh` has them read anew.
+    The key is first looked up exactly as written, which uses the database's index. If no row matches, the keys of the
+    column are read once into an index in memory, which finds keys that differ in case or accents and suggests near
+    matches. `refresh` discards that index.
+
+    SQLite stores values of any type in any column. A value that does not have the declared type of its column is
+    returned as stored: a BOOLEAN column with the text "no" answers "no".
 
     Parameters
     ----------
@@ -59,22 +62,22 @@ class ReflectedSchema:
     schema : str, optional
         The database schema, if not the default one.
     keys : mapping of str to sequence of str
-        Key columns by table, where they are not to be chosen by `key_columns`. These may be numbers or dates too.
+        Key columns by table name; `key_columns` chooses those of the other tables. Numbers and dates are allowed here.
     descriptions : mapping of str to str
-        Descriptions by tool name, where others are wanted than those made.
+        Descriptions by tool name, which replace the generated ones.
     hops : int
-        Most foreign keys on a path; 0 for columns only.
+        Maximum number of foreign keys on a path; 0 for columns of the same table only.
     max_tools : int
-        More lookups than that are refused.
+        Maximum number of lookups; a schema with more raises an error.
     max_names : int
-        Columns with more keys than that are looked up only as written.
+        Maximum number of keys in the in-memory index of a column; larger columns match exact spelling only.
     row_limit, timeout
         As for `KnowledgeBase`.
 
     Raises
     ------
     KnowledgeError
-        The database cannot be read, a table or column is not there, or there are no or too many lookups.
+        The database cannot be read, a table or column does not exist, or there are no or too many lookups.
     """
 
     def __init__(
@@ -121,7 +124,7 @@ class ReflectedSchema:
         return dict(self._lookups)
 
     def lookup(self, name: str, subject: str) -> list[dict[str, Any]]:
-        """Find the rows of one lookup for one key.
+        """Return the rows that one lookup finds for one key.
 
         Returns
         -------
@@ -132,7 +135,7 @@ class ReflectedSchema:
         Raises
         ------
         NothingFoundError
-            No row, or none with a value; carries near matches, which the message offers.
+            No row has the key, or none has a value; `suggestions` holds the near matches that the message offers.
         KnowledgeError
             There is no such lookup, or the database did not answer in time.
         """
@@ -141,14 +144,14 @@ class ReflectedSchema:
         return self._find(self._lookups[name], subject)[0]
 
     def tools(self) -> list[BaseTool]:
-        """Return one tool a lookup: text is the values joined by ", ", artifact the rows as `lookup` gives them."""
+        """Return one tool per lookup; its text is the values joined by ", ", its artifact the rows of `lookup`."""
         return [
             lookup_tool(name, self._descriptions.get(name, one.description), one.subject, partial(self._answer, one))
             for name, one in self._lookups.items()
         ]
 
     def refresh(self) -> None:
-        """Forget the keys read for near matches; the next miss reads them again."""
+        """Discard the keys read for near matches; the next lookup without a match reads them again."""
         with self._reading_keys:
             for spellings in self._spellings.values():
                 if spellings is not None:
@@ -171,19 +174,19 @@ class ReflectedSchema:
     def _reflect(self, schema: str | None) -> list[Table]:
         metadata = MetaData()
         with reading(self._engine, self._timeout) as connection, warnings.catch_warnings():
-            # A column of a type SQLAlchemy does not know is still read, as the driver gives it.
+            # Columns of a type that SQLAlchemy does not know are returned as the driver returns them.
             warnings.simplefilter("ignore", SAWarning)
             try:
                 metadata.reflect(connection, schema=schema)
-            except NoSuchTableError:  # a foreign key to a table that is not there
+            except NoSuchTableError:  # a foreign key to a table that does not exist
                 metadata.clear()
                 metadata.reflect(connection, schema=schema, resolve_fks=False)
             inspector = inspect(connection)
             views = [*inspector.get_view_names(schema)]
-            with contextlib.suppress(NotImplementedError):  # not every database has them
+            with contextlib.suppress(NotImplementedError):  # the dialect has no materialized views
                 views += inspector.get_materialized_view_names(schema)
             for view in views:
-                with contextlib.suppress(SQLAlchemyError):  # one that selects from what is gone
+                with contextlib.suppress(SQLAlchemyError):  # the view selects from a table that does not exist
                     Table(view, metadata, schema=schema, autoload_with=connection)
         return sorted(metadata.tables.values(), key=lambda table: table.name)
 
@@ -224,7 +227,7 @@ class ReflectedSchema:
         return [(row.key, row.value) for row in rows]
 
     def _spelt(self, lookup: Lookup, subject: str) -> list[str]:
-        """Return the keys that are `subject` up to case and accents."""
+        """Return the stored keys that equal `subject` except for case and accents."""
         with self._reading_keys:
             if lookup.key not in self._spellings:
                 self._spellings[lookup.key] = self._read_keys(lookup.key)
@@ -296,7 +299,7 @@ def _converted(text: str, key: Column[object]) -> object:
 
 
 def _text(value: object) -> str:
-    """Write a value as a person would read it; a very long one is cut, its row is not."""
+    """Format a value for the tool's text, cut to 1,000 characters; the artifact keeps the whole value."""
     if isinstance(value, str):
         text = value
     elif isinstance(value, bytes | memoryview):

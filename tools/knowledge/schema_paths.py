@@ -1,4 +1,4 @@
-"""What can be looked up in a reflected schema: which columns are keys, which are values, where foreign keys lead."""
+"""The lookups of a reflected schema: its key columns, its value columns and its foreign-key paths."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ _LONGEST_COMMENT = 300
 
 @dataclass(frozen=True)
 class Hop:
-    """A join from one table to the next: pairs of a column here and the column there that equals it."""
+    """A join to `table` along one foreign key; `pairs` are (column of the table before, column of `table`)."""
 
     table: Table
     pairs: tuple[tuple[Column[object], Column[object]], ...]
@@ -42,7 +42,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A question the schema can answer: a value found by a key, through no, one or several joins."""
+    """A value column found by a key column, through zero or more joins."""
 
     name: str
     description: str
@@ -52,21 +52,21 @@ class Lookup:
 
     @property
     def subject(self) -> str:
-        """What the key is, in words: "the title of the film"."""
+        """The key as a noun phrase: "the title of the film"."""
         return f"the {words(self.key.name)} of the {singular(words(self.key.table.name))}"
 
     @cached_property
-    def statement(self) -> Select[tuple[object, object]]:
+    def statement(self) -> Select[object, object]:
         """Select key and value where the key is one of the list bound as ``keys``, ordered by key and primary key."""
         return self._select(stored=False)
 
     @cached_property
-    def stored_statement(self) -> Select[tuple[object, object]]:
+    def stored_statement(self) -> Select[object, object]:
         """The same as `statement`, without SQLAlchemy's conversion of keys and results by the declared types."""
         return self._select(stored=True)
 
-    def _select(self, stored: bool) -> Select[tuple[object, object]]:
-        # Aliases, since a path may come through one table twice.
+    def _select(self, stored: bool) -> Select[object, object]:
+        # Aliases, since a path may visit a table twice.
         start: FromClause = self.key.table.alias()
         here = source = start
         for hop in self.path:
@@ -86,7 +86,7 @@ class Lookup:
 class _Step:
     """One foreign key followed in either direction, or an association table crossed.
 
-    `name` is what it leads to, `role` the part that the row one comes from has in it: the films of a person as actor.
+    `name` names the rows it leads to, `role` the role of the starting row in them: the films of a person as actor.
     """
 
     name: str
@@ -96,13 +96,13 @@ class _Step:
 
 
 _Found = tuple[str, tuple[Hop, ...], Column[object], str | None]
-"""What is asked for in words, the joins to it, its column and the comment that describes it."""
+"""The wanted value as a noun phrase, the joins to it, its column and its comment."""
 
 
 def find_lookups(
     tables: Sequence[Table], every: Sequence[Table], keys: Mapping[str, Sequence[str]], hops: int
 ) -> Iterator[Lookup]:
-    """List the lookups that start at some tables.
+    """Yield the lookups that start at `tables`.
 
     Parameters
     ----------
@@ -111,9 +111,9 @@ def find_lookups(
     every : sequence of Table
         All tables of the schema, where paths may lead.
     keys : mapping of str to sequence of str
-        Key columns by table name, where they are not to be chosen by `key_columns`.
+        Key columns by table name; `key_columns` chooses those of the other tables.
     hops : int
-        Most foreign keys on a path; crossing an association table counts as one.
+        Maximum number of foreign keys on a path; crossing an association table counts as one.
 
     Yields
     ------
@@ -141,8 +141,8 @@ def find_lookups(
 def key_columns(table: Table) -> list[Column[object]]:
     """Choose the columns by which people name a row of a table, the best first.
 
-    They are text columns that are called name, title or label (or end so), are unique, or lead an index; a foreign
-    key is none.
+    These are text columns whose name is or ends in name, title or label, that are unique, or that come first in an
+    index. Foreign keys and enumerations are never chosen.
     """
     text = [
         column
@@ -157,7 +157,7 @@ def key_columns(table: Table) -> list[Column[object]]:
 
 
 def value_columns(table: Table) -> list[Column[object]]:
-    """Choose the columns that say something: neither foreign keys, nor numbers that only identify a row, nor bytes."""
+    """Choose the columns with values to show: no foreign keys, no integer primary keys, no binary data."""
     return [
         column
         for column in table.columns
@@ -170,14 +170,14 @@ def value_columns(table: Table) -> list[Column[object]]:
 def _paths(
     start: Table, every: Sequence[Table], chosen: Mapping[Table, Sequence[Column[object]]], hops: int
 ) -> list[_Found]:
-    """Return what foreign keys lead to from a table: in which words, by which joins, to which column."""
+    """Return the columns that at most `hops` foreign keys reach from `start`."""
     found: list[_Found] = []
     ends: list[tuple[str, tuple[Hop, ...], Table]] = [("", (), start)]
     for _ in range(hops):
         further = []
         for reached, path, table in ends:
             for step in _steps(table, every):
-                # Going back along the key one came by would lead to the siblings of the start.
+                # Following the same key back would lead to the siblings of the start.
                 if path and step.hops[0].key is path[-1].key:
                     continue
                 end = step.hops[-1].table
@@ -204,7 +204,7 @@ def _steps(table: Table, every: Sequence[Table]) -> list[_Step]:
                 steps.append(_Step(plural(_role(onward)), _role(key), hops, other.comment))
             else:
                 steps.append(_Step(plural(words(other.name)), _role(key), (_backward(key),), other.comment))
-    # A person's films may be those directed or those acted in: then they are called by the person's part in them.
+    # A person's films may be those directed or those acted in: the role tells the two apart.
     names = [step.name for step in steps]
     return [
         replace(step, name=f"{step.name} (as {step.role})")
@@ -221,7 +221,7 @@ def _foreign_keys(table: Table) -> list[ForeignKeyConstraint]:
 def _leads_somewhere(key: ForeignKeyConstraint) -> bool:
     try:
         return key.referred_table is not None
-    except InvalidRequestError:  # the table is not there
+    except InvalidRequestError:  # the referred table does not exist
         return False
 
 
@@ -249,7 +249,7 @@ def _comment(key: ForeignKeyConstraint) -> str | None:
 
 
 def _role(key: ForeignKeyConstraint) -> str:
-    """Return what a foreign key calls its target: director_id is the director."""
+    """Return the role of the row that a foreign key refers to: "director" for director_id."""
     columns = list(key.column_keys)
     if len(columns) > 1:
         return singular(words(key.referred_table.name))
@@ -278,7 +278,7 @@ def _tool_name(text: str, taken: set[str]) -> str:
 
 
 def words(identifier: str) -> str:
-    """Write an identifier as words: "birthYear" and "birth_year" are "birth year"."""
+    """Split an identifier into lower-case words: "birthYear" and "birth_year" become "birth year"."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^\w]+|_+", " ", identifier)
     return " ".join(spaced.split()).lower() or identifier
 
@@ -287,7 +287,7 @@ _IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "w
 
 
 def singular(noun: str) -> str:
-    """Turn the usual English plurals of table names into singulars: "countries" into "country"."""
+    """Return the singular of a regular English plural: "country" for "countries"."""
     if noun in _IRREGULAR:
         return _IRREGULAR[noun]
     if noun.endswith("ies") and len(noun) > 4:
@@ -298,7 +298,7 @@ def singular(noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """Turn a noun into its usual English plural, unless it is one already."""
+    """Return the regular English plural of a noun; a plural is returned unchanged."""
     for several, one in _IRREGULAR.items():
         if noun == one:
             return several
