@@ -226,12 +226,12 @@ def test_a_file_is_found_again_with_its_relations(tmp_path):
         (("x" * 301, "capital_of", "y"), "more than 300 characters"),
         (("x", "capital_of", "a\0b"), "NUL"),
         (("x\ud800", "capital_of", "y"), "not valid text"),
-        (("x", "capital_of", 3), "no tuple of texts"),
-        (("x", "capital_of"), "no tuple of texts"),
+        (("x", "capital_of", 3), "not a tuple of texts"),
+        (("x", "capital_of"), "not a tuple of texts"),
         (Triple("x", "capital_of", "y", "alias"), "where a list of aliases belongs"),
-        (None, "no tuple of texts"),
-        ({"subject": "x", "relation": "capital_of", "object": "y"}, "no tuple of texts"),
-        ("abc", "no tuple of texts"),
+        (None, "not a tuple of texts"),
+        ({"subject": "x", "relation": "capital_of", "object": "y"}, "not a tuple of texts"),
+        ("abc", "not a tuple of texts"),
     ],
 )
 def test_a_bad_triple_is_named_and_nothing_is_loaded(kb, bad, why):
@@ -282,7 +282,7 @@ def test_a_limit_must_be_a_number_above_zero(options):
 
 @pytest.mark.parametrize("subject", ["", "   ", "\0", "x" * 301, None, 5, ["x"]])
 def test_what_is_no_name_gets_a_sentence(kb, subject):
-    with pytest.raises(NothingFoundError, match="is no name"):
+    with pytest.raises(NothingFoundError, match="is not a valid name"):
         kb.lookup("capital_of", subject)
 
 

@@ -144,7 +144,7 @@ def test_keys_may_be_numbers_when_the_caller_says_so(url):
     with ReflectedSchema(url, tables=["films"], keys={"films": ["year"]}) as schema:
         assert values(schema.lookup("films_title", "1927"), "films_title") == ["Metropolis"]
         for wrong in ("nineteen", "9" * 30, "1e400"):
-            with pytest.raises(NothingFoundError, match="is no year: give a whole number"):
+            with pytest.raises(NothingFoundError, match="is not a valid year: give a whole number"):
                 schema.lookup("films_title", wrong)
 
 
@@ -236,7 +236,7 @@ def test_a_missing_file_is_not_created(tmp_path):
 
 @pytest.mark.parametrize("subject", ["", "\0", None, 5, ["M"]])
 def test_what_is_no_key_gets_a_sentence(cinema, subject):
-    with pytest.raises(NothingFoundError, match="is no title"):
+    with pytest.raises(NothingFoundError, match="is not a valid title"):
         cinema.lookup("films_director", subject)
 
 

@@ -164,6 +164,13 @@ def test_generated_columns_and_tables_without_rowid_answer(tmp_path):
         assert tools["things_value"].invoke({"subject": "b"}) == "yes"
 
 
+def test_rows_without_a_value_do_not_use_up_the_row_limit(tmp_path):
+    rows = [("a", None), ("a", None), ("a", 1), ("a", None)]
+    url = database(tmp_path, "create table things (name text, value integer)", rows)
+    with ReflectedSchema(url, row_limit=1) as schema:
+        assert schema.tools()[0].invoke({"subject": "a"}) == "1"
+
+
 STORED = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
     st.floats(allow_nan=False),

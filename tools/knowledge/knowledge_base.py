@@ -284,7 +284,7 @@ class KnowledgeBase:
             raise KnowledgeError(f"There is no relation {quoted(relation)}; there are {known}.")
         key = fold(subject) if isinstance(subject, str) else ""
         if not key or len(key) > MAX_NAME_LENGTH:
-            raise NothingFoundError(f"{quoted(subject)} is no name: give one of 1 to {MAX_NAME_LENGTH} characters.")
+            raise NothingFoundError(f"{quoted(subject)} is not a valid name: give 1 to {MAX_NAME_LENGTH} characters.")
         written = "".join(letter for letter in subject if letter.isprintable()).strip()
         wanted = {"relation": self._relations[relation][0], "key": key, "written": written}
         with self._reading() as connection:

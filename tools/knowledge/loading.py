@@ -74,7 +74,7 @@ def store_relations(connection: Connection, relations: Iterable[Relation]) -> No
     table = tables.relation
     for relation in relations:
         if not isinstance(relation, Relation):
-            raise KnowledgeError(f"{quoted(relation)} is no Relation: give Relation(name, description).")
+            raise KnowledgeError(f"{quoted(relation)} is not a Relation: give Relation(name, description).")
         for text in (relation.name, relation.description, relation.subject):
             if not _is_text(text):
                 raise KnowledgeError(f"{quoted(relation)} has {quoted(text)} where a text belongs: give plain text.")
@@ -112,7 +112,7 @@ def _rows(
     except KeyError:
         problem = f"has the relation {quoted(relation)}, which has no description: give a Relation for it"
     except (TypeError, AttributeError):
-        problem = "is no tuple of texts: subject, relation, object, and lists of aliases"
+        problem = "is not a tuple of texts: subject, relation, object, and lists of aliases"
     except UnicodeError:
         problem = "has a character that is not valid text"
     except ValueError as error:

@@ -214,7 +214,7 @@ class ReflectedSchema:
         ]
         if not filled:
             raise NothingFoundError(f"{quoted(subject)} is stored, but with nothing filled in for {lookup.name}.")
-        return filled[: self._row_limit], len(rows) > self._row_limit
+        return filled[: self._row_limit], len(filled) > self._row_limit
 
     def _rows(self, lookup: Lookup, keys: Sequence[object]) -> list[tuple[object, object]]:
         if not keys:
@@ -273,7 +273,7 @@ def _key_text(subject: str, key: Column[object]) -> str:
     """Return the printable characters of an argument."""
     text = "".join(filter(str.isprintable, subject)).strip() if isinstance(subject, str) else ""
     if not text:
-        raise NothingFoundError(f"{quoted(subject)} is no {words(key.name)}: give one of at least one letter or digit.")
+        raise NothingFoundError(f"{quoted(subject)} is not a valid {words(key.name)}: give a letter or digit.")
     return text
 
 
@@ -293,7 +293,7 @@ def _converted(text: str, key: Column[object]) -> object:
             return python_type.fromisoformat(text)
     except (ValueError, InvalidOperation):
         raise NothingFoundError(
-            f"{quoted(text)} is no {words(key.name)}: give {_TYPES.get(python_type, 'a number')}."
+            f"{quoted(text)} is not a valid {words(key.name)}: give {_TYPES.get(python_type, 'a number')}."
         ) from None
     return text
 

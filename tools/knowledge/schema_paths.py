@@ -57,7 +57,11 @@ class Lookup:
 
     @cached_property
     def statement(self) -> Select[object, object]:
-        """Select key and value where the key is one of the list bound as ``keys``, ordered by key and primary key."""
+        """Select key and value where the key is one of the list bound as ``keys``.
+
+        Rows without a value come last, so that they do not use up a row limit; otherwise the order is by key and
+        primary key.
+        """
         return self._select(stored=False)
 
     @cached_property
@@ -79,7 +83,12 @@ class Lookup:
             key, value = type_coerce(key, NullType()), type_coerce(value, NullType())
         wanted = key.in_(bindparam("keys", expanding=True))
         order = [here.c[column.name] for column in self.value.table.primary_key]
-        return select(key.label("key"), value.label("value")).select_from(source).where(wanted).order_by(key, *order)
+        return (
+            select(key.label("key"), value.label("value"))
+            .select_from(source)
+            .where(wanted)
+            .order_by(value.is_(None), key, *order)
+        )
 
 
 @dataclass(frozen=True)
