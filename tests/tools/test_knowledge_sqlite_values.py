@@ -155,6 +155,19 @@ def test_foreign_keys_join_columns_of_different_types(tmp_path, left, right):
         assert tools["things_owner"].invoke({"subject": "cup"}) == "Bob"
 
 
+def test_columns_without_a_declared_type_are_keys_values_and_foreign_keys(tmp_path):
+    script = """create table owners (code text primary key, name);
+    create table things (name, value, owner_id references owners (code));
+    insert into owners values ('7', 'Ann');
+    insert into things values ('Pen', 'blue', 7), (5, x'00', null);"""
+    with ReflectedSchema(database(tmp_path, script)) as schema:
+        tools = {tool.name: tool for tool in schema.tools()}
+        assert tools["things_value"].invoke({"subject": "pen"}) == "blue"
+        assert tools["things_value"].invoke({"subject": "5"}) == "1 bytes"
+        assert tools["things_owner"].invoke({"subject": "Pen"}) == "Ann"
+        assert tools["owners_things"].invoke({"subject": "Ann"}) == "Pen"
+
+
 def test_generated_columns_and_tables_without_rowid_answer(tmp_path):
     script = """create table things (name text primary key, value boolean, twice numeric as (value * 2)) without rowid;
     insert into things (name, value) values ('a', 1.25), ('b', 'yes');"""

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from langchain_core.tools import BaseTool
-from sqlalchemy import URL, Column, MetaData, String, Table, inspect, select, type_coerce
+from sqlalchemy import URL, Column, MetaData, String, Table, event, inspect, select, type_coerce
 from sqlalchemy.exc import NoSuchTableError, SAWarning, SQLAlchemyError
 from sqlalchemy.types import NullType
 
@@ -22,7 +22,7 @@ from toolken.tools.knowledge.facts import Relation, Triple
 from toolken.tools.knowledge.knowledge_base import KnowledgeBase
 from toolken.tools.knowledge.lookup_tools import joined, lookup_tool
 from toolken.tools.knowledge.names import MAX_NAME_LENGTH, fold
-from toolken.tools.knowledge.schema_paths import Lookup, find_lookups, words
+from toolken.tools.knowledge.schema_paths import UNTYPED, Lookup, find_lookups, words
 from toolken.tools.knowledge.sqlite_values import key_candidates, stored_value
 from toolken.tools.quotation import quoted
 
@@ -173,6 +173,7 @@ class ReflectedSchema:
 
     def _reflect(self, schema: str | None) -> list[Table]:
         metadata = MetaData()
+        event.listen(metadata, "column_reflect", _mark_untyped)
         with reading(self._engine, self._timeout) as connection, warnings.catch_warnings():
             # Columns of a type that SQLAlchemy does not know are returned as the driver returns them.
             warnings.simplefilter("ignore", SAWarning)
@@ -203,7 +204,7 @@ class ReflectedSchema:
             rows = self._rows(lookup, key_candidates(text, lookup.key.type))
         else:
             rows = self._rows(lookup, [_converted(text, lookup.key)])
-        if not rows and isinstance(lookup.key.type, String):
+        if not rows and isinstance(lookup.key.type, String | NullType):
             rows = self._rows(lookup, self._spelt(lookup, subject))
         elif not rows:
             _converted(text, lookup.key)  # an argument of the wrong type gets an error that says so
@@ -251,6 +252,10 @@ class ReflectedSchema:
         names = [name for name in found if isinstance(name, str) and _can_be_loaded(name)]
         spellings.load((Triple(name, _SPELLING.name, name) for name in names), [_SPELLING], progress=False)
         return spellings
+
+
+def _mark_untyped(inspector: object, table: Table, column: dict[str, Any]) -> None:
+    column["info"] = {UNTYPED: isinstance(column["type"], NullType)}
 
 
 def _check_names(every: Sequence[Table], tables: Sequence[str], keys: Mapping[str, Sequence[str]]) -> None:

@@ -16,9 +16,11 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    Text,
     UniqueConstraint,
     and_,
     bindparam,
+    cast,
     select,
     type_coerce,
 )
@@ -29,6 +31,8 @@ from toolken.tools.knowledge.names import fold
 
 _NAME = re.compile(r"(.*_)?(name|title|label)")
 _LONGEST_COMMENT = 300
+UNTYPED = "untyped"
+"""Key of `Column.info`; true without a declared type, where SQLAlchemy gives a foreign key the type it refers to."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,9 @@ class Lookup:
         here = source = start
         for hop in self.path:
             there = hop.table.alias()
-            source = source.join(there, and_(*(here.c[a.name] == there.c[b.name] for a, b in hop.pairs)))
+            source = source.join(
+                there, and_(*(_comparable(a, here, b) == _comparable(b, there, a) for a, b in hop.pairs))
+            )
             here = there
         key: ColumnElement[object] = start.c[self.key.name]
         value: ColumnElement[object] = here.c[self.value.name]
@@ -89,6 +95,12 @@ class Lookup:
             .where(wanted)
             .order_by(value.is_(None), key, *order)
         )
+
+
+def _comparable(column: Column[object], alias: FromClause, other: Column[object]) -> ColumnElement[object]:
+    """Return a column of an alias; as text if it has no declared type and `other` is text, as foreign keys compare."""
+    value: ColumnElement[object] = alias.c[column.name]
+    return cast(value, Text) if column.info.get(UNTYPED) and isinstance(other.type, String) else value
 
 
 @dataclass(frozen=True)
@@ -156,13 +168,16 @@ def key_columns(table: Table) -> list[Column[object]]:
     text = [
         column
         for column in table.columns
-        if isinstance(column.type, String) and not isinstance(column.type, Enum) and not column.foreign_keys
+        if isinstance(column.type, String | NullType) and not isinstance(column.type, Enum) and not column.foreign_keys
     ]
+    # A column without a declared type is text only if its name says so.
     named = [column for column in text if _NAME.fullmatch(fold(column.name))]
     sets = [table.primary_key.columns.values(), *(index.columns.values() for index in table.indexes)]
     sets += [c.columns.values() for c in table.constraints if isinstance(c, UniqueConstraint)]
     indexed = {columns[0] for columns in sets if columns}
-    return list(dict.fromkeys(named + [column for column in text if column in indexed]))
+    return list(
+        dict.fromkeys(named + [column for column in text if column in indexed and isinstance(column.type, String)])
+    )
 
 
 def value_columns(table: Table) -> list[Column[object]]:
