@@ -1,1 +1,1 @@
-"""Tools worth having without any LM: calculator, knowledge base, household. Plain LangChain tools."""
+"""LangChain tools that need no LM: calculator, knowledge base and household."""

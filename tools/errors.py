@@ -1,4 +1,4 @@
-"""Errors that a tool raises or its arguments cause, as the sentence of a tool message; an agent then carries on."""
+"""Errors of tools and of their arguments, each as one sentence for a tool message."""
 
 from langchain_core.tools import ToolException
 from pydantic import ValidationError
@@ -8,14 +8,14 @@ from toolken.tools.quotation import quoted
 
 
 class ToolError(ToolkenError, ToolException):
-    """A tool could not do what it was asked; the message is one sentence that a model or a person can act on.
+    """A tool call failed; the message is one sentence that says what to change.
 
-    An agent reads the message as the tool's result. Set `handle_tool_error = False` on the tool to have it raised.
+    An agent receives the message as the tool's result. Set `handle_tool_error = False` on the tool to raise instead.
     """
 
 
 def validation_sentence(error: ValidationError) -> str:
-    """Name the first argument that does not fit a tool's schema, and say what to do; for `handle_validation_error`."""
+    """Return a sentence about the first invalid argument of a call; a `handle_validation_error` for tools."""
     first = error.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"])) or "arguments"
     if first["type"] == "missing":

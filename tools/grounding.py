@@ -1,17 +1,17 @@
-"""The mark of an argument that is to be copied from the conversation, in its JSON schema."""
+"""The JSON schema keyword of extractive arguments, which are copied from the conversation."""
 
 from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 GROUNDED = "x-grounded"
-"""JSON schema keyword; true where the value stands in the conversation and is not to be made up."""
+"""JSON schema keyword; true for an extractive argument, whose value is a span of the conversation."""
 
 
 class Grounded:
-    """Annotation of an argument that is copied from the conversation: "x-grounded": true in its JSON schema.
+    """Annotation of an extractive argument: adds "x-grounded": true to its JSON schema.
 
-    As `json_schema_extra` of the field it would be lost: `BaseTool.tool_call_schema` copies a field's annotations only.
+    `json_schema_extra` on the field does not work: `BaseTool.tool_call_schema` copies only annotations of a field.
 
     Examples
     --------

@@ -1,10 +1,10 @@
-"""How an error message repeats a value."""
+"""Quotation of values in error messages."""
 
 _LONGEST = 60
 
 
 def quoted(value: object) -> str:
-    """Return a value in quotes on one line, shortened when it is long.
+    """Return a value in quotes on one line, cut to 60 characters.
 
     Examples
     --------
@@ -13,7 +13,7 @@ def quoted(value: object) -> str:
     """
     try:
         text = str(value)
-    except (ValueError, RecursionError):  # an integer of more than 4,300 digits, lists nested too deeply to be written
+    except (ValueError, RecursionError):  # an integer of more than 4,300 digits, or lists nested too deeply
         return f"a value of type {type(value).__name__} too long to write"
     shown = " ".join(text[: 10 * _LONGEST].encode("utf-8", "replace").decode().split())
     if len(text) <= 10 * _LONGEST and len(shown) <= _LONGEST:

@@ -1,12 +1,12 @@
-"""The record every example generator yields: a question and the chain of calls that answers it."""
+"""Records that example generators yield: a question and the calls that answer it."""
 
 from typing import Any, NotRequired, TypedDict
 
 
 class CallRecord(TypedDict):
-    """One call of a chain.
+    """One call of an example.
 
-    `args` are keyword arguments valid for the tool's schema and `result` is the text the tool returned for them.
+    `args` are keyword arguments valid for the tool's schema; `result` is the text that the tool returned.
     """
 
     tool: str
@@ -15,10 +15,10 @@ class CallRecord(TypedDict):
 
 
 class ExampleRecord(TypedDict):
-    """One example: what the user asked, and the calls in order (none where words alone answer).
+    """One example: the user's question and the calls in order; no calls if the answer needs no tool.
 
-    `answer` is given where the wording of the answer matters, as for a question that needs no tool; where it is
-    absent, whoever reads the record words the answer around the results.
+    `answer` is given where its wording matters, as for a question that needs no tool. Otherwise the reader of the
+    record writes the answer from the results.
     """
 
     question: str

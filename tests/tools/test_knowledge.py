@@ -226,12 +226,12 @@ def test_a_file_is_found_again_with_its_relations(tmp_path):
         (("x" * 301, "capital_of", "y"), "more than 300 characters"),
         (("x", "capital_of", "a\0b"), "NUL"),
         (("x\ud800", "capital_of", "y"), "not valid text"),
-        (("x", "capital_of", 3), "no tuple of texts"),
-        (("x", "capital_of"), "no tuple of texts"),
+        (("x", "capital_of", 3), "not a tuple of texts"),
+        (("x", "capital_of"), "not a tuple of texts"),
         (Triple("x", "capital_of", "y", "alias"), "where a list of aliases belongs"),
-        (None, "no tuple of texts"),
-        ({"subject": "x", "relation": "capital_of", "object": "y"}, "no tuple of texts"),
-        ("abc", "no tuple of texts"),
+        (None, "not a tuple of texts"),
+        ({"subject": "x", "relation": "capital_of", "object": "y"}, "not a tuple of texts"),
+        ("abc", "not a tuple of texts"),
     ],
 )
 def test_a_bad_triple_is_named_and_nothing_is_loaded(kb, bad, why):
@@ -282,7 +282,7 @@ def test_a_limit_must_be_a_number_above_zero(options):
 
 @pytest.mark.parametrize("subject", ["", "   ", "\0", "x" * 301, None, 5, ["x"]])
 def test_what_is_no_name_gets_a_sentence(kb, subject):
-    with pytest.raises(NothingFoundError, match="is no name"):
+    with pytest.raises(NothingFoundError, match="is not a valid name"):
         kb.lookup("capital_of", subject)
 
 
@@ -411,7 +411,7 @@ def test_jsonl_loads_with_several_objects(tmp_path):
         (read_csv, "subject,relation,object\na,b,c\na,b\n", "line 3: 2 cells where the header has 3"),
         (read_csv, 'subject,relation,object\na,b,"c\n', "line 2"),
         (read_jsonl, '{"subject": "a", "relation": "b", "object": "c"}\n{"subject"\n', "line 2: not valid JSON"),
-        (read_jsonl, "[1]\n", "line 1: .* is no JSON object"),
+        (read_jsonl, "[1]\n", "line 1: .* is not a JSON object"),
         (read_jsonl, '\n{"subject": "a", "relation": "b"}\n', "line 2: the keys must be"),
         (read_jsonl, '{"subject": "a", "relation": "b", "object": "c", "note": 1}\n', "line 1: the keys must be"),
         (read_jsonl, "[" * 100_000, "line 1: not valid JSON"),

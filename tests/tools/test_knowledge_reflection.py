@@ -144,7 +144,7 @@ def test_keys_may_be_numbers_when_the_caller_says_so(url):
     with ReflectedSchema(url, tables=["films"], keys={"films": ["year"]}) as schema:
         assert values(schema.lookup("films_title", "1927"), "films_title") == ["Metropolis"]
         for wrong in ("nineteen", "9" * 30, "1e400"):
-            with pytest.raises(NothingFoundError, match="is no year: it must be a int"):
+            with pytest.raises(NothingFoundError, match="is not a valid year: give a whole number"):
                 schema.lookup("films_title", wrong)
 
 
@@ -224,7 +224,7 @@ def test_what_is_broken_in_a_schema_is_left_out(tmp_path):
         assert sorted(tools) == ["sizes_size", "towns_mayor", "towns_size"]
         assert tools["towns_mayor"].invoke({"subject": "ulm"}) == "Ann"
         assert tools["sizes_size"].invoke({"subject": "Ulm"}) == "1.50"
-        assert tools["towns_size"].invoke({"subject": "Aue"}).startswith("The database could not be read: ")
+        assert tools["towns_size"].invoke({"subject": "Aue"}) == "unknown"
 
 
 def test_a_missing_file_is_not_created(tmp_path):
@@ -236,7 +236,7 @@ def test_a_missing_file_is_not_created(tmp_path):
 
 @pytest.mark.parametrize("subject", ["", "\0", None, 5, ["M"]])
 def test_what_is_no_key_gets_a_sentence(cinema, subject):
-    with pytest.raises(NothingFoundError, match="is no title"):
+    with pytest.raises(NothingFoundError, match="is not a valid title"):
         cinema.lookup("films_director", subject)
 
 

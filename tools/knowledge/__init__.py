@@ -1,9 +1,9 @@
-"""Knowledge as tools: relations between subjects and objects in any SQL database, or any existing schema.
+"""Knowledge as tools: facts in any SQL database, or an existing database with its own schema.
 
-Each relation of a `KnowledgeBase` is a tool with one argument, the subject; its text is what is known, its artifact
-the rows. Where nothing is found, the text says what else may be meant; `KnowledgeBase.lookup` raises instead.
-`ReflectedSchema` offers the same for a database as it is, and `world_knowledge` is a knowledge base to begin with.
-`atlas_relations` and its companions make one with more than two hundred relations, about a land that does not exist.
+Each relation of a `KnowledgeBase` is a tool with one argument, the subject; its text lists the objects, its artifact
+is the list of rows. If nothing is found, the text suggests near matches; `KnowledgeBase.lookup` raises instead.
+`ReflectedSchema` makes tools of an existing database, and `world_knowledge` is a knowledge base of about 1,000 facts.
+`atlas_relations` and `atlas_facts` make a fictional one with more than 200 relations.
 
 Examples
 --------

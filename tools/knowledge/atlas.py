@@ -1,4 +1,4 @@
-"""A land that does not exist, in more than two hundred relations: for trying and measuring what needs many tools."""
+"""Facts about a fictional country in more than 200 relations, for experiments with many tools."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from toolken.tools.knowledge.world import DATA
 from toolken.tools.records import CallRecord, ExampleRecord
 
 SUBJECTS_PER_KIND = 40
-"""Castles, ships, books and so on of which the atlas knows everything."""
+"""Subjects per kind (castle, ship, book, ...); each has a value for every attribute of its kind."""
 
 _SYLLABLES = "bra,cor,del,eld,fen,gar,hul,ist,jor,kel,lum,mor,nev,ost,pel,quin,ros,sel,tor,und,vel,wyn,yar,zeb"
 _ENDINGS = "a,en,ica,or,mund,ey,is,ula,wick,ard,etta,in"
@@ -20,7 +20,7 @@ _FIRST_NAMES = "Ada,Bruno,Clara,Dario,Elsa,Felix,Greta,Hugo,Ines,Jonas,Klara,Leo
 
 
 class _Attribute(BaseModel):
-    """What can be asked about some kinds of things, with its wordings; {s} is the subject, {a} a thing of the kind."""
+    """An attribute of some kinds, with question templates; {s} is the subject, {a} the kind with its article."""
 
     kinds: list[str]
     description: str
@@ -30,7 +30,7 @@ class _Attribute(BaseModel):
 
 
 class _Atlas(BaseModel):
-    """The file of wordings."""
+    """The content of `atlas.json`."""
 
     kinds: list[str]
     values: dict[str, list[str]]
@@ -38,7 +38,7 @@ class _Atlas(BaseModel):
 
 
 def atlas_relations() -> list[Relation]:
-    """Return the relations, `owner_of_castle` and so on: each is one attribute of one kind of thing."""
+    """Return the relations, such as `owner_of_castle`: one per attribute and kind."""
     return [
         Relation(f"{name}_of_{kind}", f"Find {one.description.format(a=_with_article(kind))}.", f"the {kind}")
         for name, one in _atlas().attributes.items()
@@ -47,7 +47,7 @@ def atlas_relations() -> list[Relation]:
 
 
 def atlas_facts() -> Iterator[Triple]:
-    """Yield the facts, one for each relation and subject. No language model knows them: all names are made up."""
+    """Yield the facts, one per relation and subject. All names are fictional, so no LM knows the facts."""
     for name, one in _atlas().attributes.items():
         for kind in one.kinds:
             for subject in _subjects(kind):
@@ -55,22 +55,22 @@ def atlas_facts() -> Iterator[Triple]:
 
 
 def atlas_questions(per_relation: int, seed: int = 0, *, held_out: bool = False) -> Iterator[ExampleRecord]:
-    """Yield questions, each with the one lookup that answers it, equally many for each relation.
+    """Yield questions, each with the lookup that answers it, the same number per relation.
 
     Parameters
     ----------
     per_relation : int
-        How many for each relation. They are about different subjects, and a wording comes again only when all have
-        come.
+        Number of questions per relation, from 0 to `SUBJECTS_PER_KIND`. Subjects differ; templates repeat only after
+        all were used.
     seed : int
-        Same seed, same questions.
+        The same seed gives the same questions.
     held_out : bool
-        Whether to use the wordings that are kept for measuring; none of them is among the others.
+        Whether to use the held-out templates, which are disjoint from the others.
 
     Raises
     ------
     KnowledgeError
-        If more are asked for than there are subjects, or fewer than none.
+        `per_relation` is out of range.
     """
     if not 0 <= per_relation <= SUBJECTS_PER_KIND:
         raise KnowledgeError(f"{per_relation} questions a relation cannot be made: ask for 0 to {SUBJECTS_PER_KIND}.")
@@ -94,7 +94,7 @@ def _atlas() -> _Atlas:
 
 @cache
 def _subjects(kind: str) -> list[str]:
-    """Make up the names of the things of a kind; no two kinds share one."""
+    """Return the fictional names of the subjects of a kind; kinds share no name."""
     number = _atlas().kinds.index(kind)
     syllables, endings = _SYLLABLES.split(","), _ENDINGS.split(",")
     names = [f"{a}{b}{end}".capitalize() for a in syllables for b in syllables if a != b for end in endings]
@@ -103,7 +103,7 @@ def _subjects(kind: str) -> list[str]:
 
 
 def _value(kind: str, key: str) -> str:
-    """Make up the object of a fact, always the same one for a key."""
+    """Draw the object of a fact, with `key` as the seed."""
     draw = random.Random(key)
     listed = _atlas().values.get(kind)
     return draw.choice(listed) if listed else _NUMBERS_AND_NAMES[kind](draw)

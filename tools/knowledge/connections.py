@@ -1,4 +1,4 @@
-"""Connections to a database: one engine that can only read, under a time limit, and one that writes."""
+"""Database connections: a read-only engine with a time limit, and a writing engine."""
 
 import re
 import sqlite3
@@ -13,22 +13,23 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event,
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from toolken.tools.knowledge.errors import KnowledgeError
+from toolken.tools.knowledge.sqlite_values import decode_text
 from toolken.tools.quotation import quoted
 
 _INSTRUCTIONS_BETWEEN_CHECKS = 10_000
-"""SQLite virtual machine instructions between two looks at the clock: well under a millisecond."""
+"""SQLite virtual machine instructions between two checks of the deadline: well under a millisecond."""
 
 _PASSWORD = re.compile(r"(://[^/@]*:)[^/]*@")
 
 _WAIT_TO_WRITE = 30.0
-"""Seconds to wait while another connection writes to a SQLite file."""
+"""Seconds to wait for another connection that writes to the same SQLite file."""
 
 _ENLARGE_CACHE = "PRAGMA cache_size = -16384"
-"""16 MiB of pages while loading: SQLite's own 2 MiB are too few for a large index; the bound keeps memory flat."""
+"""16 MiB of pages while loading: SQLite's default of 2 MiB is too small for a large index."""
 
 
 def parse_url(url: str | URL) -> URL:
-    """Return `url` as a SQLAlchemy URL; a SQLite database in memory gets a name its connections can share.
+    """Return `url` as a SQLAlchemy URL; an in-memory SQLite database gets a name that its connections share.
 
     Raises
     ------
@@ -48,19 +49,19 @@ def parse_url(url: str | URL) -> URL:
     if dialect.is_async:
         raise KnowledgeError(f"The driver {parsed.drivername} is asynchronous: give a synchronous one.")
     if dialect.name == "sqlite" and parsed.database in (None, "", ":memory:"):
-        # Each plain in-memory connection is a database of its own; the memdb file system gives it a name.
+        # Each ":memory:" connection opens a separate database; the memdb file system gives the database a name.
         return parsed.set(database=f"file:/toolken-{uuid.uuid4().hex}?vfs=memdb")
     return parsed
 
 
 def exists(url: URL) -> bool:
-    """Whether there is a database to read under a parsed URL: a server, or a SQLite file."""
+    """Return whether a parsed URL names a server or an existing SQLite file."""
     name = url.database or ""
     return url.get_backend_name() != "sqlite" or name.startswith("file:") or Path(name).is_file()
 
 
 def in_memory(url: URL) -> bool:
-    """Whether the database of a parsed URL lives only as long as a connection to it."""
+    """Return whether the database of a parsed URL is in memory and so ends with its last connection."""
     return url.get_backend_name() == "sqlite" and "vfs=memdb" in (url.database or "")
 
 
@@ -75,7 +76,7 @@ def _sqlite_creator(url: URL, mode: str, timeout: float) -> Callable[[], sqlite3
         name = f"{path.as_uri()}?mode={mode}"
 
     def connect() -> sqlite3.Connection:
-        # autocommit: SQLAlchemy's begin event opens the transaction, so that creating tables is inside it too.
+        # Autocommit: SQLAlchemy's begin event opens the transaction, which then includes CREATE TABLE.
         return sqlite3.connect(name, timeout, uri=True, check_same_thread=False, isolation_level=None)
 
     return connect
@@ -99,23 +100,25 @@ def writing_engine(url: URL) -> Engine:
 
 
 def reading_engine(url: URL, timeout: float) -> Engine:
-    """Open an engine that cannot write and stops a statement after a time.
+    """Open an engine that cannot write and interrupts statements after `timeout` seconds.
 
-    SQLite files are opened read-only and checked against the clock while a statement runs; PostgreSQL sessions are
-    set to read-only transactions with a `statement_timeout`. On other databases nothing is ever committed.
+    SQLite files are opened read-only, and a progress handler checks the deadline while a statement runs. PostgreSQL
+    sessions use read-only transactions with a `statement_timeout`. Other databases have no time limit, and nothing is
+    committed.
 
     Parameters
     ----------
     url : URL
         As returned by `parse_url`.
     timeout : float
-        Seconds a statement may take.
+        Time limit per statement in seconds.
     """
     if url.get_backend_name() == "sqlite":
         engine = create_engine("sqlite://", creator=_sqlite_creator(url, "ro", timeout), poolclass=QueuePool)
 
         @event.listens_for(engine, "connect")
         def _read_only_sqlite(connection: Any, record: Any) -> None:
+            connection.text_factory = decode_text
             connection.execute("PRAGMA query_only = ON")
             connection.set_progress_handler(
                 lambda: time.monotonic() > record.info.get("deadline", float("inf")), _INSTRUCTIONS_BETWEEN_CHECKS
@@ -128,7 +131,7 @@ def reading_engine(url: URL, timeout: float) -> Engine:
         return engine
 
     if url.get_backend_name() == "postgresql":
-        # Each statement is a read-only transaction of its own: no round trips to begin and end one.
+        # Autocommit: no round trips to begin and end a transaction.
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
 
         @event.listens_for(engine, "connect")
@@ -144,7 +147,7 @@ def reading_engine(url: URL, timeout: float) -> Engine:
 
 @contextmanager
 def reading(engine: Engine, timeout: float) -> Iterator[Connection]:
-    """Borrow a connection; a database error inside becomes one sentence."""
+    """Check out a connection; errors of the database or of value conversion are raised as `KnowledgeError`."""
     try:
         with engine.connect() as connection:
             yield connection
@@ -164,6 +167,6 @@ def reading(engine: Engine, timeout: float) -> Iterator[Connection]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the first line of what the database's driver said."""
+    """Return the first line of the driver's error message."""
     text = str(getattr(error, "orig", None) or error) or type(error).__name__
     return text.splitlines()[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Errors of the knowledge base: what could not be found, read or loaded, and what to do about it."""
+"""Errors of the knowledge base and of reflected schemas."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from toolken.tools.quotation import quoted
 class KnowledgeError(ToolError):
     """The knowledge base could not be opened, loaded or read.
 
-    Check the database's address, the file and line or the relation that the message names.
+    The message names the database URL, the file and line, or the relation to correct.
     """
 
 
 class NothingFoundError(KnowledgeError):
-    """A lookup found no row; `suggestions` are the names it could have been, best first.
+    """A lookup found no row; `suggestions` are similar names, the most similar first.
 
     Ask for one of the `suggestions`, or load the fact.
     """
@@ -25,7 +25,7 @@ class NothingFoundError(KnowledgeError):
 
 
 def did_you_mean(suggestions: Sequence[str]) -> str:
-    """Return the end of a sentence that says nothing was found, offering `suggestions` where there are any."""
+    """Return the end of the sentence "Nothing is stored under ...", which offers `suggestions` if there are any."""
     if not suggestions:
         return ", nor under a similar name."
     return f"; did you mean {' or '.join(quoted(name) for name in suggestions)}?"

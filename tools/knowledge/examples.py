@@ -1,4 +1,4 @@
-"""Questions over the world's facts with the calls that answer them, in many wordings, for training."""
+"""Training examples: questions about `world_facts` with the calls that answer them."""
 
 import json
 import random
@@ -14,9 +14,9 @@ from toolken.tools.knowledge.world import DATA, world_facts, world_knowledge
 from toolken.tools.records import CallRecord, ExampleRecord
 
 TWO_STEPS = 0.15
-"""Share of questions that take two calls, the second about what the first found."""
+"""Share of questions with two calls, where the result of the first is the argument of the second."""
 
-# (inner, outer): what the inner relation finds can be asked about with the outer one.
+# (inner, outer): objects of the inner relation are subjects of the outer one.
 _CHAINS = [
     (inner, outer)
     for inner in ("author_of", "composer_of", "painter_of", "director_of", "inventor_of")
@@ -47,7 +47,7 @@ _ATTEMPTS = 2000
 
 
 class _Subject(NamedTuple):
-    """A subject as its relation has it: its name, the other names, and its objects."""
+    """A subject of one relation: its name, aliases and objects."""
 
     name: str
     aliases: tuple[str, ...]
@@ -55,17 +55,17 @@ class _Subject(NamedTuple):
 
 
 def examples(count: int, seed: int = 0) -> Iterator[ExampleRecord]:
-    """Yield questions over `world_knowledge`, no two alike, with the calls that answer them.
+    """Yield distinct questions about `world_knowledge` with the calls that answer them.
 
-    Relations are equally frequent among questions of one step. Subjects go by their name or another, with or without
-    accents; some questions are written in small letters. Arguments are spelt as in the question.
+    Relations are equally frequent among questions with one call. Subjects appear under their name or an alias, with or
+    without accents; some questions are in lower case. Arguments are spelt as in the question.
 
     Parameters
     ----------
     count : int
-        How many questions.
+        Number of questions.
     seed : int
-        Same seed, same questions; a larger count only adds more.
+        The same seed gives the same questions; a larger count only appends more.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def examples(count: int, seed: int = 0) -> Iterator[ExampleRecord]:
     with world_knowledge() as kb:
         tools = {tool.name: tool for tool in kb.tools()}
         for lookup in tools.values():
-            lookup.handle_tool_error = False  # a lookup that fails must not become the result of an example
+            lookup.handle_tool_error = False  # an error message must not become the result of an example
         results: dict[tuple[str, str], str] = {}
 
         def call(tool: str, subject: str) -> CallRecord:
@@ -104,7 +104,7 @@ def examples(count: int, seed: int = 0) -> Iterator[ExampleRecord]:
 
 
 def _question(draw: random.Random) -> tuple[str, list[tuple[str, str]]]:
-    """Draw a question and its calls as (tool, subject); an empty subject stands for the result before it."""
+    """Draw a question and its calls as (tool, subject); an empty subject stands for the previous result."""
     if draw.random() < TWO_STEPS:
         inner, outer = draw.choice(_CHAINS)
         subject = draw.choice([one for one in _subjects()[inner] if _leads_on(one, outer)])
@@ -127,7 +127,7 @@ def _question(draw: random.Random) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _written(draw: random.Random, subject: _Subject) -> str:
-    """Draw how someone would write a subject: under which name, with or without accents."""
+    """Draw a spelling of a subject: its name or an alias, with or without accents."""
     name = draw.choice(subject.aliases) if subject.aliases and draw.random() < 0.25 else subject.name
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
     return plain if plain.isascii() and draw.random() < 0.3 else name
@@ -142,7 +142,7 @@ def _in_sentence(relation: str, name: str) -> str:
 
 
 def _ends_with_subject(question: str) -> bool:
-    """Whether a long phrase reads well as the subject: close to the end, and without "'s", which would be unclear."""
+    """Return whether a long phrase reads well as the subject: near the end, and without an ambiguous "'s"."""
     after = question.partition("{s}")[2]
     return len(after) <= len(" born in?") and not after.startswith("'s")
 
@@ -154,7 +154,7 @@ def _leads_on(subject: _Subject, outer: str) -> bool:
 
 @cache
 def _subjects() -> dict[str, list[_Subject]]:
-    """Return the subjects of each relation, in the order of the table."""
+    """Return the subjects per relation, in the order of `world_facts`."""
     relations: dict[str, dict[str, _Subject]] = {}
     for triple in world_facts():
         subjects = relations.setdefault(triple.relation, {})

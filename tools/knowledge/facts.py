@@ -1,4 +1,4 @@
-"""Facts and relations as data, and the readers that give them from CSV, JSONL and KAMEL's files."""
+"""Facts and relations as data, and their readers for CSV, JSONL and the files of KAMEL."""
 
 import csv
 import json
@@ -11,21 +11,21 @@ from toolken.tools.knowledge.errors import KnowledgeError
 from toolken.tools.quotation import quoted
 
 ALIAS_SEPARATOR = "|"
-"""What stands between two other names in a CSV cell."""
+"""The separator of several aliases in a CSV cell."""
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation, which is one tool.
+    """A relation between subjects and objects; each relation is one tool.
 
     Attributes
     ----------
     name : str
         The tool's name: letters, digits, "_" and "-", at most 64.
     description : str
-        What someone wants who needs this tool, in the words a question would use.
+        What the tool finds, in words that occur in questions.
     subject : str
-        What the subject is, such as "the country"; describes the tool's argument.
+        The subject as a noun phrase, such as "the country"; describes the tool's argument.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Relation:
 
 
 class Triple(NamedTuple):
-    """One fact. Several objects of one subject are several triples; aliases are further names."""
+    """One fact: a subject, a relation, one object, and alternative names of subject and object."""
 
     subject: str
     relation: str
@@ -57,7 +57,7 @@ def read_csv(lines: Iterable[str], source: str = "CSV") -> Iterator[Triple]:
     Raises
     ------
     KnowledgeError
-        A column is missing or unknown, or a row has too many or too few cells; names source and line.
+        A column is missing or unknown, or a row has too many or too few cells; the message names source and line.
     """
     for cells in _csv_rows(lines, source, needed=Triple._fields[:3], allowed=Triple._fields):
         yield Triple(
@@ -81,7 +81,7 @@ def read_jsonl(lines: Iterable[str], source: str = "JSONL") -> Iterator[Triple]:
     Parameters
     ----------
     lines : iterable of str
-        One object a line: {"subject", "relation", "object"} and optionally "subject_aliases" and "object_aliases"
+        One object per line: {"subject", "relation", "object"} and optionally "subject_aliases" and "object_aliases"
         (lists of strings). "object" may be a list of strings, which makes several triples (without object_aliases).
     source : str
         Name of the file for messages.
@@ -89,7 +89,7 @@ def read_jsonl(lines: Iterable[str], source: str = "JSONL") -> Iterator[Triple]:
     Raises
     ------
     KnowledgeError
-        A line is no such object; names source and line.
+        A line is not such an object; the message names source and line.
     """
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -113,14 +113,14 @@ def read_kamel(folder: str | Path) -> tuple[list[Relation], Iterator[Triple]]:
     ----------
     folder : str or Path
         A folder with ``tools.json``, the descriptions as {"tool_information": {"<P17>": {"tool_description"}}}, and
-        ``facts/*.jsonl``, one {"property", "sub_label", "obj_label"} a line. ``obj_label`` lists the objects, each a
-        string or {"chosen", "rdf", "alternative": [...]}, of which the chosen name is taken and the rest are aliases.
+        ``facts/*.jsonl``, one {"property", "sub_label", "obj_label"} per line. ``obj_label`` lists the objects, each a
+        string or {"chosen", "rdf", "alternative": [...]}: "chosen" is the object, the other names are its aliases.
 
     Returns
     -------
     (list of Relation, iterator of Triple)
         What `KnowledgeBase.load` takes: ``relations, triples = read_kamel(folder)``. Relations are named by their
-        Wikidata property (P17). The facts are read while the iterator is.
+        Wikidata property (P17). The iterator reads the files lazily.
 
     Raises
     ------
@@ -189,5 +189,5 @@ def _json_object(line: str, place: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise KnowledgeError(f"{place}: not valid JSON ({error}).") from error
     if not isinstance(record, dict):
-        raise KnowledgeError(f"{place}: {quoted(line)} is no JSON object.")
+        raise KnowledgeError(f"{place}: {quoted(line)} is not a JSON object.")
     return record

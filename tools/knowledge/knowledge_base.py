@@ -34,10 +34,10 @@ from toolken.tools.quotation import quoted
 
 _ROW = (tables.fact.c.subject, tables.fact.c.object, tables.fact.c.object_aliases)
 _OF_RELATION = tables.fact.c.relation_id == bindparam("relation")
-# Spelt exactly so first, lest the row limit cut just these.
+# Exact spelling first, so that the row limit does not cut it.
 _ORDER = (tables.fact.c.subject != bindparam("written"), tables.fact.c.position)
 _BY_KEY = select(*_ROW).where(_OF_RELATION, tables.fact.c.key == bindparam("key")).order_by(*_ORDER)
-# Subqueries rather than joins: without statistics a planner may start a join at the relation's facts, all of them.
+# Subqueries rather than joins: without statistics a planner may start a join with all facts of the relation.
 _BY_ALIAS = (
     select(*_ROW)
     .where(
@@ -58,7 +58,7 @@ _SUBJECTS = (
 
 
 class FactRow(TypedDict):
-    """A row that a lookup found; the artifact of a relation's tool is a list of them."""
+    """A row that a lookup found; the artifact of a tool is a list of these."""
 
     subject: str
     relation: str
@@ -67,18 +67,18 @@ class FactRow(TypedDict):
 
 
 class KnowledgeBase:
-    """Facts in a database, looked up by subject through one tool a relation.
+    """Facts in a database, looked up by subject with one tool per relation.
 
-    Facts lie in tables named ``kb_*``, which `load` creates. Lookups go through connections that can only read.
+    `load` stores facts in tables named ``kb_*``. Lookups use read-only connections.
 
     Parameters
     ----------
     url : str or URL
         Any SQLAlchemy URL with a synchronous driver; in memory by default.
     row_limit : int
-        Most rows a lookup returns.
+        Maximum number of rows per lookup.
     timeout : float
-        Seconds a lookup's statement may take; enforced on SQLite and PostgreSQL.
+        Time limit per statement in seconds; enforced on SQLite and PostgreSQL.
 
     Raises
     ------
@@ -110,7 +110,7 @@ class KnowledgeBase:
         self._closed = False
         self._reader: Engine | None = None
         self._writer: Engine | None = None
-        # A database in memory lasts as long as some connection to it, which is this one.
+        # An in-memory database lasts as long as a connection to it: this one.
         self._anchor: Connection | None = None
         if in_memory(self._url):
             self._writer = writing_engine(self._url)
@@ -130,20 +130,19 @@ class KnowledgeBase:
         *,
         progress: bool | None = None,
     ) -> int:
-        """Load facts, all of them or, after an error, none.
+        """Load facts in one transaction; after an error none is stored.
 
-        A fact that is already there is left as it is; facts of one subject keep the order in which they came.
+        A fact that is stored already is unchanged; facts of one subject keep the order of loading.
 
         Parameters
         ----------
         triples : iterable of Triple or of (subject, relation, object)
             Read once, in batches; memory does not grow with their number.
         relations : iterable of Relation
-            Names and descriptions of the relations that are not in the knowledge base yet or are to be described
-            anew.
+            New relations, and stored relations whose description changes.
         progress : bool, optional
-            Whether to show progress on standard error, and leave its last line there; by default it is shown, and
-            removed at the end, when that is a terminal.
+            Whether to show progress on standard error and keep its last line. By default progress is shown only on a
+            terminal and removed at the end.
 
         Returns
         -------
@@ -153,8 +152,8 @@ class KnowledgeBase:
         Raises
         ------
         KnowledgeError
-            A triple or relation is malformed, a relation has no description, or the database refuses; the message
-            names the triple.
+            A triple or relation is malformed, a relation has no description, or the database raises an error; the
+            message names the triple.
         """
         console = Console(stderr=True)
         shown = console.is_terminal if progress is None else progress
@@ -172,11 +171,10 @@ class KnowledgeBase:
         return self._load_file(path, read_jsonl, relations, progress)
 
     def lookup(self, relation: str, subject: str) -> list[FactRow]:
-        """Find the facts of one relation about one subject.
+        """Return the facts of one relation about one subject.
 
-        Case, accents and outer punctuation of the subject do not matter. Its own name goes before the aliases of
-        others; where several subjects share a name up to case and accents, the one spelt exactly so is meant if
-        there is one, and else all are.
+        Case, accents and outer punctuation of the subject are ignored. Names take precedence over aliases. If several
+        subjects differ only in case and accents, the one with the exact spelling is returned, or all if there is none.
 
         Returns
         -------
@@ -186,21 +184,21 @@ class KnowledgeBase:
         Raises
         ------
         NothingFoundError
-            No fact; carries near matches, which the message offers.
+            There is no such fact; `suggestions` holds the near matches that the message offers.
         KnowledgeError
             There is no such relation, or the database did not answer in time.
         """
         return self._find(relation, subject)[0]
 
     def tools(self) -> list[BaseTool]:
-        """Return one tool a relation: text is the object labels joined by ", ", artifact the list of `FactRow`."""
+        """Return one tool per relation; its text is the objects joined by ", ", its artifact the list of `FactRow`."""
         return [
             lookup_tool(name, relation.description, f"the name of {relation.subject}", partial(self._answer, name))
             for name, relation in self.relations.items()
         ]
 
     def close(self) -> None:
-        """Close every connection; a knowledge base in memory is gone then."""
+        """Close every connection; this deletes an in-memory knowledge base."""
         if self._anchor is not None:
             self._anchor.close()
         for engine in (self._reader, self._writer):
@@ -280,13 +278,13 @@ class KnowledgeBase:
             raise KnowledgeError(f"{quoted(path)} is not UTF-8 text ({error.reason}): convert it first.") from error
 
     def _find(self, relation: str, subject: str) -> tuple[list[FactRow], bool]:
-        """Return the rows of `lookup`, and whether the row limit cut them."""
+        """Return the rows of `lookup`, and whether there are more than `row_limit`."""
         if relation not in self._relations:
             known = ", ".join(list(self._relations)[:20]) or "none: load some facts first"
             raise KnowledgeError(f"There is no relation {quoted(relation)}; there are {known}.")
         key = fold(subject) if isinstance(subject, str) else ""
         if not key or len(key) > MAX_NAME_LENGTH:
-            raise NothingFoundError(f"{quoted(subject)} is no name: give one of 1 to {MAX_NAME_LENGTH} characters.")
+            raise NothingFoundError(f"{quoted(subject)} is not a valid name: give 1 to {MAX_NAME_LENGTH} characters.")
         written = "".join(letter for letter in subject if letter.isprintable()).strip()
         wanted = {"relation": self._relations[relation][0], "key": key, "written": written}
         with self._reading() as connection:

@@ -1,4 +1,4 @@
-"""Bulk loading: triples become rows in batches, inside the one transaction of the caller."""
+"""Bulk loading: triples are inserted in batches, in the caller's transaction."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from toolken.tools.knowledge.near_matches import extend_index
 from toolken.tools.quotation import quoted
 
 BATCH = 20_000
-"""Facts a statement; more gains little and costs memory."""
+"""Facts per statement; larger batches gain little and cost memory."""
 
 Row = tuple[Any, ...]
 """The values of a row in the order of its table's columns."""
@@ -32,16 +32,16 @@ _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 def load_triples(
     connection: Connection, triples: Iterable[Triple | tuple[str, str, str]], advance: Callable[[int], None]
 ) -> int:
-    """Insert facts, aliases and names of relations that are stored already; return the number of triples.
+    """Insert facts, aliases and names; return the number of triples. Their relations must be stored already.
 
     Raises
     ------
     KnowledgeError
-        A triple is malformed or its relation is not stored; names the triple.
+        A triple is malformed or its relation is not stored; the message names the triple.
     """
     ids = {row.name: row.id for row in connection.execute(select(tables.relation.c.name, tables.relation.c.id))}
     last_name = connection.scalar(select(func.max(tables.name.c.id))) or 0
-    # Later loads come after earlier ones, without a sequence to ask for every row.
+    # The time orders loads without one query to a sequence per row.
     first_position = time.time_ns()
     count = 0
     stream = iter(triples)
@@ -52,7 +52,7 @@ def load_triples(
             fact, others = _rows(triple, number, ids, first_position + number)
             facts.append(fact)
             aliases += others
-        # In the order of the index, neighbouring rows share its pages.
+        # Rows in index order share pages.
         facts.sort(key=itemgetter(0, 1))
         _insert_new(connection, tables.fact, facts)
         _insert_new(connection, tables.alias, aliases)
@@ -64,17 +64,17 @@ def load_triples(
 
 
 def store_relations(connection: Connection, relations: Iterable[Relation]) -> None:
-    """Insert relations, or describe them anew where they are stored already.
+    """Insert relations, or update the description of those that are stored already.
 
     Raises
     ------
     KnowledgeError
-        A name does not do as the name of a tool, or a description is empty.
+        A name is not a valid tool name, or a description is empty.
     """
     table = tables.relation
     for relation in relations:
         if not isinstance(relation, Relation):
-            raise KnowledgeError(f"{quoted(relation)} is no Relation: give Relation(name, description).")
+            raise KnowledgeError(f"{quoted(relation)} is not a Relation: give Relation(name, description).")
         for text in (relation.name, relation.description, relation.subject):
             if not _is_text(text):
                 raise KnowledgeError(f"{quoted(relation)} has {quoted(text)} where a text belongs: give plain text.")
@@ -90,14 +90,14 @@ def store_relations(connection: Connection, relations: Iterable[Relation]) -> No
 
 
 def _is_text(value: object) -> bool:
-    """Whether a value is text that every database takes: without NUL and surrogates."""
+    """Return whether a value is text without NUL and surrogates, which every database accepts."""
     return isinstance(value, str) and "\0" not in value and value == value.encode(errors="replace").decode()
 
 
 def _rows(
     triple: Triple | tuple[str, str, str], number: int, ids: Mapping[str, int], position: int
 ) -> tuple[Row, Sequence[Row]]:
-    """Turn a triple into its row of facts and its rows of aliases."""
+    """Return the row of the fact table and the rows of the alias table for a triple."""
     try:
         if not isinstance(triple, (tuple, list)):
             raise TypeError
@@ -112,7 +112,7 @@ def _rows(
     except KeyError:
         problem = f"has the relation {quoted(relation)}, which has no description: give a Relation for it"
     except (TypeError, AttributeError):
-        problem = "is no tuple of texts: subject, relation, object, and lists of aliases"
+        problem = "is not a tuple of texts: subject, relation, object, and lists of aliases"
     except UnicodeError:
         problem = "has a character that is not valid text"
     except ValueError as error:
@@ -120,7 +120,7 @@ def _rows(
     raise KnowledgeError(f"Triple {number + 1}, {quoted(triple)}, {problem}.")
 
 
-@lru_cache(maxsize=4096)  # facts about one subject usually come together
+@lru_cache(maxsize=4096)  # facts about one subject usually follow each other
 def _key(name: str) -> str:
     key = fold(name)
     if not key:
@@ -131,7 +131,7 @@ def _key(name: str) -> str:
 
 
 def _digest(subject: str, object_: str) -> int:
-    """Hash subject and object; refuses what not every database takes as text: NUL and surrogates."""
+    """Hash subject and object; NUL and surrogates raise, since not every database accepts them as text."""
     if not object_.strip():
         raise ValueError("has an empty object")
     data = f"{subject}\0{object_}"
@@ -151,10 +151,10 @@ def _json_list(aliases: Sequence[str]) -> str:
 
 
 def _insert_new(connection: Connection, table: Table, rows: list[Row]) -> None:
-    """Insert the rows that are not there yet.
+    """Insert the rows that are not stored yet.
 
-    The statement is compiled once and its rows are passed as the driver wants them: SQLAlchemy's own conversion of
-    every parameter would take a third of the time of loading.
+    The statement is compiled once and the rows go to the driver directly: SQLAlchemy's conversion of each parameter
+    would take a third of the loading time.
     """
     if not rows:
         return
@@ -175,7 +175,7 @@ def _insert_new(connection: Connection, table: Table, rows: list[Row]) -> None:
 
 
 def _insert_names(connection: Connection, first_position: int) -> None:
-    """Enter the keys of the facts just loaded, and of all aliases, that are not among the names yet."""
+    """Insert the keys of the facts just loaded, and of all aliases, that the table of names lacks."""
     fact, alias, name = tables.fact, tables.alias, tables.name
     for column, loaded in ((fact.c.key, fact.c.position >= first_position), (alias.c.key, true())):
         known = exists().where(name.c.key == column)

@@ -1,4 +1,4 @@
-"""One LangChain tool for one lookup: a subject in, the object labels as text, the rows as artifact."""
+"""The LangChain tool of a lookup: its argument is the subject, its text the objects, its artifact the rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
@@ -16,17 +16,17 @@ Answer = Callable[[str], tuple[str, Sequence[Mapping[str, Any]]]]
 def lookup_tool(name: str, description: str, subject: str, answer: Answer) -> BaseTool:
     """Build a tool whose one argument is the subject, copied from the conversation.
 
-    Where the lookup or the argument fails, the tool answers with a sentence, as a tool message with status "error"
-    (`handle_tool_error` is set; set it to False on a tool to have the error raised instead).
+    An invalid argument or a failed lookup gives a tool message with status "error" whose content is one sentence. Set
+    `handle_tool_error = False` on the tool to raise the error instead.
 
     Parameters
     ----------
     name, description : str
         As the model sees them.
     subject : str
-        What is asked for, such as "the name of the country".
+        The argument as a noun phrase, such as "the name of the country".
     answer : callable
-        Gives text and rows for a subject; raises `ToolError` where there are none.
+        Returns text and rows for a subject; raises `ToolError` if there are none.
     """
 
     def look_up(subject: str) -> tuple[str, Sequence[Mapping[str, Any]]]:
@@ -52,14 +52,14 @@ def lookup_tool(name: str, description: str, subject: str, answer: Answer) -> Ba
 
 
 def joined(groups: Mapping[str, Sequence[str]], more: bool) -> str:
-    """Write the objects of each subject as text: "A, B" for one subject, "X: A, B; Y: C" where several have the name.
+    """Join the objects per subject: "A, B" for one subject, "X: A, B; Y: C" for several.
 
     Parameters
     ----------
     groups : mapping of str to sequence of str
         Object labels by subject.
     more : bool
-        Whether the row limit cut the answer, which the text then says.
+        Whether the row limit was reached; the text then ends in "and more".
     """
     lists = {subject: ", ".join(objects) for subject, objects in groups.items()}
     text = next(iter(lists.values())) if len(lists) == 1 else "; ".join(f"{s}: {o}" for s, o in lists.items())

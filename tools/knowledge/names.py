@@ -1,4 +1,4 @@
-"""Names as keys: folded so that case, accents and punctuation do not matter, and compared for near matches."""
+"""Names as keys: folding of case, accents and punctuation, and similarity for near matches."""
 
 import difflib
 import itertools
@@ -6,11 +6,11 @@ import unicodedata
 from collections.abc import Iterable
 
 MAX_NAME_LENGTH = 300
-"""Longest name that can be loaded or asked for, in characters; bounds columns, their indexes and tool arguments."""
+"""Maximum length of a name in characters: of columns, their indexes and tool arguments."""
 
 TRIGRAM = 3
 
-# Letters that Unicode does not decompose, and typographic characters for which people type a plain one.
+# Letters that Unicode does not decompose, and typographic characters that people replace when typing.
 _PLAIN = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"}
     | dict.fromkeys("‘’ʼ´`", "'")
@@ -40,17 +40,16 @@ def fold(name: str) -> str:
     if not key.isascii():
         key = key.translate(_PLAIN)
     key = " ".join(key.split())
-    # A name that is nothing but punctuation, or but the article, stays as it is.
+    # A name of punctuation only, or of the article only, is kept.
     key = key.strip(_EDGES) or key
     return key.removeprefix("the ") or key
 
 
 def pieces(key: str) -> list[str]:
-    """Cut a key into the substrings of which a name that differs by a few letters keeps at least one.
+    """Split a key into substrings, at least one of which survives a few wrong letters.
 
-    A key of n pieces survives n - 1 wrong letters in one of them (pigeonhole), and pieces of three letters or more
-    are what a trigram index finds without visiting every name. Keys under six letters give all their trigrams,
-    keys under three letters nothing.
+    Of n pieces at least one survives n - 1 wrong letters (pigeonhole principle), and a trigram index finds pieces of
+    three letters or more without a scan. Keys of three to five letters give all their trigrams, shorter keys nothing.
     """
     if len(key) < 2 * TRIGRAM:
         return sorted({key[i : i + TRIGRAM] for i in range(len(key) - TRIGRAM + 1)})
@@ -60,19 +59,19 @@ def pieces(key: str) -> list[str]:
 
 
 def closest(key: str, names: Iterable[tuple[str, str]], count: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Choose the names nearest to a key.
+    """Return the names most similar to a key.
 
     Parameters
     ----------
     key : str
-        The folded name that was looked for.
+        The folded name that was not found.
     names : iterable of (str, str)
-        Candidates: the key of each and the name to show for it.
+        Candidates as (key, name to show).
     count : int
-        How many names to return at most.
+        Maximum number of names.
     cutoff : float
-        Least similarity, from 0 to 1 (`difflib.SequenceMatcher.ratio`). A name that has all words of the key, or
-        whose words the key has, counts as 0.9.
+        Minimum similarity from 0 to 1 (`difflib.SequenceMatcher.ratio`). If the words of one are a subset of the
+        words of the other, the similarity is at least 0.9.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Near matches: an index over all names that finds those sharing a piece with a misspelt one, without a scan.
+"""Near matches: an index over all names that finds those that share a piece with a misspelt name, without a scan.
 
 SQLite has a full-text index of trigrams (FTS5). PostgreSQL has the extension pg_trgm; where it is not available or
-not allowed, a GIN index over arrays of trigrams does the work. Other databases match the first letters.
+not allowed, a GIN index over arrays of trigrams replaces it. Other databases match the first letters.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,12 +28,12 @@ from toolken.tools.knowledge.names import TRIGRAM, pieces
 from toolken.tools.knowledge.tables import name
 
 Search = Callable[[Connection, str], Sequence[str]]
-"""Gives keys of names near a key, at most `CANDIDATES`, the likeliest among them."""
+"""Returns at most `CANDIDATES` keys of names similar to a key."""
 
 CANDIDATES = 500
 
 SHORT = 12
-"""Keys below this many letters are also looked for by their beginning."""
+"""Keys shorter than this are also searched by their first letters."""
 
 _FTS5 = "kb_name_fts"
 _CREATE_FTS5 = text(
@@ -46,7 +46,7 @@ _SEARCH_FTS5 = text(
 )
 
 _PG_TRGM = Index("kb_name_pg_trgm", name.c.key, postgresql_using="gin", postgresql_ops={"key": "gin_trgm_ops"})
-name.indexes.discard(_PG_TRGM)  # created only here, where the extension is known to be there
+name.indexes.discard(_PG_TRGM)  # created by `_create_pg_trgm`, after the extension
 
 _arrays = Table(
     "kb_name_trigrams",
@@ -58,7 +58,7 @@ Index("kb_name_trigrams_gin", _arrays.c.trigrams, postgresql_using="gin")
 
 
 def extend_index(connection: Connection, last_id: int) -> None:
-    """Create the index where there is none, and enter the names whose id is above `last_id`."""
+    """Create the index if it does not exist, and add the names whose id is above `last_id`."""
     if connection.dialect.name == "sqlite":
         if not inspect(connection).has_table(_FTS5):
             connection.execute(_CREATE_FTS5)
@@ -75,9 +75,9 @@ def extend_index(connection: Connection, last_id: int) -> None:
 
 
 def near_keys(connection: Connection, search: Search, key: str) -> list[str]:
-    """Return keys of names that may be meant by a key, found by the trigram index and, if short, by their beginning.
+    """Return keys of names similar to a key, found by the trigram index and, for short keys, by the first letters.
 
-    Of a short name a slip in the middle leaves no trigram whole.
+    A wrong letter in the middle of a short name leaves no trigram intact.
     """
     found = list(search(connection, key))
     if len(key) < SHORT and search is not search_first_letters:
@@ -86,7 +86,7 @@ def near_keys(connection: Connection, search: Search, key: str) -> list[str]:
 
 
 def index_search(connection: Connection) -> Search:
-    """Return the search for which the database of this connection has an index."""
+    """Return the search function for the index that the connected database has."""
     if connection.dialect.name == "sqlite" and inspect(connection).has_table(_FTS5):
         return _search_fts5
     if connection.dialect.name == "postgresql":
@@ -106,7 +106,7 @@ def _create_pg_trgm(connection: Connection) -> bool:
         with connection.begin_nested():
             connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
             _PG_TRGM.create(connection)
-    except DBAPIError:  # not shipped with this server, or this user may not create it
+    except DBAPIError:  # the server does not have the extension, or the user may not create it
         return False
     return True
 
@@ -119,7 +119,7 @@ def _search_fts5(connection: Connection, key: str) -> Sequence[str]:
 
 
 def _search_pg_trgm(connection: Connection, key: str) -> Sequence[str]:
-    # "%" finds names as a whole alike, "<%" names that contain something like the key.
+    # "%" finds similar names, "<%" names that contain words similar to the key.
     similar = or_(name.c.key.bool_op("%")(key), literal(key, Text).bool_op("<%")(name.c.key))
     statement = select(name.c.key).where(similar).order_by(func.similarity(name.c.key, key).desc()).limit(CANDIDATES)
     return connection.execute(statement).scalars().all()
@@ -135,7 +135,7 @@ def _search_arrays(connection: Connection, key: str) -> Sequence[str]:
 
 
 def search_first_letters(connection: Connection, key: str) -> Sequence[str]:
-    """Search a range of the ordinary index: names that begin with the same two letters and are about as long."""
+    """Search the B-tree index for names with the same first two letters and a length that differs by at most 2."""
     start = key[:2]
     begins_alike = name.c.key.between(start, start + "\uffff")
     about_as_long = func.length(name.c.key).between(len(key) - 2, len(key) + 2)

@@ -1,4 +1,4 @@
-"""Any existing database as tools: its schema is reflected, and each thing it can answer becomes a lookup."""
+"""An existing database as tools: its schema is reflected, and each of its lookups becomes a tool."""
 
 import contextlib
 import datetime
@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from langchain_core.tools import BaseTool
-from sqlalchemy import URL, Column, MetaData, String, Table, inspect, select
+from sqlalchemy import URL, Column, MetaData, String, Table, event, inspect, select, type_coerce
 from sqlalchemy.exc import NoSuchTableError, SAWarning, SQLAlchemyError
+from sqlalchemy.types import NullType
 
 from toolken.tools.knowledge.connections import parse_url, reading, reading_engine
 from toolken.tools.knowledge.errors import KnowledgeError, NothingFoundError, did_you_mean
@@ -21,24 +22,36 @@ from toolken.tools.knowledge.facts import Relation, Triple
 from toolken.tools.knowledge.knowledge_base import KnowledgeBase
 from toolken.tools.knowledge.lookup_tools import joined, lookup_tool
 from toolken.tools.knowledge.names import MAX_NAME_LENGTH, fold
-from toolken.tools.knowledge.schema_paths import Lookup, find_lookups, words
+from toolken.tools.knowledge.schema_paths import UNTYPED, Lookup, find_lookups, words
+from toolken.tools.knowledge.sqlite_values import key_candidates, stored_value
 from toolken.tools.quotation import quoted
 
 _SPELLING = Relation("spelling", "How a key is spelt.")
 _LONGEST_VALUE = 1000
+_LONGEST_PLAIN_NUMBER = 30
+"""Decimals with more digits before or after the point are written with an exponent."""
+_TYPES = {
+    int: "a whole number",
+    datetime.date: "a date like 2026-12-31",
+    datetime.datetime: "a date and time like 2026-12-31 23:59",
+    datetime.time: "a time like 23:59",
+}
 
 
 class ReflectedSchema:
-    """Lookups in a database as it is, without changing it.
+    """Read-only lookups in an existing database.
 
-    There is one lookup for each key and value column of a table (`key_columns` and `value_columns` in
-    `toolken.tools.knowledge.schema_paths` say which those are) and one for each foreign-key path from a key: to the
-    row a key refers to, to the rows that refer to it, and through an association table. A description is made of the
-    names and of the comment of the value's column.
+    There is one lookup for each pair of a key column and a value column of a table (`key_columns` and `value_columns`
+    in `toolken.tools.knowledge.schema_paths` choose them) and one for each foreign-key path from a key: to the row
+    that the foreign key refers to, to the rows that refer to it, and through an association table. Descriptions are
+    generated from the names of tables and columns and from the comment of the value column.
 
-    A key is looked up as it is written, which uses the database's own index. Where that finds nothing, the keys of
-    the column, read once into an index in memory, give those that differ in case or accents, or near matches to
-    offer; `refresh` has them read anew.
+    The key is first looked up exactly as written, which uses the database's index. If no row matches, the keys of the
+    column are read once into an index in memory, which finds keys that differ in case or accents and suggests near
+    matches. `refresh` discards that index.
+
+    SQLite stores values of any type in any column. A value that does not have the declared type of its column is
+    returned as stored: a BOOLEAN column with the text "no" answers "no".
 
     Parameters
     ----------
@@ -49,22 +62,22 @@ class ReflectedSchema:
     schema : str, optional
         The database schema, if not the default one.
     keys : mapping of str to sequence of str
-        Key columns by table, where they are not to be chosen by `key_columns`. These may be numbers or dates too.
+        Key columns by table name; `key_columns` chooses those of the other tables. Numbers and dates are allowed here.
     descriptions : mapping of str to str
-        Descriptions by tool name, where others are wanted than those made.
+        Descriptions by tool name, which replace the generated ones.
     hops : int
-        Most foreign keys on a path; 0 for columns only.
+        Maximum number of foreign keys on a path; 0 for columns of the same table only.
     max_tools : int
-        More lookups than that are refused.
+        Maximum number of lookups; a schema with more raises an error.
     max_names : int
-        Columns with more keys than that are looked up only as written.
+        Maximum number of keys in the in-memory index of a column; larger columns match exact spelling only.
     row_limit, timeout
         As for `KnowledgeBase`.
 
     Raises
     ------
     KnowledgeError
-        The database cannot be read, a table or column is not there, or there are no or too many lookups.
+        The database cannot be read, a table or column does not exist, or there are no or too many lookups.
     """
 
     def __init__(
@@ -82,6 +95,7 @@ class ReflectedSchema:
         timeout: float = 2.0,
     ) -> None:
         self._engine = reading_engine(parse_url(url), timeout)
+        self._is_sqlite = self._engine.dialect.name == "sqlite"
         self._timeout = timeout
         self._row_limit = row_limit
         self._max_names = max_names
@@ -110,7 +124,7 @@ class ReflectedSchema:
         return dict(self._lookups)
 
     def lookup(self, name: str, subject: str) -> list[dict[str, Any]]:
-        """Find the rows of one lookup for one key.
+        """Return the rows that one lookup finds for one key.
 
         Returns
         -------
@@ -121,7 +135,7 @@ class ReflectedSchema:
         Raises
         ------
         NothingFoundError
-            No row, or none with a value; carries near matches, which the message offers.
+            No row has the key, or none has a value; `suggestions` holds the near matches that the message offers.
         KnowledgeError
             There is no such lookup, or the database did not answer in time.
         """
@@ -130,14 +144,14 @@ class ReflectedSchema:
         return self._find(self._lookups[name], subject)[0]
 
     def tools(self) -> list[BaseTool]:
-        """Return one tool a lookup: text is the values joined by ", ", artifact the rows as `lookup` gives them."""
+        """Return one tool per lookup; its text is the values joined by ", ", its artifact the rows of `lookup`."""
         return [
             lookup_tool(name, self._descriptions.get(name, one.description), one.subject, partial(self._answer, one))
             for name, one in self._lookups.items()
         ]
 
     def refresh(self) -> None:
-        """Forget the keys read for near matches; the next miss reads them again."""
+        """Discard the keys read for near matches; the next lookup without a match reads them again."""
         with self._reading_keys:
             for spellings in self._spellings.values():
                 if spellings is not None:
@@ -159,20 +173,21 @@ class ReflectedSchema:
 
     def _reflect(self, schema: str | None) -> list[Table]:
         metadata = MetaData()
+        event.listen(metadata, "column_reflect", _mark_untyped)
         with reading(self._engine, self._timeout) as connection, warnings.catch_warnings():
-            # A column of a type SQLAlchemy does not know is still read, as the driver gives it.
+            # Columns of a type that SQLAlchemy does not know are returned as the driver returns them.
             warnings.simplefilter("ignore", SAWarning)
             try:
                 metadata.reflect(connection, schema=schema)
-            except NoSuchTableError:  # a foreign key to a table that is not there
+            except NoSuchTableError:  # a foreign key to a table that does not exist
                 metadata.clear()
                 metadata.reflect(connection, schema=schema, resolve_fks=False)
             inspector = inspect(connection)
             views = [*inspector.get_view_names(schema)]
-            with contextlib.suppress(NotImplementedError):  # not every database has them
+            with contextlib.suppress(NotImplementedError):  # the dialect has no materialized views
                 views += inspector.get_materialized_view_names(schema)
             for view in views:
-                with contextlib.suppress(SQLAlchemyError):  # one that selects from what is gone
+                with contextlib.suppress(SQLAlchemyError):  # the view selects from a table that does not exist
                     Table(view, metadata, schema=schema, autoload_with=connection)
         return sorted(metadata.tables.values(), key=lambda table: table.name)
 
@@ -184,9 +199,15 @@ class ReflectedSchema:
         return joined({key: list(values) for key, values in groups.items()}, more), rows
 
     def _find(self, lookup: Lookup, subject: str) -> tuple[list[dict[str, Any]], bool]:
-        rows = self._rows(lookup, [_converted(subject, lookup.key)])
-        if not rows and isinstance(lookup.key.type, String):
+        text = _key_text(subject, lookup.key)
+        if self._is_sqlite:
+            rows = self._rows(lookup, key_candidates(text, lookup.key.type))
+        else:
+            rows = self._rows(lookup, [_converted(text, lookup.key)])
+        if not rows and isinstance(lookup.key.type, String | NullType):
             rows = self._rows(lookup, self._spelt(lookup, subject))
+        elif not rows:
+            _converted(text, lookup.key)  # an argument of the wrong type gets an error that says so
         if not rows:
             raise NothingFoundError(f"Nothing is stored under {quoted(subject)} for {lookup.name}.")
         filled = [
@@ -194,17 +215,20 @@ class ReflectedSchema:
         ]
         if not filled:
             raise NothingFoundError(f"{quoted(subject)} is stored, but with nothing filled in for {lookup.name}.")
-        return filled[: self._row_limit], len(rows) > self._row_limit
+        return filled[: self._row_limit], len(filled) > self._row_limit
 
     def _rows(self, lookup: Lookup, keys: Sequence[object]) -> list[tuple[object, object]]:
         if not keys:
             return []
-        statement = lookup.statement.limit(self._row_limit + 1)
+        statement = lookup.stored_statement if self._is_sqlite else lookup.statement
         with reading(self._engine, self._timeout) as connection:
-            return [(row.key, row.value) for row in connection.execute(statement, {"keys": keys})]
+            rows = connection.execute(statement.limit(self._row_limit + 1), {"keys": keys}).all()
+        if self._is_sqlite:
+            return [(stored_value(key, lookup.key.type), stored_value(value, lookup.value.type)) for key, value in rows]
+        return [(row.key, row.value) for row in rows]
 
     def _spelt(self, lookup: Lookup, subject: str) -> list[str]:
-        """Return the keys that are `subject` up to case and accents."""
+        """Return the stored keys that equal `subject` except for case and accents."""
         with self._reading_keys:
             if lookup.key not in self._spellings:
                 self._spellings[lookup.key] = self._read_keys(lookup.key)
@@ -218,15 +242,20 @@ class ReflectedSchema:
                 raise NothingFoundError(f"{message}{did_you_mean(error.suggestions)}", error.suggestions) from None
 
     def _read_keys(self, key: Column[object]) -> KnowledgeBase | None:
-        statement = select(key).where(key.is_not(None)).distinct().limit(self._max_names + 1)
+        column = type_coerce(key, NullType()) if self._is_sqlite else key
+        statement = select(column).where(key.is_not(None)).distinct().limit(self._max_names + 1)
         with reading(self._engine, self._timeout) as connection:
             found = connection.execute(statement).scalars().all()
         if len(found) > self._max_names:
             return None
         spellings = KnowledgeBase(row_limit=self._row_limit)
-        names = [str(name) for name in found if _can_be_loaded(str(name))]
+        names = [name for name in found if isinstance(name, str) and _can_be_loaded(name)]
         spellings.load((Triple(name, _SPELLING.name, name) for name in names), [_SPELLING], progress=False)
         return spellings
+
+
+def _mark_untyped(inspector: object, table: Table, column: dict[str, Any]) -> None:
+    column["info"] = {UNTYPED: isinstance(column["type"], NullType)}
 
 
 def _check_names(every: Sequence[Table], tables: Sequence[str], keys: Mapping[str, Sequence[str]]) -> None:
@@ -241,14 +270,20 @@ def _check_names(every: Sequence[Table], tables: Sequence[str], keys: Mapping[st
 
 
 def _can_be_loaded(name: str) -> bool:
-    return "\0" not in name and 1 <= len(fold(name)) <= MAX_NAME_LENGTH and len(name) <= MAX_NAME_LENGTH
+    """Whether a key can be offered; one with undecodable bytes (U+FFFD) could not be looked up again."""
+    return not {"\0", "\ufffd"} & set(name) and 1 <= len(fold(name)) <= MAX_NAME_LENGTH and len(name) <= MAX_NAME_LENGTH
 
 
-def _converted(subject: str, key: Column[object]) -> object:
-    """Turn the text of an argument into what the type of the key column compares with."""
+def _key_text(subject: str, key: Column[object]) -> str:
+    """Return the printable characters of an argument."""
     text = "".join(filter(str.isprintable, subject)).strip() if isinstance(subject, str) else ""
     if not text:
-        raise NothingFoundError(f"{quoted(subject)} is no {words(key.name)}: give one of at least one letter or digit.")
+        raise NothingFoundError(f"{quoted(subject)} is not a valid {words(key.name)}: give a letter or digit.")
+    return text
+
+
+def _converted(text: str, key: Column[object]) -> object:
+    """Convert the text of an argument to the Python type of the key column."""
     try:
         python_type = key.type.python_type
     except NotImplementedError:
@@ -263,13 +298,13 @@ def _converted(subject: str, key: Column[object]) -> object:
             return python_type.fromisoformat(text)
     except (ValueError, InvalidOperation):
         raise NothingFoundError(
-            f"{quoted(subject)} is no {words(key.name)}: it must be a {python_type.__name__}."
+            f"{quoted(text)} is not a valid {words(key.name)}: give {_TYPES.get(python_type, 'a number')}."
         ) from None
     return text
 
 
 def _text(value: object) -> str:
-    """Write a value as a person would read it; a very long one is cut, its row is not."""
+    """Format a value for the tool's text, cut to 1,000 characters; the artifact keeps the whole value."""
     if isinstance(value, str):
         text = value
     elif isinstance(value, bytes | memoryview):
@@ -279,7 +314,7 @@ def _text(value: object) -> str:
     elif isinstance(value, datetime.datetime):
         text = value.isoformat(" ")
     elif isinstance(value, Decimal):
-        text = f"{value:f}"
+        text = f"{value:f}" if abs(value.adjusted()) <= _LONGEST_PLAIN_NUMBER else str(value)
     else:
         text = str(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

@@ -1,4 +1,4 @@
-"""What can be looked up in a reflected schema: which columns are keys, which are values, where foreign keys lead."""
+"""The lookups of a reflected schema: its key columns, its value columns and its foreign-key paths."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,6 +7,7 @@ from functools import cached_property
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Enum,
     ForeignKeyConstraint,
     FromClause,
@@ -15,22 +16,28 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    Text,
     UniqueConstraint,
     and_,
     bindparam,
+    cast,
     select,
+    type_coerce,
 )
 from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.types import NullType
 
 from toolken.tools.knowledge.names import fold
 
 _NAME = re.compile(r"(.*_)?(name|title|label)")
 _LONGEST_COMMENT = 300
+UNTYPED = "untyped"
+"""Key of `Column.info`; true without a declared type, where SQLAlchemy gives a foreign key the type it refers to."""
 
 
 @dataclass(frozen=True)
 class Hop:
-    """A join from one table to the next: pairs of a column here and the column there that equals it."""
+    """A join to `table` along one foreign key; `pairs` are (column of the table before, column of `table`)."""
 
     table: Table
     pairs: tuple[tuple[Column[object], Column[object]], ...]
@@ -39,7 +46,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A question the schema can answer: a value found by a key, through no, one or several joins."""
+    """A value column found by a key column, through zero or more joins."""
 
     name: str
     description: str
@@ -49,35 +56,58 @@ class Lookup:
 
     @property
     def subject(self) -> str:
-        """What the key is, in words: "the title of the film"."""
+        """The key as a noun phrase: "the title of the film"."""
         return f"the {words(self.key.name)} of the {singular(words(self.key.table.name))}"
 
     @cached_property
-    def statement(self) -> Select[tuple[object, object]]:
-        """Selects key and value where the key is one of the list bound as ``keys``, in order of primary key."""
-        # Aliases, since a path may come through one table twice.
+    def statement(self) -> Select[object, object]:
+        """Select key and value where the key is one of the list bound as ``keys``.
+
+        Rows without a value come last, so that they do not use up a row limit; otherwise the order is by key and
+        primary key.
+        """
+        return self._select(stored=False)
+
+    @cached_property
+    def stored_statement(self) -> Select[object, object]:
+        """The same as `statement`, without SQLAlchemy's conversion of keys and results by the declared types."""
+        return self._select(stored=True)
+
+    def _select(self, stored: bool) -> Select[object, object]:
+        # Aliases, since a path may visit a table twice.
         start: FromClause = self.key.table.alias()
         here = source = start
         for hop in self.path:
             there = hop.table.alias()
-            source = source.join(there, and_(*(here.c[a.name] == there.c[b.name] for a, b in hop.pairs)))
+            source = source.join(
+                there, and_(*(_comparable(a, here, b) == _comparable(b, there, a) for a, b in hop.pairs))
+            )
             here = there
-        key = start.c[self.key.name]
+        key: ColumnElement[object] = start.c[self.key.name]
+        value: ColumnElement[object] = here.c[self.value.name]
+        if stored:
+            key, value = type_coerce(key, NullType()), type_coerce(value, NullType())
         wanted = key.in_(bindparam("keys", expanding=True))
         order = [here.c[column.name] for column in self.value.table.primary_key]
         return (
-            select(key.label("key"), here.c[self.value.name].label("value"))
+            select(key.label("key"), value.label("value"))
             .select_from(source)
             .where(wanted)
-            .order_by(key, *order)
+            .order_by(value.is_(None), key, *order)
         )
+
+
+def _comparable(column: Column[object], alias: FromClause, other: Column[object]) -> ColumnElement[object]:
+    """Return a column of an alias; as text if it has no declared type and `other` is text, as foreign keys compare."""
+    value: ColumnElement[object] = alias.c[column.name]
+    return cast(value, Text) if column.info.get(UNTYPED) and isinstance(other.type, String) else value
 
 
 @dataclass(frozen=True)
 class _Step:
     """One foreign key followed in either direction, or an association table crossed.
 
-    `name` is what it leads to, `role` the part that the row one comes from has in it: the films of a person as actor.
+    `name` names the rows it leads to, `role` the role of the starting row in them: the films of a person as actor.
     """
 
     name: str
@@ -87,13 +117,13 @@ class _Step:
 
 
 _Found = tuple[str, tuple[Hop, ...], Column[object], str | None]
-"""What is asked for in words, the joins to it, its column and the comment that describes it."""
+"""The wanted value as a noun phrase, the joins to it, its column and its comment."""
 
 
 def find_lookups(
     tables: Sequence[Table], every: Sequence[Table], keys: Mapping[str, Sequence[str]], hops: int
 ) -> Iterator[Lookup]:
-    """List the lookups that start at some tables.
+    """Yield the lookups that start at `tables`.
 
     Parameters
     ----------
@@ -102,9 +132,9 @@ def find_lookups(
     every : sequence of Table
         All tables of the schema, where paths may lead.
     keys : mapping of str to sequence of str
-        Key columns by table name, where they are not to be chosen by `key_columns`.
+        Key columns by table name; `key_columns` chooses those of the other tables.
     hops : int
-        Most foreign keys on a path; crossing an association table counts as one.
+        Maximum number of foreign keys on a path; crossing an association table counts as one.
 
     Yields
     ------
@@ -132,23 +162,26 @@ def find_lookups(
 def key_columns(table: Table) -> list[Column[object]]:
     """Choose the columns by which people name a row of a table, the best first.
 
-    They are text columns that are called name, title or label (or end so), are unique, or lead an index; a foreign
-    key is none.
+    These are text columns whose name is or ends in name, title or label, that are unique, or that come first in an
+    index. Foreign keys and enumerations are never chosen.
     """
     text = [
         column
         for column in table.columns
-        if isinstance(column.type, String) and not isinstance(column.type, Enum) and not column.foreign_keys
+        if isinstance(column.type, String | NullType) and not isinstance(column.type, Enum) and not column.foreign_keys
     ]
+    # A column without a declared type is text only if its name says so.
     named = [column for column in text if _NAME.fullmatch(fold(column.name))]
     sets = [table.primary_key.columns.values(), *(index.columns.values() for index in table.indexes)]
     sets += [c.columns.values() for c in table.constraints if isinstance(c, UniqueConstraint)]
     indexed = {columns[0] for columns in sets if columns}
-    return list(dict.fromkeys(named + [column for column in text if column in indexed]))
+    return list(
+        dict.fromkeys(named + [column for column in text if column in indexed and isinstance(column.type, String)])
+    )
 
 
 def value_columns(table: Table) -> list[Column[object]]:
-    """Choose the columns that say something: neither foreign keys, nor numbers that only identify a row, nor bytes."""
+    """Choose the columns with values to show: no foreign keys, no integer primary keys, no binary data."""
     return [
         column
         for column in table.columns
@@ -161,14 +194,14 @@ def value_columns(table: Table) -> list[Column[object]]:
 def _paths(
     start: Table, every: Sequence[Table], chosen: Mapping[Table, Sequence[Column[object]]], hops: int
 ) -> list[_Found]:
-    """Return what foreign keys lead to from a table: in which words, by which joins, to which column."""
+    """Return the columns that at most `hops` foreign keys reach from `start`."""
     found: list[_Found] = []
     ends: list[tuple[str, tuple[Hop, ...], Table]] = [("", (), start)]
     for _ in range(hops):
         further = []
         for reached, path, table in ends:
             for step in _steps(table, every):
-                # Going back along the key one came by would lead to the siblings of the start.
+                # Following the same key back would lead to the siblings of the start.
                 if path and step.hops[0].key is path[-1].key:
                     continue
                 end = step.hops[-1].table
@@ -195,7 +228,7 @@ def _steps(table: Table, every: Sequence[Table]) -> list[_Step]:
                 steps.append(_Step(plural(_role(onward)), _role(key), hops, other.comment))
             else:
                 steps.append(_Step(plural(words(other.name)), _role(key), (_backward(key),), other.comment))
-    # A person's films may be those directed or those acted in: then they are called by the person's part in them.
+    # A person's films may be those directed or those acted in: the role tells the two apart.
     names = [step.name for step in steps]
     return [
         replace(step, name=f"{step.name} (as {step.role})")
@@ -212,7 +245,7 @@ def _foreign_keys(table: Table) -> list[ForeignKeyConstraint]:
 def _leads_somewhere(key: ForeignKeyConstraint) -> bool:
     try:
         return key.referred_table is not None
-    except InvalidRequestError:  # the table is not there
+    except InvalidRequestError:  # the referred table does not exist
         return False
 
 
@@ -240,7 +273,7 @@ def _comment(key: ForeignKeyConstraint) -> str | None:
 
 
 def _role(key: ForeignKeyConstraint) -> str:
-    """Return what a foreign key calls its target: director_id is the director."""
+    """Return the role of the row that a foreign key refers to: "director" for director_id."""
     columns = list(key.column_keys)
     if len(columns) > 1:
         return singular(words(key.referred_table.name))
@@ -269,7 +302,7 @@ def _tool_name(text: str, taken: set[str]) -> str:
 
 
 def words(identifier: str) -> str:
-    """Write an identifier as words: "birthYear" and "birth_year" are "birth year"."""
+    """Split an identifier into lower-case words: "birthYear" and "birth_year" become "birth year"."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^\w]+|_+", " ", identifier)
     return " ".join(spaced.split()).lower() or identifier
 
@@ -278,7 +311,7 @@ _IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "w
 
 
 def singular(noun: str) -> str:
-    """Turn the usual English plurals of table names into singulars: "countries" into "country"."""
+    """Return the singular of a regular English plural: "country" for "countries"."""
     if noun in _IRREGULAR:
         return _IRREGULAR[noun]
     if noun.endswith("ies") and len(noun) > 4:
@@ -289,7 +322,7 @@ def singular(noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """Turn a noun into its usual English plural, unless it is one already."""
+    """Return the regular English plural of a noun; a plural is returned unchanged."""
     for several, one in _IRREGULAR.items():
         if noun == one:
             return several

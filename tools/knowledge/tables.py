@@ -1,4 +1,4 @@
-"""Tables of a knowledge base: relations, facts keyed by folded subject, aliases, and the names to match nearly."""
+"""Tables of a knowledge base: relations, facts keyed by folded subject, aliases, and names for near matches."""
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String, Table, Text
 
@@ -6,7 +6,7 @@ from toolken.tools.knowledge.names import MAX_NAME_LENGTH
 
 metadata = MetaData()
 
-# Keys compare by code point, whatever the collation of the database: ranges of them are then prefixes.
+# Keys compare by code point, whatever the collation of the database: a range of keys is then a prefix search.
 _KEY = String(MAX_NAME_LENGTH).with_variant(String(MAX_NAME_LENGTH, collation="C"), "postgresql")
 
 relation = Table(
@@ -18,8 +18,8 @@ relation = Table(
     Column("subject", Text, nullable=False, comment="what the subject is, in words"),
 )
 
-# The primary key is the index of the lookup, and makes loading a fact twice harmless: `digest` is a 64-bit hash of
-# subject and object, which themselves may be too long for an index. SQLite keeps the rows inside that index.
+# The primary key is the index of lookups and keeps facts unique: `digest` is a 64-bit hash of subject and object,
+# which may be too long for an index. WITHOUT ROWID stores the rows inside that index.
 fact = Table(
     "kb_fact",
     metadata,

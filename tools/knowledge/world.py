@@ -1,4 +1,4 @@
-"""The knowledge base that ships with the project: well-known facts about the world, written for it."""
+"""The knowledge base that ships with the project: well-known facts about the world."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -10,19 +10,19 @@ DATA = files("toolken.tools.knowledge") / "data"
 
 
 def world_relations() -> list[Relation]:
-    """Return the relations of the world's facts with the descriptions of their tools."""
+    """Return the relations of `world_facts`."""
     return list(read_relations(_lines("relations.csv"), "relations.csv"))
 
 
 def world_facts() -> Iterator[Triple]:
-    """Return the facts: countries, books, music, paintings, films, elements, people, events, mountains, rivers, …"""
+    """Return an iterator over the facts: countries, books, music, films, elements, people, events, mountains, …"""
     return read_csv(_lines("world.csv"), "world.csv")
 
 
 def world_knowledge(url: str = "sqlite://") -> KnowledgeBase:
     """Return a knowledge base with about a thousand facts in 21 relations, in memory by default.
 
-    Every fact is stable and undisputed; of a subject that is known under several names the usual ones are aliases.
+    Every fact is stable and undisputed; other usual names of a subject are aliases.
 
     Examples
     --------
