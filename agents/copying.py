@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from toolken.agents.number_use import NumberUse
-from toolken.agents.numerals import numbers_in
 from toolken.agents.schema_check import is_valid
 from toolken.tools.grounding import GROUNDED
+from toolken.tools.numerals import numbers_in
 
 #: Characters of a copied string whose schema names no bound.
 MAX_COPY = 200

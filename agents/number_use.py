@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolken.agents.numerals import numbers_in
+from toolken.tools.numerals import numbers_in
 from toolken.training.examples import Demonstration
 
 #: Share of a tool's later calls from which on a rule is held to. Set beforehand and not tuned.

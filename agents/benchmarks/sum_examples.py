@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 
 from toolken.agents.benchmarks.numbers_named import number
-from toolken.agents.numerals import numbers_in
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.tools import keyword_arguments
+from toolken.tools.numerals import numbers_in
 from toolken.training.examples import Call, Example
 
 

@@ -13,8 +13,8 @@ from jsonschema import validate  # type: ignore[import-untyped]
 
 from toolken.agents.grammar import argument_matcher, longest_string
 from toolken.agents.number_use import NumberUse
-from toolken.agents.numerals import numbers_in
 from toolken.errors import ToolSpecError
+from toolken.tools.numerals import numbers_in
 from toolken.training import FrozenLM, ToolSpec
 
 #: Tokens after which arguments that do not end count as endless.

@@ -10,7 +10,8 @@ from sympy import Integer, Rational, integer_nthroot
 
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer, irrational_answer
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.numerals import MAX_DIGITS, bounded, parse_number
+from toolken.tools.calculator.rationals import bounded, rational
+from toolken.tools.numerals import MAX_DIGITS
 
 _TOO_LARGE = f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation."
 _MAX_BITS = math.ceil(MAX_DIGITS * math.log2(10))
@@ -68,7 +69,7 @@ def power(base: Any, exponent: Any) -> Answer:
     CalculationError
         For zero to a negative power, an even root of a negative number, or a result beyond `MAX_DIGITS`.
     """
-    b, e = parse_number(base), parse_number(exponent)
+    b, e = rational(base), rational(exponent)
     value = exact_power(b, e)
     if value is not None:
         return exact_answer(value)
@@ -135,7 +136,7 @@ def sqrt(number: Any) -> Answer:
     CalculationError
         If the number is negative.
     """
-    value = parse_number(number)
+    value = rational(number)
     if value < 0:
         raise CalculationError(
             f"The square root of the negative number {decimal_text(value)} is undefined: give a number of zero or more."
@@ -154,7 +155,7 @@ def log(number: Any, base: Any = None) -> Answer:
     CalculationError
         If the number is not positive, or the base not positive or one.
     """
-    value, b = parse_number(number), parse_number(10 if base is None else base)
+    value, b = rational(number), rational(10 if base is None else base)
     ratio = _logarithm_ratio(value, b)
     exact = _rational_logarithm(value, b, ratio)
     if exact is not None:
@@ -181,7 +182,7 @@ def ln(number: Any) -> Answer:
     CalculationError
         If the number is not positive.
     """
-    value = parse_number(number)
+    value = rational(number)
     if value == 1:
         return exact_answer(Integer(0))
     return irrational_answer(f"ln({value})", _logarithm(value))
@@ -208,7 +209,7 @@ def remainder(dividend: Any, divisor: Any) -> Answer:
     CalculationError
         If the divisor is zero.
     """
-    a, b = parse_number(dividend), parse_number(divisor)
+    a, b = rational(dividend), rational(divisor)
     if b == 0:
         raise CalculationError("The remainder of a division by zero is undefined: give a divisor other than zero.")
     left = Fraction(int(a.p), int(a.q)) % abs(Fraction(int(b.p), int(b.q)))
@@ -242,7 +243,7 @@ def _operands(operation: str, numbers: Sequence[Any], at_least: int) -> list[Rat
     if len(numbers) < at_least:
         some = "one number" if at_least == 1 else f"{at_least} numbers"
         raise CalculationError(f"{operation} needs at least {some} and got {len(numbers)}: give the numbers as a list.")
-    return [parse_number(number) for number in numbers]
+    return [rational(number) for number in numbers]
 
 
 def _whole_numbers(operation: str, numbers: Sequence[Any], at_least: int) -> list[int]:

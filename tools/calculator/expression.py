@@ -15,7 +15,8 @@ from toolken.tools.calculator import arithmetic
 from toolken.tools.calculator.answer import Answer, decimal_text
 from toolken.tools.calculator.arithmetic import decimal_power, exact_log, exact_power
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.numerals import FRACTION, MAX_DIGITS, bounded, fraction_parts, parse_number
+from toolken.tools.calculator.rationals import bounded, rational
+from toolken.tools.numerals import FRACTION, MAX_DIGITS, fraction_parts
 from toolken.tools.quotation import quoted
 
 MAX_LENGTH = 1000
@@ -202,7 +203,7 @@ class _Builder(Transformer[Token, Any]):
         return left, right
 
     def number(self, token: str) -> Expr:
-        return parse_number(str(token))
+        return rational(str(token))
 
     def name(self, token: str) -> Expr:
         name = str(token)
@@ -320,7 +321,7 @@ def _ln(value: Expr) -> Expr:
 
 
 def _whole(answer: Answer) -> Expr:
-    return parse_number(answer.exact)
+    return rational(answer.exact)
 
 
 def _of_numbers(operation: Callable[..., Answer], *, listed: bool = False) -> Callable[..., Expr]:

@@ -10,7 +10,8 @@ from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.expression import parse_expression, parse_variable
 from toolken.tools.calculator.integrals import definite_integral
 from toolken.tools.calculator.notation import exact_text
-from toolken.tools.calculator.numerals import MAX_DIGITS, bounded
+from toolken.tools.calculator.rationals import bounded
+from toolken.tools.numerals import MAX_DIGITS
 from toolken.tools.quotation import quoted
 
 _DIGITS = 30  # to which an irrational value is computed

@@ -10,7 +10,7 @@ from sympy.physics.units.quantities import PhysicalConstant, Quantity
 
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.numerals import bounded, parse_number
+from toolken.tools.calculator.rationals import bounded, rational
 from toolken.tools.calculator.symbolic import number_answer
 from toolken.tools.quotation import quoted
 
@@ -82,7 +82,7 @@ def convert_units(number: Any, from_unit: str, to_unit: str) -> Answer:
     CalculationError
         If a unit is not known or the two measure different things.
     """
-    amount = parse_number(number)
+    amount = rational(number)
     source, target = _temperature(from_unit), _temperature(to_unit)
     if source and target:
         (offset, scale), (target_offset, target_scale) = _TEMPERATURES[source], _TEMPERATURES[target]
