@@ -1,5 +1,6 @@
 """Evaluating, differentiating, integrating and simplifying expressions; runs in the worker, sympy having no bounds."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import sympy
@@ -7,7 +8,7 @@ from sympy import Expr, Float, Rational, Symbol
 
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.expression import parse_expression, parse_variable
+from toolken.tools.calculator.expression import check_products, parse_expression, parse_variable, variables
 from toolken.tools.calculator.integrals import definite_integral
 from toolken.tools.calculator.notation import exact_text
 from toolken.tools.calculator.rationals import bounded
@@ -30,9 +31,10 @@ def evaluate(expression: str) -> Answer:
         If the expression cannot be read, has a variable, or has no real value.
     """
     value = parse_expression(_without_question(expression))
-    if value.free_symbols:
+    # Also one that cancels, as in 0*x: the expression is likely not what was meant.
+    if names := variables(_without_question(expression)):
         raise CalculationError(
-            f"{_names(value)} has no value in {quoted(expression)}: give numbers only, or use solve or simplify."
+            f"{_listed(names)} has no value in {quoted(expression)}: give numbers only, or use solve or simplify."
         )
     return number_answer(value)
 
@@ -46,7 +48,7 @@ def differentiate(expression: str, variable: str | None = None, order: int = 1) 
         If the expression cannot be read or leaves the variable open.
     """
     value = parse_expression(expression)
-    derivative = sympy.diff(value, _variable(value, variable), order)
+    derivative = sympy.diff(value, _variable(expression, variable), order)
     if derivative.has(sympy.Derivative, sympy.Subs):
         raise CalculationError(
             f"{quoted(expression)} has no derivative in closed form: leave out floor, ceil, mod and the like."
@@ -75,7 +77,7 @@ def integrate(
         If there is no closed form, the integral diverges, or one limit is missing.
     """
     value = parse_expression(expression)
-    over = _variable(value, variable)
+    over = _variable(expression, variable)
     if (lower is None) != (upper is None):
         raise CalculationError("An integral needs both limits or none: give lower and upper, or leave both out.")
     if lower is None or upper is None:
@@ -166,13 +168,16 @@ def _limit(text: str) -> Expr:
     return parse_expression(text)
 
 
-def _variable(value: Expr, name: str | None) -> Symbol:
-    if name is not None:
-        return parse_variable(name)
-    if len(value.free_symbols) > 1:
-        raise CalculationError(f"The expression has the variables {_names(value)}: say which one is meant.")
-    return next(iter(value.free_symbols), parse_variable("x"))
+def _variable(expression: str, name: str | None) -> Symbol:
+    names = variables(expression)
+    wanted = None if name is None else parse_variable(name)
+    check_products(names, wanted)
+    if wanted is not None:
+        return wanted
+    if len(names) > 1:
+        raise CalculationError(f"The expression has the variables {_listed(names)}: name one of them.")
+    return next(iter(names), parse_variable("x"))
 
 
-def _names(value: Expr) -> str:
-    return ", ".join(sorted(str(symbol) for symbol in value.free_symbols))
+def _listed(names: Iterable[Symbol]) -> str:
+    return ", ".join(sorted(map(str, names)))
