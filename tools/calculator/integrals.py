@@ -14,6 +14,7 @@ import sympy
 from sympy import Expr, Float, Integral, Symbol
 
 from toolken.tools.calculator.errors import CalculationError
+from toolken.tools.calculator.real_roots import antiderivative_between, numerical, odd_roots
 
 _SECONDS = 0.6
 """Processor time for the search of a closed form, which leaves as much for a quadrature."""
@@ -44,7 +45,7 @@ def definite_integral(integrand: Expr, x: Symbol, lower: Expr, upper: Expr) -> E
     CalculationError
         If the integral diverges, is not real, or neither is found.
     """
-    exact = _closed_form(Integral(integrand, (x, lower, upper)))
+    exact = _closed_form(integrand, x, lower, upper)
     if exact is not None and exact.has(sympy.oo, -sympy.oo, sympy.nan, sympy.zoo):
         raise CalculationError("The integral diverges: give other limits.")
     with mpmath.workdps(_DIGITS):
@@ -64,15 +65,19 @@ def definite_integral(integrand: Expr, x: Symbol, lower: Expr, upper: Expr) -> E
     )
 
 
-def _closed_form(integral: Integral) -> Expr | None:
+def _closed_form(integrand: Expr, x: Symbol, lower: Expr, upper: Expr) -> Expr | None:
+    result: Expr | None
     try:
         with _processor_time(_SECONDS):
-            result: Expr = integral.doit()
+            if odd_roots(integrand, x):
+                result = antiderivative_between(sympy.integrate(integrand, x), x, lower, upper)
+            else:
+                result = Integral(integrand, (x, lower, upper)).doit()
     except _GivenUp:
         return None
     except Exception:  # whatever sympy raises where it has no method
         return None
-    return None if result.has(Integral) or result.free_symbols else result
+    return None if result is None or result.has(Integral) or result.free_symbols else result
 
 
 def _decimal(value: Expr) -> Any:
@@ -87,7 +92,7 @@ def _quadratures(integrand: Expr, x: Symbol, lower: Expr, upper: Expr) -> tuple[
     Tanh-sinh quadrature (Takahasi and Mori, 1974; mpmath's default) on two different cuts of the range: they disagree
     where it has a pole or a step inside, or the integrand swings too often.
     """
-    function = sympy.lambdify(x, integrand, "mpmath")
+    function = numerical(integrand, x)
     values, scale = [], mpmath.mpf(0)
     for count in _PIECES:
         cuts = _cuts(integrand, x, lower, upper, count)
@@ -119,13 +124,14 @@ def _limit(limit: Expr) -> Any:
 
 
 def _kinks(integrand: Expr, x: Symbol, start: Any, end: Any) -> list[Any]:
-    """Find where the arguments of absolute values, signs, maxima and minima change sign."""
+    """Find where the arguments of absolute values, signs, maxima, minima and odd roots change sign."""
     arguments = [one.args[0] for one in integrand.atoms(sympy.Abs, sympy.sign)]
+    arguments += [root.base for root in odd_roots(integrand, x)]
     for extreme in integrand.atoms(sympy.Max, sympy.Min):
         arguments += [left - right for left, right in itertools.combinations(extreme.args, 2)]
     kinks = []
     for argument in arguments:
-        function = sympy.lambdify(x, argument, "mpmath")
+        function = numerical(argument, x)
         for left, right in itertools.pairwise(mpmath.linspace(start, end, _SAMPLES)):
             try:
                 if function(left) * function(right) < 0:
