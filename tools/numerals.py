@@ -1,6 +1,6 @@
 """`parse_number` reads one number, `numerals_in` finds the numbers of a text: the project's one reader of numbers.
 
-A number is never cut out of a longer one. What can be read in more than one way, such as `1,5` or `10:30`, has no value.
+A number is never cut out of a longer one. What can be read in two ways, such as `1,5`, has no value.
 """
 
 import json
@@ -225,6 +225,7 @@ _SCALED = re.compile(rf"(?:[\s-]*(?:{_SCALE_WORDS})s?\b)+", re.IGNORECASE)
 _MONEY = re.compile(r"\s?[kmbt]\b", re.IGNORECASE)
 _MONEY_AFTER = re.compile(rf"\s?[kmbt](?=\s?[{_CURRENCY}])", re.IGNORECASE)
 _DENOMINATOR = re.compile(r"[\s-]+(?:tenth|(?:hundred|thousand|million|billion)th)s?\b", re.IGNORECASE)
+# Ordinals; letters that are a unit or a scale (5K, 5M); decades; superscripts; a name of letters and digits.
 _DECLINED_SUFFIX = re.compile(
     r"-?(?:st|nd|rd|th)\b|[KBT]\b|k\b|\s?M\b|(?<=[0-9]{4})'?s\b|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹_ºª]|[^\W\d_]*\d*[^\W\d]\w*\d\w*"
 )
