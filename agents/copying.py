@@ -9,7 +9,7 @@ from typing import Any
 from toolken.agents.number_use import NumberUse
 from toolken.agents.schema_check import is_valid
 from toolken.tools.grounding import GROUNDED
-from toolken.tools.numerals import numbers_in
+from toolken.tools.numerals import Numeral, numerals_in
 
 #: Characters of a copied string whose schema names no bound.
 MAX_COPY = 200
@@ -70,13 +70,18 @@ class CopyingGrammar:
         # string may hold as it is.
         parts = re.split(r"[\x00-\x1f\x7f]+", _LINE_END.sub(" ", context))
         self._parts = [part.strip() for part in parts if set(part) - {" ", "\\"}]
-        found = Counter(numbers_in(context))
+        numerals = numerals_in(context)
+        written = [one.json for one in numerals if one.json is not None]
+        found = Counter(written)
         if use is not None:
             found = _left_over(found, use.taken)
         self._numbers = tuple(found.elements()) if found.total() <= MAX_COUNTED else ()
+        self._spare = _spare(numerals) if found.total() <= MAX_COUNTED and use is None else ()
         self._distinct = tuple(found)
+        self._keys = {number: at for at, number in enumerate(dict.fromkeys([*found, *self._spare]))}
+        self._total = found.total()
         # Where calls before leave too little, there is to be no grammar rather than one without their rule.
-        self._strict = use is not None and bool(numbers_in(context)) and found.total() <= MAX_COUNTED
+        self._strict = use is not None and bool(written) and found.total() <= MAX_COUNTED
         wanted = use.wanted if use is not None else ()
         self._wanted = {number for number in self._numbers if _value(number) in wanted}
         self._rules: dict[str, str] = {}
@@ -137,6 +142,11 @@ class CopyingGrammar:
             item, least = _schema(argument.get("items")), max(int(argument.get("minItems", 1)), 1)
             most = max(int(argument.get("maxItems", MAX_ITEMS)), least)
             usable = [n for n in left if self._fits(n, item)] if _is_number(item) else []
+            if _is_number(item) and len(usable) < least:
+                spare = [n for n in self._spare if n not in left and self._fits(n, item)]
+                if len(usable) + len(spare) >= least:
+                    left = (*left, *spare)[: max(MAX_COUNTED, len(left))]
+                    usable = [n for n in left if self._fits(n, item)]
             if len(usable) >= least:
                 items = self._items(index, path, item, left, 0, least, most)
                 return [f'"[" {items}'] if items else []
@@ -145,8 +155,13 @@ class CopyingGrammar:
             copied = self._copied(path, item)
             if copied is None:
                 return [f"{self._free(path, argument)} {after}"]
+            if _is_number(item):  # no more items than the text has numbers: a small model repeats one to the limit
+                most = min(most, max(least, self._total))
             return [f'"[" {copied} (", " {copied}){{{least - 1},{most - 1}}} "]" {after}']
         usable = [n for n in dict.fromkeys(left) if self._fits(n, argument)] if _is_number(argument) else []
+        if _is_number(argument) and not usable:
+            usable = [n for n in self._spare if self._fits(n, argument)]
+            left = (*left, *(n for n in usable if n not in left))
         if usable:
             rests = [(n, self._rest(index + 1, _without(left, n), first=False)) for n in usable]
             return [f"{json.dumps(n)} {rest}" for n, rest in rests if rest]
@@ -236,7 +251,22 @@ class CopyingGrammar:
         return is_valid({**argument, **self._definitions}, value)
 
     def _key(self, left: tuple[str, ...]) -> str:
-        return "".join(f"x{self._distinct.index(number)}" for number in left)
+        return "".join(f"x{self._keys[number]}" for number in left)
+
+
+def _spare(numerals: Sequence[Numeral]) -> tuple[str, ...]:
+    """Return JSON values for arguments to which the numbers of a text do not suffice.
+
+    These are the texts of declined numerals, which a tool refuses in a sentence, where a number written freely or
+    copied twice would be a wrong result; and the two numbers of a fraction: 3/4 may be meant as a division.
+    """
+    spare: dict[str, None] = {}
+    for numeral in numerals:
+        if numeral.json is None:
+            spare[json.dumps(numeral.text, ensure_ascii=False)] = None
+        elif re.fullmatch("[1-9][0-9]*/[1-9][0-9]*", numeral.text):
+            spare.update(dict.fromkeys(numeral.text.split("/")))
+    return tuple(spare)[:MAX_COUNTED]
 
 
 def _value(number: str) -> float | None:
