@@ -212,7 +212,7 @@ class Numeral:
 
 
 # Digits joined without a space, the sign of an exponent included, and the spaces of groups; read as a whole.
-_PIECE = r"\.?[0-9]+(?:[eE][+-]?[0-9]+(?![\w]))?"
+_PIECE = r"\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
 _SPACED = r"(?<![0-9] )[0-9]{1,3}(?: [0-9]{3})+(?![0-9])(?:[.,'/:x-][0-9]+)*(?! [0-9])"
 _CLUSTER = re.compile(
     rf"(?P<mixed>[0-9]+ [0-9]+/[0-9]+(?![0-9/]))|(?P<spaced>{_SPACED})"
@@ -227,7 +227,7 @@ _MONEY_AFTER = re.compile(rf"\s?[kmbt](?=\s?[{_CURRENCY}])", re.IGNORECASE)
 _DENOMINATOR = re.compile(r"[\s-]+(?:tenth|(?:hundred|thousand|million|billion)th)s?\b", re.IGNORECASE)
 # Ordinals; letters that are a unit or a scale (5K, 5M); decades; superscripts; a name of letters and digits.
 _DECLINED_SUFFIX = re.compile(
-    r"-?(?:st|nd|rd|th)\b|[KBT]\b|k\b|\s?M\b|(?<=[0-9]{4})'?s\b|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹_ºª]|[^\W\d_]*\d*[^\W\d]\w*\d\w*"
+    rf"[0-9{_VULGAR}]|-?(?:st|nd|rd|th)\b|[KBT]\b|k\b|\s?M\b|(?<=[0-9]{{4}})'?s\b|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹_ºª]|[^\W\d_]*\d*[^\W\d]\w*\d\w*"
 )
 
 
@@ -275,7 +275,7 @@ _Found = tuple[int, int, str | None]
 
 def _read_cluster(plain: str, match: re.Match[str]) -> Iterator[_Found]:
     """Yield the span and JSON value of each numeral of a cluster of digits."""
-    lead = _LEAD.search(plain, 0, match.start()) if match.start() else None
+    lead = _LEAD.search(plain, max(match.start() - 4, 0), match.start()) if match.start() else None
     sign, currency, start = "", "", match.start()
     if lead is not None:
         sign, currency = lead["sign"] or lead["inner"], lead["currency"]
@@ -311,9 +311,9 @@ def _suffix(plain: str, at: int, is_money: bool) -> tuple[int, str, bool, bool]:
     if is_money and scales is None and (glued := re.compile(r"[kmbt][^\W\d_]*", re.IGNORECASE).match(plain, at)):
         return glued.end(), "", False, False  # $5mm
     if scales is None and (_DECLINED_SUFFIX.match(plain, at) or _DENOMINATOR.match(plain, at)):
-        if re.match(r"[A-Za-zµ]+[23](?!\w)", plain[at:]):  # square and cubic units: m2, cm3
+        if re.match(r"[A-Za-zµ]+[23](?!\w)", plain[at : at + 40]):  # square and cubic units: m2, cm3
             return at, "", False, True
-        glued = re.match(r"\w*", plain[at:])
+        glued = re.match(r"\w*", plain[at : at + 40])
         return at + (glued.end() if glued else 0), "", False, False
     end = scales.end() if scales else at
     percent = _PERCENT.match(plain, end)
@@ -330,7 +330,7 @@ def _split(plain: str, match: re.Match[str]) -> list[tuple[int, int, bool]]:
         return [(start, end, False)]
     if match.lastgroup == "spaced":
         groups = cluster.split(" ")
-        if len(groups) == 2 and re.match(r"-?[^\W\d_]", plain[end:]):  # 3 250g bags, 5 100-watt bulbs
+        if len(groups) == 2 and re.match(r"-?[^\W\d_]", plain[end : end + 2]):  # 3 250g bags, 5 100-watt bulbs
             return [(start + first, start + last, good) for first, last, good in _spans(cluster, groups)]
         is_one = len(groups) > 2 or groups[1].startswith("0")
         return [(start, end, is_one and _LITERAL.fullmatch(cluster) is not None)]
@@ -353,7 +353,10 @@ def _split(plain: str, match: re.Match[str]) -> list[tuple[int, int, bool]]:
             return whole
         spans = _spans(cluster, parts)
     elif set(separators) == {":"}:
-        is_time = any(len(part) == 2 and part < "60" for part in parts[1:]) and "ratio" not in plain.lower()
+        is_time = (
+            any(len(part) == 2 and part < "60" for part in parts[1:])
+            and "ratio" not in plain[max(start - 40, 0) : end + 40].lower()
+        )
         spans = declined if is_time else _spans(cluster, parts)
     else:
         has_code = any(re.match("0[0-9]", part) for part in parts) or re.fullmatch("[0-9]{3}-[0-9]{4}", cluster)

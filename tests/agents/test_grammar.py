@@ -348,6 +348,38 @@ def test_numbers_are_found_as_people_write_them(text: str, found: list[str]) -> 
     assert numbers_in(text) == found
 
 
+#: A number as the calculator's tools take it.
+SPELT = {"anyOf": [{"type": "number"}, {"type": "string", "maxLength": 40}], "x-grounded": True}
+SPELT_NUMBERS = {"type": "array", "items": SPELT, "minItems": 2, "maxItems": 50}
+
+
+@pytest.mark.parametrize(
+    ("context", "offered"),
+    [
+        ("3½ plus 1", [3.5, 1]),
+        ("½ and ¼", [0.5, 0.25]),
+        ("1.5 million and 2 million", [1500000, 2000000]),
+        ("1,5 and 2,5", ["1,5", "2,5"]),
+        ("3 and 1.234,56", [3, "1.234,56"]),
+        ("3/4", [0.75, 3, 4]),
+    ],
+)
+def test_only_whole_numerals_are_copied_and_none_is_repeated(
+    tiny_lm: FrozenLM, context: str, offered: list[float | str]
+) -> None:
+    for seed in range(10):
+        (found,) = json.loads(write(tiny_lm, object_of(all=SPELT_NUMBERS), context, seed)).values()
+        assert len(found) <= len(offered)
+        assert all(one in offered and found.count(one) == 1 for one in found)
+        pair = json.loads(write(tiny_lm, object_of(base=SPELT, exponent=SPELT), context, seed))
+        assert set(pair.values()) <= set(offered)
+
+
+def test_an_array_of_one_number_is_not_filled_to_its_limit(tiny_lm: FrozenLM) -> None:
+    for seed in range(10):
+        assert json.loads(write(tiny_lm, object_of(all=SPELT_NUMBERS), "double 7", seed)) == {"all": [7, 7]}
+
+
 @reuse_lm
 @given(
     numbers=st.lists(st.integers(-50, 50), min_size=1, max_size=6),
