@@ -227,7 +227,7 @@ _MONEY_AFTER = re.compile(rf"\s?[kmbt](?=\s?[{_CURRENCY}])", re.IGNORECASE)
 _DENOMINATOR = re.compile(r"[\s-]+(?:tenth|(?:hundred|thousand|million|billion)th)s?\b", re.IGNORECASE)
 # Ordinals; letters that are a unit or a scale (5K, 5M); decades; superscripts; a name of letters and digits.
 _DECLINED_SUFFIX = re.compile(
-    rf"[0-9{_VULGAR}]|-?(?:st|nd|rd|th)\b|[KBT]\b|k\b|\s?M\b|(?<=[0-9]{{4}})'?s\b|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹_ºª]|[^\W\d_]*\d*[^\W\d]\w*\d\w*"
+    rf"[.,']?[0-9{_VULGAR}]|-?(?:st|nd|rd|th)\b|[KBT]\b|k\b|\s?M\b|(?<=[0-9]{{4}})'?s\b|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹_ºª]|[^\W\d_]*\d*[^\W\d]\w*\d\w*"
 )
 
 

@@ -1,5 +1,6 @@
 """Numerals of running text: the right value or none, and never a part of a longer one."""
 
+import itertools
 import re
 from decimal import Decimal
 from fractions import Fraction
@@ -108,7 +109,7 @@ pieces = st.lists(
 @settings(max_examples=500)
 def test_any_text_is_read_without_cutting_a_numeral(text: str) -> None:
     found = numerals_in(text)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         assert before.end <= after.start
     for one in found:
         assert one.text == text[one.start : one.end]

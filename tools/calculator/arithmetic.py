@@ -27,7 +27,7 @@ def add(numbers: Sequence[Any]) -> Answer:
 
 
 def subtract(numbers: Sequence[Any]) -> Answer:
-    """Return the first number less all the others."""
+    """Return the first number minus all the others."""
     first, *others = _operands("subtract", numbers, 2)
     for number in others:
         first = bounded(first - number)
@@ -148,7 +148,7 @@ def sqrt(number: Any) -> Answer:
 
 
 def log(number: Any, base: Any = None) -> Answer:
-    """Return the logarithm to a base, ten unless told.
+    """Return the logarithm to a base, 10 by default.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def gcd(numbers: Sequence[Any]) -> Answer:
 
 
 def remainder(dividend: Any, divisor: Any) -> Answer:
-    """Return what is left of the dividend after whole divisions: at least zero and below the divisor's size.
+    """Return the remainder of a division: at least zero and below the divisor's absolute value.
 
     Raises
     ------
@@ -217,23 +217,23 @@ def remainder(dividend: Any, divisor: Any) -> Answer:
 
 
 def choose(total: Any, chosen: Any) -> Answer:
-    """Return the number of ways to choose `chosen` of `total` things, their order being of no interest."""
+    """Return the number of ways to choose `chosen` of `total` things, in any order."""
     n, k = _counts("choose", total, chosen)
     if k > n:
         return exact_answer(Integer(0))
     k = min(k, n - k)
-    # C(n, k) >= (n/k)^k >= 2^k, and k factors are multiplied: past the limit the product is never begun.
+    # C(n, k) >= (n/k)^k >= 2^k, and k factors are multiplied: beyond the limit the product is not computed.
     if k > 4 * MAX_DIGITS or (k and k * (math.log10(n) - math.log10(k)) > MAX_DIGITS):
         raise CalculationError(_TOO_LARGE)
     return exact_answer(bounded(Integer(math.comb(n, k))))
 
 
 def permutate(total: Any, arranged: Any) -> Answer:
-    """Return the number of ways to put `arranged` of `total` things into an order."""
+    """Return the number of ordered arrangements of `arranged` of `total` things."""
     n, k = _counts("permutate", total, arranged)
     if k > n:
         return exact_answer(Integer(0))
-    # n!/(n-k)! >= (n/e)^k, and >= k! > 2^k: past the limit the product is never begun.
+    # n!/(n-k)! >= (n/e)^k, and >= k! > 2^k: beyond the limit the product is not computed.
     if k > 4 * MAX_DIGITS or k * (math.log10(n or 1) - math.log10(math.e)) > MAX_DIGITS:
         raise CalculationError(_TOO_LARGE)
     return exact_answer(bounded(Integer(math.perm(n, k))))
@@ -289,7 +289,7 @@ def _logarithm_ratio(value: Rational, base: Rational) -> Decimal:
 
 
 def _rational_logarithm(value: Rational, base: Rational, ratio: Decimal) -> Rational | None:
-    # A rational logarithm r/s means value^s = base^r exactly; the candidate is guessed and then proved.
+    # A rational logarithm r/s means value^s = base^r exactly; the candidate is a guess that is then proved.
     candidate = Fraction(ratio).limit_denominator(64)
     power_of_base = _small_power(base, candidate.numerator)
     if power_of_base is None or power_of_base != _small_power(value, candidate.denominator):

@@ -1,4 +1,4 @@
-"""Real solutions of an equation or of a system; runs in the worker, sympy having no bounds."""
+"""Real solutions of an equation or a system; runs in the worker, since sympy has no time limit."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -24,8 +24,8 @@ from toolken.tools.calculator.symbolic import approximation
 from toolken.tools.quotation import quoted
 
 _NONE = "no real solution"
-_SAMPLES = 12  # of values of variables, to see whether a formula is ever real
-_STARTS = (0.5, -0.5, 2, -2, 5, -5, 20, -20, 100, -100)  # of the numerical search
+_SAMPLES = 12  # values of the variables, to test whether a formula is ever real
+_STARTS = (0.5, -0.5, 2, -2, 5, -5, 20, -20, 100, -100)  # starting points of the numerical search
 
 
 def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> Answer:
@@ -34,9 +34,9 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
     Parameters
     ----------
     equations
-        One equation, or a system that holds at once. A side left out is zero.
+        One equation, or a system. An expression without = is set equal to zero.
     unknowns
-        What to solve for; every variable of the equations unless told.
+        The variables to solve for; by default all of them.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
     Raises
     ------
     CalculationError
-        If an equation cannot be read, the unknown is left open, no method solves it, or none of its solutions is found.
+        If an equation cannot be read, the unknown is ambiguous, or no method finds a solution.
     """
     if not equations:
         raise CalculationError("There is no equation: give at least one, such as 2x + 3 = 11.")
@@ -70,7 +70,7 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
     if len(differences) == 1:
         names = ", ".join(map(str, symbols))
         raise CalculationError(
-            f"One equation does not settle {names}: give one unknown to solve for, or more equations."
+            f"One equation does not determine {names}: give one unknown to solve for, or more equations."
         )
     return _solve_system(differences, symbols)
 
@@ -114,7 +114,7 @@ def _values_with_roots(difference: Expr, x: Symbol) -> list[Expr] | None:
 
 
 def _solve_for(difference: Expr, x: Symbol, equation: str) -> Answer:
-    """Express one variable by the others, and say whether the solutions found are all there are."""
+    """Express one variable by the others, and report whether the solutions are complete."""
     others = _listed(difference.free_symbols - {x})
     numerator = sympy.fraction(sympy.together(difference))[0]
     if not numerator.has(x):
@@ -177,14 +177,14 @@ def _from_set(solutions: sympy.Set, difference: Expr, x: Symbol, equation: str) 
 
 
 def _search(difference: Expr, x: Symbol) -> list[Rational]:
-    """Look for solutions numerically from a few starting points; for equations that no formula solves."""
+    """Search for solutions numerically from a few starting points, for equations that no formula solves."""
     found: list[Rational] = []
     difference = with_real_roots(difference)
     slope = difference.diff(x)
     for start in _STARTS:
         try:
             root = sympy.nsolve(difference, x, start, prec=20, modules=MODULES)
-        except (ValueError, ArithmeticError, TypeError, AttributeError, NotImplementedError):  # it leads nowhere
+        except (ValueError, ArithmeticError, TypeError, AttributeError, NotImplementedError):  # no convergence
             continue
         if not root.is_real:
             continue

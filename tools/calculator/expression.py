@@ -17,9 +17,9 @@ from toolken.tools.numerals import FRACTION, fraction_parts
 from toolken.tools.quotation import quoted
 
 MAX_LENGTH = 1000
-"""Characters of an expression. With `MAX_DIGITS` it bounds what is built before anything is computed."""
+"""Characters of an expression. Together with `MAX_DIGITS` it bounds the size of the expression before anything is computed."""
 
-# An implied product, 2x or 3(x + 1), never continues with a digit: 2 3 is a slip of the pen, not a product.
+# An implied product, 2x or 3(x + 1), never continues with a digit: 2 3 is a mistake, not a product.
 # A function without brackets takes one number or name with nothing attached, since ln 2x can be read in two ways.
 _GRAMMAR = r"""
 expression: sum
@@ -180,7 +180,7 @@ def _tree(text: str, start: str) -> Tree[Token]:
     if len(text) > MAX_LENGTH:
         raise CalculationError(f"{quoted(text)} is too long: give an expression of at most {MAX_LENGTH:,} characters.")
     plain = _plain(text)
-    # x(x + 1) is a product; were unknown(x) one too, nobody would see it.
+    # x(x + 1) is a product, but unknown(x) as a product would hide a misspelt function.
     for name in re.findall(r"(?<![^\W\d_])([^\W\d_]{2}\w*)\s*\(", plain):
         if not _is_known(name):
             raise CalculationError(
@@ -253,7 +253,7 @@ def _parser() -> Lark:
 
 @v_args(inline=True)
 class _Builder(Transformer[Token, Any]):
-    """Builds sympy expressions bottom up, and checks every number where it arises."""
+    """Builds sympy expressions bottom up, and checks the size of every intermediate number."""
 
     def expression(self, value: Expr) -> Expr:
         return value

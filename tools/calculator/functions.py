@@ -161,7 +161,7 @@ def _acosh(value: Expr) -> Expr:
 
 def _atanh(value: Expr) -> Expr:
     if (value - 1).is_nonnegative or (value + 1).is_nonpositive:
-        raise CalculationError("atanh is undefined but between -1 and 1: give a value between them.")
+        raise CalculationError("atanh is defined only between -1 and 1: give a value between them.")
     return sympy.atanh(value)
 
 
@@ -216,4 +216,4 @@ FUNCTIONS: dict[str, tuple[Callable[..., Expr], int, int]] = {
     "choose": (_of_numbers(arithmetic.choose), 2, 2),
     "permutate": (_of_numbers(arithmetic.permutate), 2, 2),
 }
-"""The functions of an expression: what builds it, the fewest and the most values it takes."""
+"""The functions of an expression: builder, least and greatest number of arguments."""

@@ -1,4 +1,4 @@
-"""Evaluating, differentiating, integrating and simplifying expressions; runs in the worker, sympy having no bounds."""
+"""Evaluate, differentiate, integrate and simplify expressions; runs in the worker, since sympy has no time limit."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -15,15 +15,15 @@ from toolken.tools.calculator.rationals import bounded
 from toolken.tools.numerals import MAX_DIGITS
 from toolken.tools.quotation import quoted
 
-_DIGITS = 30  # to which an irrational value is computed
-_ENOUGH_BITS = 50  # more than the digits that are shown
+_DIGITS = 30  # of an irrational value
+_ENOUGH_BITS = 50  # more than the shown digits have
 _INFINITIES = {"inf": sympy.oo, "infinity": sympy.oo, "oo": sympy.oo, "∞": sympy.oo}
 
 Form = Literal["simplest", "expanded", "factored"]
 
 
 def evaluate(expression: str) -> Answer:
-    """Compute the value of an expression without variables; an equals sign at its end is left out.
+    """Compute the value of an expression without variables; a final equals sign is ignored.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def evaluate(expression: str) -> Answer:
         If the expression cannot be read, has a variable, or has no real value.
     """
     value = parse_expression(_without_question(expression))
-    # Also one that cancels, as in 0*x: the expression is likely not what was meant.
+    # Variables that cancel, as in 0*x, are refused too: the expression is likely a mistake.
     if names := variables(_without_question(expression)):
         raise CalculationError(
             f"{_listed(names)} has no value in {quoted(expression)}: give numbers only, or use solve or simplify."
@@ -40,18 +40,18 @@ def evaluate(expression: str) -> Answer:
 
 
 def differentiate(expression: str, variable: str | None = None, order: int = 1) -> Answer:
-    """Return the derivative with respect to a variable, the only one unless told.
+    """Return the derivative with respect to a variable, by default the only one.
 
     Raises
     ------
     CalculationError
-        If the expression cannot be read or leaves the variable open.
+        If the expression cannot be read, or has several variables and none is given.
     """
     value = parse_expression(expression)
     derivative = sympy.diff(value, _variable(expression, variable), order)
     if derivative.has(sympy.Derivative, sympy.Subs):
         raise CalculationError(
-            f"{quoted(expression)} has no derivative in closed form: leave out floor, ceil, mod and the like."
+            f"{quoted(expression)} has no derivative in closed form: remove floor, ceil, mod and the like."
         )
     return _expression_answer(derivative)
 
@@ -67,7 +67,7 @@ def integrate(
     Parameters
     ----------
     expression, variable
-        What to integrate, over which variable; the only one unless told.
+        The integrand, and the variable to integrate over; by default the only one.
     lower, upper
         Both or neither. Numbers, expressions, or inf and -inf.
 
@@ -79,7 +79,7 @@ def integrate(
     value = parse_expression(expression)
     over = _variable(expression, variable)
     if (lower is None) != (upper is None):
-        raise CalculationError("An integral needs both limits or none: give lower and upper, or leave both out.")
+        raise CalculationError("An integral needs both limits or none: give lower and upper, or omit both.")
     if lower is None or upper is None:
         antiderivative = sympy.integrate(value, over)
         if antiderivative.has(sympy.Integral):
@@ -143,7 +143,9 @@ def approximation(value: Expr) -> Rational:
     if not isinstance(number, Float):
         raise CalculationError(f"{quoted(exact_text(value))} is undefined over the real numbers: give other numbers.")
     if number._prec < _ENOUGH_BITS:
-        raise CalculationError(f"{quoted(exact_text(value))} is not found to enough digits: give other numbers.")
+        raise CalculationError(
+            f"{quoted(exact_text(value))} could not be computed to enough digits: give other numbers."
+        )
     # Judged by its exponent first: written out, exp(10^9) would have half a billion digits.
     if abs(sympy.log(abs(number), 10).evalf(10)) > MAX_DIGITS:
         raise CalculationError(f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation.")
