@@ -17,7 +17,7 @@ from toolken.tools.numerals import FRACTION, fraction_parts
 from toolken.tools.quotation import quoted
 
 MAX_LENGTH = 1000
-"""Characters of an expression. Together with `MAX_DIGITS` it bounds the size of the expression before anything is computed."""
+"""Characters of an expression. With `MAX_DIGITS` it bounds the expression's size before anything is computed."""
 
 # An implied product, 2x or 3(x + 1), never continues with a digit: 2 3 is a mistake, not a product.
 # A function without brackets takes one number or name with nothing attached, since ln 2x can be read in two ways.

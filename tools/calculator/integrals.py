@@ -61,7 +61,7 @@ def definite_integral(integrand: Expr, x: Symbol, lower: Expr, upper: Expr) -> E
         if exact is not None and closed is not None and (is_near or not (lower.is_finite and upper.is_finite)):
             return exact
     raise CalculationError(
-        "The integral could not be computed to enough digits, or diverges: give limits without a pole or step between them."
+        "The integral could not be computed to enough digits, or diverges: give limits without a pole or step between."
     )
 
 
