@@ -215,10 +215,13 @@ class Numeral:
 _PIECE = r"\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
 _SPACED = r"(?<![0-9] )[0-9]{1,3}(?: [0-9]{3})+(?![0-9])(?:[.,'/:x-][0-9]+)*(?! [0-9])"
 _CLUSTER = re.compile(
-    rf"(?P<mixed>[0-9]+ [0-9]+/[0-9]+(?![0-9/]))|(?P<spaced>{_SPACED})"
+    rf"(?P<phone>\+[0-9]{{1,3}}(?:[ -][0-9]{{2,6}})+[ -][0-9]{{4,6}}|\([0-9]{{3}}\) ?[0-9]{{3}}-[0-9]{{4}})"
+    rf"|(?P<mixed>[0-9]+ [0-9]+/[0-9]+(?![0-9/]))|(?P<spaced>{_SPACED})"
     rf"|(?P<vulgar>(?:[0-9]+\s?)?[{_VULGAR}])|(?P<digits>{_PIECE}(?:(?:[.,:'/_x×-]|\u00a0(?=[0-9]{{3}}(?![0-9]))){_PIECE})*)"
 )
 _LEAD = re.compile(rf"(?P<sign>[-+]?)(?:(?P<currency>[{_CURRENCY}])\s?)?(?P<inner>[-+]?)\Z")
+# Before digits: a letter, or a word and a hyphen, but not the unit or scale of another number, as in 5kg-6kg.
+_NAME = re.compile(rf"(?:[\w.]|(?<![0-9a-z])(?!(?:{_SCALE_WORDS}|percent)s?-)[^\W\d_]+-)\Z", re.IGNORECASE)
 _LITERAL = re.compile(rf"(?:{_GROUPED}(?:\.[0-9]+)?|\.[0-9]+){_EXPONENT}")
 _PERCENT = re.compile(r"\s*(?:(?<=\s)%(?!\s*[0-9])|(?<!\s)%(?![0-9])|per\s?cent\b)", re.IGNORECASE)
 _SCALED = re.compile(rf"(?:[\s-]*(?:{_SCALE_WORDS})s?\b)+", re.IGNORECASE)
@@ -291,7 +294,7 @@ def _read_cluster(plain: str, match: re.Match[str]) -> Iterator[_Found]:
         if lead["sign"] and lead["inner"]:
             yield lead.start(), match.end(), None
             return
-    if not currency and re.search(r"(?:[\w.]|[^\W\d_]-)\Z", plain[max(start - 2, 0) : start]):
+    if not currency and _NAME.search(plain, max(start - 40, 0), start):
         return  # a name such as v2 or COVID-19
     end, scales, percent, is_readable = _suffix(plain, match.end(), bool(currency))
     spans = _split(plain, match) if is_readable else [(*match.span(), False)]
@@ -323,6 +326,8 @@ def _suffix(plain: str, at: int, is_money: bool) -> tuple[int, str, bool, bool]:
 def _split(plain: str, match: re.Match[str]) -> list[tuple[int, int, bool]]:
     """Return the spans of the numerals of a cluster, and whether each can be read."""
     start, end, cluster = match.start(), match.end(), match[0]
+    if match.lastgroup == "phone":
+        return [(start, end, False)]
     if match.lastgroup == "mixed":
         _, upper, lower = re.split("[ /]", cluster)
         if int(upper[:99]) < int(lower[:99]):

@@ -145,8 +145,9 @@ def variables(text: str) -> set[Symbol]:
         If the text cannot be read.
     """
     tree = _tree(text, "equation" if "=" in text else "expression")
-    names = [str(token) for token in tree.scan_values(lambda token: token.type == "NAME")]
-    names += [token.split()[1] for token in tree.scan_values(lambda token: token.type == "BARE_CALL")]
+    tokens = [token for token in tree.scan_values(lambda value: isinstance(value, Token)) if isinstance(token, Token)]
+    names = [str(token) for token in tokens if token.type == "NAME"]
+    names += [token.split()[1] for token in tokens if token.type == "BARE_CALL"]
     built = [_named(name) for name in names if not name[0].isdigit()]
     return {one for one in built if isinstance(one, Symbol)}
 
