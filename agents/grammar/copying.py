@@ -1,4 +1,4 @@
-"""`CopyingGrammar`: arguments some of whose values are copied from a text."""
+"""`CopyingGrammar`: a grammar of arguments whose grounded values are copied from a text."""
 
 import json
 import re
@@ -7,15 +7,15 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from toolken.agents.grammar.number_use import NumberUse
-from toolken.agents.grammar.numerals import numbers_in
 from toolken.agents.grammar.schema_check import is_valid
 from toolken.tools.grounding import GROUNDED
+from toolken.tools.numerals import Numeral, numerals_in
 
 #: Characters of a copied string whose schema names no bound.
 MAX_COPY = 200
 #: Items of a copied array whose schema names no bound.
 MAX_ITEMS = 16
-#: Numbers of a text up to which it is counted how often each is used; the grammar grows with two to this power.
+#: Numbers of a text up to which the grammar counts the uses of each; its size grows as 2 to this power.
 MAX_COUNTED = 7
 #: Words of a copied string that has to satisfy more than a length, and how many such runs of words are tried.
 MAX_RUN, MAX_RUNS = 12, 4000
@@ -27,16 +27,17 @@ _DEMANDING = ("pattern", "format", "const")
 
 
 def has_copied(parameters: dict[str, Any]) -> bool:
-    """Tell whether any argument of a tool is to be copied."""
+    """Tell whether a tool has an argument that is copied."""
     return any(_is_grounded(_schema(argument)) for argument in (parameters.get("properties") or {}).values())
 
 
 class CopyingGrammar:
-    """A Lark grammar of an object some of whose values are copied from a text.
+    """A Lark grammar of an object with values copied from a text.
 
-    A number may be used as often as it stands in the text: without that rule a small model likes to take the first one
-    twice. So a rule stands for what is left to write and the numbers that are left to use. Where the text has nothing
-    that the schema admits, the schema alone decides.
+    A number may be used as often as the text contains it: without this limit small models copy the first number twice.
+    So each rule of the grammar stands for the remaining arguments and the unused numbers. Where the text has nothing
+    that the schema admits, the schema alone restricts the value. Numerals that `numerals_in` declines, and the two
+    numbers of a fraction, are offered only where the other numbers do not suffice.
 
     Parameters
     ----------
@@ -45,9 +46,9 @@ class CopyingGrammar:
     context
         The text.
     free
-        Gives the grammar of a value that only its schema restricts.
+        Returns the grammar of a value that only its schema restricts.
     use
-        What calls before this one leave of the text's numbers. With it there may be no grammar.
+        The numbers that earlier calls leave. If they do not suffice, there is no grammar.
     """
 
     def __init__(
@@ -59,31 +60,36 @@ class CopyingGrammar:
     ) -> None:
         required = set(parameters.get("required") or [])
         properties = {name: _schema(one) for name, one in (parameters.get("properties") or {}).items()}
-        # Required arguments first: whether an optional one follows is then the last question.
+        # Required arguments first, so that the optional ones are decided last.
         self._arguments = sorted(properties.items(), key=lambda item: item[0] not in required)
         self._required = required
         self._definitions: dict[str, Any] = {
             key: parameters[key] for key in ("$defs", "definitions") if key in parameters
         }
         self._free_grammar = free
-        # The ends of lines count as spaces. A copy does not run across any other control character, which no JSON
+        # Line ends count as spaces. A copy does not run across any other control character, which no JSON
         # string may hold as it is.
         parts = re.split(r"[\x00-\x1f\x7f]+", _LINE_END.sub(" ", context))
         self._parts = [part.strip() for part in parts if set(part) - {" ", "\\"}]
-        found = Counter(numbers_in(context))
+        numerals = numerals_in(context)
+        written = [one.json for one in numerals if one.json is not None]
+        found = Counter(written)
         if use is not None:
             found = _left_over(found, use.taken)
         self._numbers = tuple(found.elements()) if found.total() <= MAX_COUNTED else ()
+        self._spare = _spare(numerals) if found.total() <= MAX_COUNTED and use is None else ()
         self._distinct = tuple(found)
-        # Where calls before leave too little, there is to be no grammar rather than one without their rule.
-        self._strict = use is not None and bool(numbers_in(context)) and found.total() <= MAX_COUNTED
+        self._keys = {number: at for at, number in enumerate(dict.fromkeys([*found, *self._spare]))}
+        self._total = found.total()
+        # If earlier calls leave too few numbers, there is no grammar rather than one without this limit.
+        self._strict = use is not None and bool(written) and found.total() <= MAX_COUNTED
         wanted = use.wanted if use is not None else ()
         self._wanted = {number for number in self._numbers if _value(number) in wanted}
         self._rules: dict[str, str] = {}
         self._dead: set[str] = set()
 
     def text(self) -> str | None:
-        """Return the grammar; None where no arguments fit what calls before leave of the numbers."""
+        """Return the grammar; None where the numbers left by earlier calls do not suffice."""
         start = self._rest(0, self._numbers, first=True)
         if start is None:
             return None
@@ -98,7 +104,7 @@ class CopyingGrammar:
         if rule in self._dead:
             return None
         if rule not in self._rules:
-            self._rules[rule] = ""  # the place of the rule among the others
+            self._rules[rule] = ""  # reserves the rule's position
             key = json.dumps(("" if first else ", ") + json.dumps(name, ensure_ascii=False) + ": ")
             choices = [f"{key} {value}" for value in self._values(index, str(index), argument, left)]
             if name not in self._required and (passed := self._rest(index + 1, left, first=first)) is not None:
@@ -107,7 +113,7 @@ class CopyingGrammar:
         return self._known(rule)
 
     def _has_wanted(self, left: tuple[str, ...]) -> bool:
-        """Tell whether a number that is wanted has been written, or none is."""
+        """Tell whether a wanted number has been written, or none is wanted."""
         return not self._wanted or _count(left, self._wanted) < _count(self._numbers, self._wanted)
 
     def _known(self, rule: str) -> str | None:
@@ -127,7 +133,7 @@ class CopyingGrammar:
             return [f"{self._free(path, argument)} {after}"] if after else []
         branches = [_schema(one) for one in argument.get("anyOf") or argument.get("oneOf") or []]
         if argument.get(GROUNDED) and any("array" in _kinds(one) for one in branches):
-            # The mark and what else stands beside the branches holds for each of them: an array has its items there.
+            # The keywords beside the branches apply to each branch; an array's items may be among them.
             beside = {key: value for key, value in argument.items() if key not in ("anyOf", "oneOf")}
             branches = [beside | one for one in branches]
             argument = {}
@@ -137,6 +143,11 @@ class CopyingGrammar:
             item, least = _schema(argument.get("items")), max(int(argument.get("minItems", 1)), 1)
             most = max(int(argument.get("maxItems", MAX_ITEMS)), least)
             usable = [n for n in left if self._fits(n, item)] if _is_number(item) else []
+            if _is_number(item) and len(usable) < least:
+                spare = [n for n in self._spare if n not in left and self._fits(n, item)]
+                if len(usable) + len(spare) >= least:
+                    left = (*left, *spare)[: max(MAX_COUNTED, len(left))]
+                    usable = [n for n in left if self._fits(n, item)]
             if len(usable) >= least:
                 items = self._items(index, path, item, left, 0, least, most)
                 return [f'"[" {items}'] if items else []
@@ -145,8 +156,13 @@ class CopyingGrammar:
             copied = self._copied(path, item)
             if copied is None:
                 return [f"{self._free(path, argument)} {after}"]
+            if _is_number(item):  # no more items than the text has numbers: a small model repeats one to the limit
+                most = min(most, max(least, self._total))
             return [f'"[" {copied} (", " {copied}){{{least - 1},{most - 1}}} "]" {after}']
         usable = [n for n in dict.fromkeys(left) if self._fits(n, argument)] if _is_number(argument) else []
+        if _is_number(argument) and not usable:
+            usable = [n for n in self._spare if self._fits(n, argument)]
+            left = (*left, *(n for n in usable if n not in left))
         if usable:
             rests = [(n, self._rest(index + 1, _without(left, n), first=False)) for n in usable]
             return [f"{json.dumps(n)} {rest}" for n, rest in rests if rest]
@@ -236,11 +252,26 @@ class CopyingGrammar:
         return is_valid({**argument, **self._definitions}, value)
 
     def _key(self, left: tuple[str, ...]) -> str:
-        return "".join(f"x{self._distinct.index(number)}" for number in left)
+        return "".join(f"x{self._keys[number]}" for number in left)
+
+
+def _spare(numerals: Sequence[Numeral]) -> tuple[str, ...]:
+    """Return JSON values for arguments to which the numbers of a text do not suffice.
+
+    These are the texts of declined numerals, which a tool refuses in a sentence, where a number written freely or
+    copied twice would be a wrong result; and the two numbers of a fraction: 3/4 may be meant as a division.
+    """
+    spare: dict[str, None] = {}
+    for numeral in numerals:
+        if numeral.json is None:
+            spare[json.dumps(numeral.text, ensure_ascii=False)] = None
+        elif re.fullmatch("[1-9][0-9]*/[1-9][0-9]*", numeral.text):
+            spare.update(dict.fromkeys(numeral.text.split("/")))
+    return tuple(spare)[:MAX_COUNTED]
 
 
 def _value(number: str) -> float | None:
-    """Return a number of a text, a JSON value, as one that can be compared; None for a percentage."""
+    """Return a JSON number as a float; None for a JSON string."""
     return None if number.startswith('"') else float(number)
 
 
@@ -249,7 +280,7 @@ def _count(numbers: Sequence[str], which: Collection[str]) -> int:
 
 
 def _left_over(found: Counter[str], taken: Sequence[float]) -> Counter[str]:
-    """Return how often each number is left when some have been taken."""
+    """Return how often each number remains after some were taken."""
     left = found.copy()
     for value in taken:
         same = next((number for number in left if _value(number) == value and left[number]), None)

@@ -1,29 +1,29 @@
-"""`NumberUse`: which numbers a call may take when other calls of the same question have taken some."""
+"""`NumberUse`: the numbers that a call may copy, given the earlier calls of the same question."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolken.agents.grammar.numerals import numbers_in
+from toolken.tools.numerals import numbers_in
 from toolken.training.examples import FewShotExample
 
-#: Share of a tool's later calls from which on a rule is held to. Set beforehand and not tuned.
+#: Share of a tool's later calls from which on its habit becomes a rule. Chosen before the evaluation, not tuned.
 HELD = 0.75
-#: Few-shot examples of all tools together that count as much as a tool's own.
+#: Weight of the share over all tools, in few-shot examples, when a tool's own share is estimated.
 PRIOR_CALLS = 4.0
 
 
 @dataclass(frozen=True)
 class NumberUse:
-    """What the calls before leave to a later one.
+    """The numbers that earlier calls leave to a later one.
 
     Attributes
     ----------
     taken
-        Numbers that are used up, as often as they were taken.
+        Numbers that earlier calls took, each as often as it was taken.
     wanted
-        Numbers one of which has to be among the arguments; none where anything will do.
+        Numbers of which the arguments must contain at least one; empty for no such rule.
     """
 
     taken: tuple[float, ...] = ()
@@ -32,17 +32,17 @@ class NumberUse:
 
 @dataclass(frozen=True)
 class NumberHabits:
-    """How calls behind a result took their numbers in the few-shot examples of a head.
+    """How calls after a result took their numbers in a head's few-shot examples.
 
-    A chain of calls mostly works on: it takes up the last result, and does not take a number of the question twice.
-    A small model knows neither. How far both hold differs among tools and data, so it is counted.
+    Most chains of calls use the last result, and no number of the question twice. A small model does neither. How
+    often both hold differs among tools and data, so it is counted.
 
     Attributes
     ----------
     works_on
-        Of each tool: share of later calls with a result that no call before them took.
+        Per tool: share of later calls that take a result which no earlier call took.
     takes_fresh
-        Of each tool: share of later calls that take no number more often than it stands in question and results.
+        Per tool: share of later calls after which no number was taken more often than question and results contain it.
     """
 
     works_on: Mapping[str, float]
@@ -50,7 +50,7 @@ class NumberHabits:
 
     @classmethod
     def of(cls, few_shot: Iterable[FewShotExample]) -> "NumberHabits":
-        """Count in few-shot examples; those of first calls say nothing."""
+        """Count the habits in few-shot examples of later calls; first calls are ignored."""
         counts: dict[str, list[float]] = {}
         for one in few_shot:
             mine = Counter(numbers_of(one.args))
@@ -71,14 +71,14 @@ class NumberHabits:
         return cls(*shares)
 
     def use(self, tool: str, results: Sequence[str], before: Sequence[Mapping[str, Any]]) -> NumberUse | None:
-        """Return what is left to a call of a tool behind some results; None where anything will do.
+        """Return the numbers left to a call of a tool after some results; None where no rule applies.
 
         Parameters
         ----------
         results
-            Results of the calls before it.
+            Results of the earlier calls.
         before
-            Their arguments.
+            Arguments of the earlier calls.
         """
         if not results:
             return None
@@ -90,7 +90,7 @@ class NumberHabits:
 
 
 def numbers_of(args: Mapping[str, Any]) -> list[float]:
-    """Return the numbers among arguments, those in lists included."""
+    """Return the numbers among arguments and in their lists; percentages are left out."""
     flat = [one for value in args.values() for one in (value if isinstance(value, list) else [value])]
     return _in_text(
         str(value) for value in flat if isinstance(value, int | float | str) and not isinstance(value, bool)

@@ -7,11 +7,13 @@ from decimal import Decimal, InvalidOperation
 from math import isclose
 from typing import Any
 
-from toolken.agents.grammar.numerals import DIGITS, numbers_in
+from toolken.tools.numerals import numbers_in
 from toolken.training.examples import Example
 
+# A comma is part of a number where it separates thousands. Digits once read as thousands are not split again (`?>`).
+_DIGITS = r"(?>(?<!\d,)\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _PERCENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*(?:%|percent\b)")
-_LAST = re.compile(rf"(?:(?<![\w.])-)?{DIGITS}(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_LAST = re.compile(rf"(?:(?<![\w.])-)?{_DIGITS}(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _FRACTION = re.compile(r"(?<![\w./])(\d+)/(\d+)(?![\w/])")
 
 #: Number words, and what words of proportion multiply or divide by.

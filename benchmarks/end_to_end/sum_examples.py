@@ -3,10 +3,10 @@
 import re
 from collections.abc import Callable
 
-from toolken.agents.grammar.numerals import numbers_in
 from toolken.benchmarks.end_to_end.number_notes import number
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.tools import keyword_arguments
+from toolken.tools.numerals import numbers_in
 from toolken.training.examples import Call, Example
 
 

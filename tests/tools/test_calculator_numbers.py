@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from sympy import Rational
 
 from toolken.tools.calculator.answer import decimal_text
-from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.numerals import MAX_DIGITS, parse_number
+from toolken.tools.numerals import MAX_DIGITS, NumeralError, parse_number
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,7 @@ def test_a_number_is_read_exactly(written, value):
     ],
 )
 def test_what_is_no_number_is_refused_in_one_sentence(written):
-    with pytest.raises(CalculationError) as error:
+    with pytest.raises(NumeralError) as error:
         parse_number(written)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 200
@@ -90,7 +89,7 @@ def test_what_is_no_number_is_refused_in_one_sentence(written):
     ],
 )
 def test_a_number_beyond_the_limit_is_refused_without_being_built(written):
-    with pytest.raises(CalculationError) as error:
+    with pytest.raises(NumeralError) as error:
         parse_number(written)
     assert len(str(error.value)) < 200
 

@@ -1,4 +1,4 @@
-"""The answer of a calculation, and the one rule by which every number is written."""
+"""The result of a calculation, and the rounding rule for all numbers."""
 
 from decimal import ROUND_DOWN, Context, Decimal
 from fractions import Fraction
@@ -12,7 +12,7 @@ _PLAIN_FROM, _PLAIN_BELOW = Fraction(1, 10**6), 10**30
 
 
 class Answer(BaseModel):
-    """What a calculation found: the text a reader sees, and the exact value behind it."""
+    """The result of a calculation: a readable text and the exact value."""
 
     model_config = ConfigDict(frozen=True)
 

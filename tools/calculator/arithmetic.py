@@ -10,7 +10,8 @@ from sympy import Integer, Rational, integer_nthroot
 
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer, irrational_answer
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.numerals import MAX_DIGITS, bounded, parse_number
+from toolken.tools.calculator.rationals import bounded, rational
+from toolken.tools.numerals import MAX_DIGITS
 
 _TOO_LARGE = f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation."
 _MAX_BITS = math.ceil(MAX_DIGITS * math.log2(10))
@@ -26,7 +27,7 @@ def add(numbers: Sequence[Any]) -> Answer:
 
 
 def subtract(numbers: Sequence[Any]) -> Answer:
-    """Return the first number less all the others."""
+    """Return the first number minus all the others."""
     first, *others = _operands("subtract", numbers, 2)
     for number in others:
         first = bounded(first - number)
@@ -68,7 +69,7 @@ def power(base: Any, exponent: Any) -> Answer:
     CalculationError
         For zero to a negative power, an even root of a negative number, or a result beyond `MAX_DIGITS`.
     """
-    b, e = parse_number(base), parse_number(exponent)
+    b, e = rational(base), rational(exponent)
     value = exact_power(b, e)
     if value is not None:
         return exact_answer(value)
@@ -135,7 +136,7 @@ def sqrt(number: Any) -> Answer:
     CalculationError
         If the number is negative.
     """
-    value = parse_number(number)
+    value = rational(number)
     if value < 0:
         raise CalculationError(
             f"The square root of the negative number {decimal_text(value)} is undefined: give a number of zero or more."
@@ -147,14 +148,14 @@ def sqrt(number: Any) -> Answer:
 
 
 def log(number: Any, base: Any = None) -> Answer:
-    """Return the logarithm to a base, ten unless told.
+    """Return the logarithm to a base, 10 by default.
 
     Raises
     ------
     CalculationError
         If the number is not positive, or the base not positive or one.
     """
-    value, b = parse_number(number), parse_number(10 if base is None else base)
+    value, b = rational(number), rational(10 if base is None else base)
     ratio = _logarithm_ratio(value, b)
     exact = _rational_logarithm(value, b, ratio)
     if exact is not None:
@@ -181,7 +182,7 @@ def ln(number: Any) -> Answer:
     CalculationError
         If the number is not positive.
     """
-    value = parse_number(number)
+    value = rational(number)
     if value == 1:
         return exact_answer(Integer(0))
     return irrational_answer(f"ln({value})", _logarithm(value))
@@ -201,14 +202,14 @@ def gcd(numbers: Sequence[Any]) -> Answer:
 
 
 def remainder(dividend: Any, divisor: Any) -> Answer:
-    """Return what is left of the dividend after whole divisions: at least zero and below the divisor's size.
+    """Return the remainder of a division: at least zero and below the divisor's absolute value.
 
     Raises
     ------
     CalculationError
         If the divisor is zero.
     """
-    a, b = parse_number(dividend), parse_number(divisor)
+    a, b = rational(dividend), rational(divisor)
     if b == 0:
         raise CalculationError("The remainder of a division by zero is undefined: give a divisor other than zero.")
     left = Fraction(int(a.p), int(a.q)) % abs(Fraction(int(b.p), int(b.q)))
@@ -216,23 +217,23 @@ def remainder(dividend: Any, divisor: Any) -> Answer:
 
 
 def choose(total: Any, chosen: Any) -> Answer:
-    """Return the number of ways to choose `chosen` of `total` things, their order being of no interest."""
+    """Return the number of ways to choose `chosen` of `total` things, in any order."""
     n, k = _counts("choose", total, chosen)
     if k > n:
         return exact_answer(Integer(0))
     k = min(k, n - k)
-    # C(n, k) >= (n/k)^k >= 2^k, and k factors are multiplied: past the limit the product is never begun.
+    # C(n, k) >= (n/k)^k >= 2^k, and k factors are multiplied: beyond the limit the product is not computed.
     if k > 4 * MAX_DIGITS or (k and k * (math.log10(n) - math.log10(k)) > MAX_DIGITS):
         raise CalculationError(_TOO_LARGE)
     return exact_answer(bounded(Integer(math.comb(n, k))))
 
 
 def permutate(total: Any, arranged: Any) -> Answer:
-    """Return the number of ways to put `arranged` of `total` things into an order."""
+    """Return the number of ordered arrangements of `arranged` of `total` things."""
     n, k = _counts("permutate", total, arranged)
     if k > n:
         return exact_answer(Integer(0))
-    # n!/(n-k)! >= (n/e)^k, and >= k! > 2^k: past the limit the product is never begun.
+    # n!/(n-k)! >= (n/e)^k, and >= k! > 2^k: beyond the limit the product is not computed.
     if k > 4 * MAX_DIGITS or k * (math.log10(n or 1) - math.log10(math.e)) > MAX_DIGITS:
         raise CalculationError(_TOO_LARGE)
     return exact_answer(bounded(Integer(math.perm(n, k))))
@@ -242,7 +243,7 @@ def _operands(operation: str, numbers: Sequence[Any], at_least: int) -> list[Rat
     if len(numbers) < at_least:
         some = "one number" if at_least == 1 else f"{at_least} numbers"
         raise CalculationError(f"{operation} needs at least {some} and got {len(numbers)}: give the numbers as a list.")
-    return [parse_number(number) for number in numbers]
+    return [rational(number) for number in numbers]
 
 
 def _whole_numbers(operation: str, numbers: Sequence[Any], at_least: int) -> list[int]:
@@ -288,7 +289,7 @@ def _logarithm_ratio(value: Rational, base: Rational) -> Decimal:
 
 
 def _rational_logarithm(value: Rational, base: Rational, ratio: Decimal) -> Rational | None:
-    # A rational logarithm r/s means value^s = base^r exactly; the candidate is guessed and then proved.
+    # A rational logarithm r/s means value^s = base^r exactly; the candidate is a guess that is then proved.
     candidate = Fraction(ratio).limit_denominator(64)
     power_of_base = _small_power(base, candidate.numerator)
     if power_of_base is None or power_of_base != _small_power(value, candidate.denominator):

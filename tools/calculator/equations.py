@@ -1,4 +1,4 @@
-"""Real solutions of an equation or of a system; runs in the worker, sympy having no bounds."""
+"""Real solutions of an equation or a system; runs in the worker, since sympy has no time limit."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -9,14 +9,23 @@ from sympy import Expr, Rational, Symbol
 
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.expression import parse_equation, parse_variable
+from toolken.tools.calculator.expression import check_products, parse_equation, parse_variable, variables
 from toolken.tools.calculator.notation import exact_text
+from toolken.tools.calculator.real_roots import (
+    MODULES,
+    at,
+    eliminated,
+    inverse_of_root,
+    odd_roots,
+    with_real_roots,
+    without_roots,
+)
 from toolken.tools.calculator.symbolic import approximation
 from toolken.tools.quotation import quoted
 
 _NONE = "no real solution"
-_SAMPLES = 12  # of values of variables, to see whether a formula is ever real
-_STARTS = (0.5, -0.5, 2, -2, 5, -5, 20, -20, 100, -100)  # of the numerical search
+_SAMPLES = 12  # values of the variables, to test whether a formula is ever real
+_STARTS = (0.5, -0.5, 2, -2, 5, -5, 20, -20, 100, -100)  # starting points of the numerical search
 
 
 def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> Answer:
@@ -25,9 +34,9 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
     Parameters
     ----------
     equations
-        One equation, or a system that holds at once. A side left out is zero.
+        One equation, or a system. An expression without = is set equal to zero.
     unknowns
-        What to solve for; every variable of the equations unless told.
+        The variables to solve for; by default all of them.
 
     Returns
     -------
@@ -39,12 +48,13 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
     Raises
     ------
     CalculationError
-        If an equation cannot be read, the unknown is left open, no method solves it, or none of its solutions is found.
+        If an equation cannot be read, the unknown is ambiguous, or no method finds a solution.
     """
     if not equations:
         raise CalculationError("There is no equation: give at least one, such as 2x + 3 = 11.")
     differences = [left - right for left, right in map(parse_equation, equations)]
     free = sorted(set().union(*(difference.free_symbols for difference in differences)), key=str)
+    check_products(set(free).union(*map(variables, equations)))
     symbols = [parse_variable(name) for name in unknowns] if unknowns else free
     strangers = [str(symbol) for symbol in symbols if symbol not in free]
     if strangers:
@@ -60,7 +70,7 @@ def solve(equations: Sequence[str], unknowns: Sequence[str] | None = None) -> An
     if len(differences) == 1:
         names = ", ".join(map(str, symbols))
         raise CalculationError(
-            f"One equation does not settle {names}: give one unknown to solve for, or more equations."
+            f"One equation does not determine {names}: give one unknown to solve for, or more equations."
         )
     return _solve_system(differences, symbols)
 
@@ -78,17 +88,41 @@ def _solve_one(difference: Expr, x: Symbol, equation: str) -> Answer:
             roots = sympy.real_roots(polynomial, multiple=False)
             defined = [root for root, _ in roots if not _vanishes(denominator, x, root)]
             return _solutions([{x: root} for root in defined])
+    if odd_roots(difference, x) and (values := _values_with_roots(difference, x)) is not None:
+        return _solutions([{x: value} for value in sorted(values, key=lambda value: value.evalf(30))])
     return _from_set(sympy.solveset(difference, x, sympy.S.Reals), difference, x, equation)
 
 
+def _values_with_roots(difference: Expr, x: Symbol) -> list[Expr] | None:
+    """Solve an equation with odd roots of x; None where no method finds all solutions."""
+    candidates: Iterable[Expr] | None = None
+    inverse = inverse_of_root(difference, x)
+    if inverse is not None:
+        plain, u, value_of = inverse
+        numerator = sympy.fraction(sympy.together(plain))[0]
+        if numerator.is_polynomial(u) and sympy.Poly(numerator, u).domain in (sympy.ZZ, sympy.QQ):
+            roots: Iterable[Expr] = sympy.real_roots(sympy.Poly(numerator, u), multiple=False)
+            candidates = [value_of.subs(u, root) for root, _ in roots]
+        else:
+            found = sympy.solveset(plain, u, sympy.S.Reals)
+            candidates = [value_of.subs(u, root) for root in found] if isinstance(found, sympy.FiniteSet) else None
+    elif (polynomial := eliminated(difference, x)) is not None:
+        candidates = [root for root, _ in sympy.real_roots(polynomial, multiple=False)]
+    if candidates is None:
+        return None
+    return [value for value in map(sympy.expand, candidates) if _vanishes(difference, x, value)]
+
+
 def _solve_for(difference: Expr, x: Symbol, equation: str) -> Answer:
-    """Express one variable by the others, and say whether the solutions found are all there are."""
+    """Express one variable by the others, and report whether the solutions are complete."""
     others = _listed(difference.free_symbols - {x})
     numerator = sympy.fraction(sympy.together(difference))[0]
     if not numerator.has(x):
         return _answer(f"no real solution unless {exact_text(numerator)} = 0")
-    found = [{x: value} for value in sympy.solve(difference, x) if _may_be_real(value)]
-    is_all = _finds_all(numerator, x)
+    inverse = inverse_of_root(difference, x) if odd_roots(difference, x) else None
+    plain, u, value_of = inverse or (difference, x, x)
+    found = [{x: value_of.subs(u, value)} for value in sympy.solve(plain, u) if _may_be_real(value)]
+    is_all = _finds_all(sympy.fraction(sympy.together(plain))[0], u)
     if not found and not is_all:
         raise CalculationError(
             f"No solution of {quoted(equation)} for {x} was found, which does not mean that there is none: give "
@@ -112,7 +146,7 @@ def _finds_all(numerator: Expr, x: Symbol) -> bool:
 
 def _vanishes(expression: Expr, x: Symbol, value: Expr) -> bool:
     try:
-        return abs(complex(expression.subs(x, value).evalf(30))) < 1e-10
+        return abs(complex(at(expression, x, value).evalf(30))) < 1e-10
     except (TypeError, ArithmeticError):  # undefined there
         return False
 
@@ -143,13 +177,14 @@ def _from_set(solutions: sympy.Set, difference: Expr, x: Symbol, equation: str) 
 
 
 def _search(difference: Expr, x: Symbol) -> list[Rational]:
-    """Look for solutions numerically from a few starting points; for equations that no formula solves."""
+    """Search for solutions numerically from a few starting points, for equations that no formula solves."""
     found: list[Rational] = []
+    difference = with_real_roots(difference)
     slope = difference.diff(x)
     for start in _STARTS:
         try:
-            root = sympy.nsolve(difference, x, start, prec=20)
-        except (ValueError, ArithmeticError, TypeError, AttributeError, NotImplementedError):  # it leads nowhere
+            root = sympy.nsolve(difference, x, start, prec=20, modules=MODULES)
+        except (ValueError, ArithmeticError, TypeError, AttributeError, NotImplementedError):  # no convergence
             continue
         if not root.is_real:
             continue
@@ -174,12 +209,15 @@ def _numerical(roots: Sequence[Rational], x: Symbol) -> Answer | None:
 
 
 def _solve_system(differences: Sequence[Expr], symbols: Sequence[Symbol]) -> Answer:
+    plain, roots = without_roots(differences, symbols)
+    differences = [*plain, *(u**order - base for u, (base, order) in roots.items())]
+    shown, symbols = symbols, [*symbols, *roots]
     solutions = sympy.solve(differences, symbols, dict=True)
     real = [solution for solution in solutions if all(_may_be_real(value) for value in solution.values())]
     numerators = [sympy.fraction(sympy.together(difference))[0] for difference in differences]
     are_polynomials = all(numerator.is_polynomial(*symbols) for numerator in numerators)
     if real:
-        ordered = [{symbol: solution[symbol] for symbol in symbols if symbol in solution} for solution in real]
+        ordered = [{symbol: solution[symbol] for symbol in shown if symbol in solution} for solution in real]
         return _solutions(ordered, are_polynomials)
     parameters = set().union(*(numerator.free_symbols for numerator in numerators)) - set(symbols)
     if are_polynomials and sympy.groebner(numerators, *symbols).exprs == [1]:  # not even complex solutions

@@ -1,10 +1,10 @@
-"""What the calculator cannot compute; free of LangChain, so that the worker process starts without it."""
+"""The calculator's error; free of LangChain, which the worker process does not need."""
 
 from toolken.errors import ToolkenError
 
 
 class CalculationError(ToolkenError):
-    """A calculation is undefined, too large or not understood; a tool reports it as a `ToolError`.
+    """A calculation is undefined, too large or cannot be read; a tool reports it as a `ToolError`.
 
-    Change the numbers or the expression as the message says; it names the part that is at fault.
+    The message names the faulty value and says how to change it.
     """

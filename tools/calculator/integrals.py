@@ -1,4 +1,4 @@
-"""Definite integrals: in closed form where one is found and confirmed, else as a number two quadratures agree on."""
+"""Definite integrals: a confirmed closed form, or a number on which two quadratures agree."""
 
 import itertools
 import signal
@@ -14,37 +14,38 @@ import sympy
 from sympy import Expr, Float, Integral, Symbol
 
 from toolken.tools.calculator.errors import CalculationError
+from toolken.tools.calculator.real_roots import antiderivative_between, numerical, odd_roots
 
 _SECONDS = 0.6
-"""Processor time for the search of a closed form, which leaves as much for a quadrature."""
+"""Processor time for the search of a closed form; the quadrature has as much."""
 _SYMPY = Path(sympy.__file__).parent
 _DIGITS = 25
 _PIECES = (4, 7)
-"""Into how many pieces the two quadratures cut the interval."""
+"""Number of subintervals of each of the two quadratures."""
 _AGREEING = 1e-10
-"""Relative difference up to which two values are the same; ten digits are shown."""
+"""Relative difference up to which two values agree; ten digits are shown."""
 _ROUNDING = 1e-16
-"""The same relative to the integral of the size of the integrand: what is smaller is the rounding of a zero."""
+"""Tolerance relative to the integral of the absolute value: anything smaller counts as zero."""
 _FAR = 2  # times the number of pieces is where a range to infinity is no longer cut
 _SAMPLES = 400  # of the range, to find where an absolute value has its kinks
 
 
 class _GivenUp(BaseException):
-    """The time is over; not an `Exception`, which sympy may catch."""
+    """The time limit is reached; not an `Exception`, which sympy may catch."""
 
 
 def definite_integral(integrand: Expr, x: Symbol, lower: Expr, upper: Expr) -> Expr:
     """Return an integral between two limits: its closed form, or a decimal number of at least ten digits.
 
-    A closed form is one only if the quadrature confirms it, since sympy's are wrong at times; where the quadrature
-    does not settle, it must at least be near, but for ranges to infinity, where many integrands swing for ever.
+    A closed form is returned only if the quadrature confirms it, since some of sympy's are wrong. Where the quadrature
+    does not converge, the two must at least be close, except over infinite ranges, where many integrands oscillate.
 
     Raises
     ------
     CalculationError
-        If the integral diverges, is not real, or neither is found.
+        If the integral diverges, is not real, or cannot be computed.
     """
-    exact = _closed_form(Integral(integrand, (x, lower, upper)))
+    exact = _closed_form(integrand, x, lower, upper)
     if exact is not None and exact.has(sympy.oo, -sympy.oo, sympy.nan, sympy.zoo):
         raise CalculationError("The integral diverges: give other limits.")
     with mpmath.workdps(_DIGITS):
@@ -60,23 +61,27 @@ def definite_integral(integrand: Expr, x: Symbol, lower: Expr, upper: Expr) -> E
         if exact is not None and closed is not None and (is_near or not (lower.is_finite and upper.is_finite)):
             return exact
     raise CalculationError(
-        "The integral is not found to enough digits, or diverges: give limits without a pole or step between them."
+        "The integral could not be computed to enough digits, or diverges: give limits without a pole or step between."
     )
 
 
-def _closed_form(integral: Integral) -> Expr | None:
+def _closed_form(integrand: Expr, x: Symbol, lower: Expr, upper: Expr) -> Expr | None:
+    result: Expr | None
     try:
         with _processor_time(_SECONDS):
-            result: Expr = integral.doit()
+            if odd_roots(integrand, x):
+                result = antiderivative_between(sympy.integrate(integrand, x), x, lower, upper)
+            else:
+                result = Integral(integrand, (x, lower, upper)).doit()
     except _GivenUp:
         return None
     except Exception:  # whatever sympy raises where it has no method
         return None
-    return None if result.has(Integral) or result.free_symbols else result
+    return None if result is None or result.has(Integral) or result.free_symbols else result
 
 
 def _decimal(value: Expr) -> Any:
-    """Return the value as a decimal number, or None where it is none."""
+    """Return the value as a decimal number, or None where it is not a number."""
     number = value.evalf(_DIGITS)
     return mpmath.mpf(str(number)) if number.is_Float or number.is_Rational else None
 
@@ -87,7 +92,7 @@ def _quadratures(integrand: Expr, x: Symbol, lower: Expr, upper: Expr) -> tuple[
     Tanh-sinh quadrature (Takahasi and Mori, 1974; mpmath's default) on two different cuts of the range: they disagree
     where it has a pole or a step inside, or the integrand swings too often.
     """
-    function = sympy.lambdify(x, integrand, "mpmath")
+    function = numerical(integrand, x)
     values, scale = [], mpmath.mpf(0)
     for count in _PIECES:
         cuts = _cuts(integrand, x, lower, upper, count)
@@ -119,13 +124,14 @@ def _limit(limit: Expr) -> Any:
 
 
 def _kinks(integrand: Expr, x: Symbol, start: Any, end: Any) -> list[Any]:
-    """Find where the arguments of absolute values, signs, maxima and minima change sign."""
+    """Find where the arguments of absolute values, signs, maxima, minima and odd roots change sign."""
     arguments = [one.args[0] for one in integrand.atoms(sympy.Abs, sympy.sign)]
+    arguments += [root.base for root in odd_roots(integrand, x)]
     for extreme in integrand.atoms(sympy.Max, sympy.Min):
         arguments += [left - right for left, right in itertools.combinations(extreme.args, 2)]
     kinks = []
     for argument in arguments:
-        function = sympy.lambdify(x, argument, "mpmath")
+        function = numerical(argument, x)
         for left, right in itertools.pairwise(mpmath.linspace(start, end, _SAMPLES)):
             try:
                 if function(left) * function(right) < 0:
@@ -137,7 +143,7 @@ def _kinks(integrand: Expr, x: Symbol, start: Any, end: Any) -> list[Any]:
 
 @contextmanager
 def _processor_time(seconds: float) -> Iterator[None]:
-    """Raise `_GivenUp` inside after some time, where the system can tell it to this thread."""
+    """Raise `_GivenUp` in the block after some time, where the system can signal this thread."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return

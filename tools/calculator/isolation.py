@@ -1,4 +1,4 @@
-"""Symbolic calculations in worker processes, killed when they take too long or too much memory."""
+"""Symbolic calculations in worker processes with limits on time and memory."""
 
 import atexit
 import contextlib
@@ -17,19 +17,19 @@ from typing import Any, BinaryIO, cast
 import toolken
 from toolken.tools.calculator.answer import Answer
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.numerals import MAX_DIGITS
+from toolken.tools.numerals import MAX_DIGITS
 from toolken.tools.quotation import quoted
 
 SECONDS = 1.5
-"""Time a calculation may take in a worker that is up."""
-_COLD_SECONDS = 1.8  # for start and calculation together, where a worker has to start first
-_LEAST_SECONDS = 0.7  # that a calculation is given however long the start took
+"""Seconds a calculation may take in a running worker."""
+_COLD_SECONDS = 1.8  # start and calculation together, where no worker is running
+_LEAST_SECONDS = 0.7  # for the calculation, however long the start took
 MEMORY = 512 * 2**20
-"""Bytes a calculation may take beyond what its worker has before it; enforced on Linux."""
+"""Bytes a calculation may allocate in addition to its worker's own memory; enforced on Linux."""
 WORKERS = max(2, min(4, os.cpu_count() or 1))
-"""Calculations at once; further ones wait their turn, first come, first served."""
+"""Concurrent calculations; further ones wait in a first-in, first-out queue."""
 MAX_TEXT = 10_000
-"""Characters of an argument; what is longer is refused before it is sent."""
+"""Characters of an argument; longer ones are refused before they are sent."""
 _SPARE_SECONDS = 0.3  # into a calculation
 _START_SECONDS = 120.0  # for the imports of a worker on a busy machine; about one second on an idle one
 _QUEUE_SECONDS = 120.0
@@ -53,7 +53,7 @@ class _Worker:
     """
 
     def __init__(self) -> None:
-        # The program's own way to its modules, but for the current folder, whose files could shadow the library's.
+        # The program's module path without the current folder, whose files could shadow the library's.
         package = str(Path(next(iter(toolken.__path__))).parent)
         path = os.pathsep.join([package, *(entry for entry in sys.path if entry)])
         try:
@@ -125,7 +125,7 @@ class _Worker:
             return None
         finally:
             timer.cancel()
-            timer.join()  # one that fires just now has ended the process before it could be asked again
+            timer.join()  # so that a timer firing now kills the process before the next request
         reply: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
         return reply
 
@@ -146,7 +146,7 @@ class _Worker:
     def close(self) -> None:
         """End the process."""
         self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # one that waits for a disk ends when that answers
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a process in uninterruptible sleep ends later
             self._process.wait(5)
         for pipe in (self._requests, self._replies):
             with contextlib.suppress(OSError):  # a request that no one took is still in the pipe
@@ -156,8 +156,8 @@ class _Worker:
 class _Pool:
     """Workers that stay warm between calculations; safe to use from any thread.
 
-    Each calculation runs in a thread of its own executor, whose queue is first in, first out, and whose threads neither
-    an interrupt of the program nor a worker's end takes away.
+    Each calculation runs in a thread of the pool's executor, whose queue is first in, first out. Neither an interrupt
+    of the program nor the end of a worker ends these threads.
     """
 
     def __init__(self) -> None:
@@ -224,7 +224,7 @@ class _Pool:
         return self._ready(attempts - 1)
 
     def _start_spare(self) -> None:
-        with self._lock, contextlib.suppress(CalculationError):  # whoever needs the worker is told
+        with self._lock, contextlib.suppress(CalculationError):  # the call that needs the worker raises the error
             if not self._idle and not self._is_closed:
                 self._idle.append(_Worker())
 

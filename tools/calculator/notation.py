@@ -8,14 +8,14 @@ from sympy.printing.str import StrPrinter
 from toolken.tools.calculator.errors import CalculationError
 
 MAX_RESULT_LENGTH = 2000
-"""Characters of a result; a longer one is of use to nobody who reads it."""
+"""Characters of a result; longer ones are refused, since nobody can read them."""
 
 
 # ruff: noqa: N802  # sympy finds a printer's methods by the names of its classes
 
 
 class _Notation(StrPrinter):  # type: ignore[misc]
-    """sympy's own text form but for the names that differ."""
+    """sympy's text form with the names that `parse_expression` uses."""
 
     def _print_log(self, expr: Any) -> str:
         return f"ln({self._print(expr.args[0])})"
@@ -25,6 +25,9 @@ class _Notation(StrPrinter):  # type: ignore[misc]
 
     def _print_Abs(self, expr: Any) -> str:
         return f"abs({self._print(expr.args[0])})"
+
+    def _print_factorial2(self, expr: Any) -> str:
+        return f"({self._print(expr.args[0])})!!"
 
     def _print_ceiling(self, expr: Any) -> str:
         return f"ceil({self._print(expr.args[0])})"

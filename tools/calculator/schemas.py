@@ -1,4 +1,4 @@
-"""The arguments of every calculator tool, as a model and a language model see them."""
+"""The argument schemas of the calculator's tools."""
 
 from typing import Annotated, Any, ClassVar
 

@@ -11,7 +11,8 @@ from sympy import Rational
 from toolken.tools.calculator.answer import Answer, exact_answer
 from toolken.tools.calculator.arithmetic import sqrt
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.numerals import MAX_DIGITS, bounded, parse_number
+from toolken.tools.calculator.rationals import bounded, rational
+from toolken.tools.numerals import MAX_DIGITS
 
 Measure = Literal[
     "all",
@@ -65,7 +66,7 @@ def statistics(numbers: Sequence[Any], measure: Measure = "all") -> Answer:
         raise CalculationError(f'There is no measure "{measure}": choose one of {", ".join(get_args(Measure))}.')
     if not numbers:
         raise CalculationError("The list of numbers is empty: give at least one.")
-    values = [Fraction(int(value.p), int(value.q)) for value in map(parse_number, numbers)]
+    values = [Fraction(int(value.p), int(value.q)) for value in map(rational, numbers)]
     # With one common denominator of bounded length every sum below is one of bounded integers.
     common = 1
     for value in values:

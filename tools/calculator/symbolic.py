@@ -1,5 +1,6 @@
-"""Evaluating, differentiating, integrating and simplifying expressions; runs in the worker, sympy having no bounds."""
+"""Evaluate, differentiate, integrate and simplify expressions; runs in the worker, since sympy has no time limit."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import sympy
@@ -7,21 +8,22 @@ from sympy import Expr, Float, Rational, Symbol
 
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.expression import parse_expression, parse_variable
+from toolken.tools.calculator.expression import check_products, parse_expression, parse_variable, variables
 from toolken.tools.calculator.integrals import definite_integral
 from toolken.tools.calculator.notation import exact_text
-from toolken.tools.calculator.numerals import MAX_DIGITS, bounded
+from toolken.tools.calculator.rationals import bounded
+from toolken.tools.numerals import MAX_DIGITS
 from toolken.tools.quotation import quoted
 
-_DIGITS = 30  # to which an irrational value is computed
-_ENOUGH_BITS = 50  # more than the digits that are shown
+_DIGITS = 30  # of an irrational value
+_ENOUGH_BITS = 50  # more than the shown digits have
 _INFINITIES = {"inf": sympy.oo, "infinity": sympy.oo, "oo": sympy.oo, "∞": sympy.oo}
 
 Form = Literal["simplest", "expanded", "factored"]
 
 
 def evaluate(expression: str) -> Answer:
-    """Compute the value of an expression without variables; an equals sign at its end is left out.
+    """Compute the value of an expression without variables; a final equals sign is ignored.
 
     Raises
     ------
@@ -29,26 +31,27 @@ def evaluate(expression: str) -> Answer:
         If the expression cannot be read, has a variable, or has no real value.
     """
     value = parse_expression(_without_question(expression))
-    if value.free_symbols:
+    # Variables that cancel, as in 0*x, are refused too: the expression is likely a mistake.
+    if names := variables(_without_question(expression)):
         raise CalculationError(
-            f"{_names(value)} has no value in {quoted(expression)}: give numbers only, or use solve or simplify."
+            f"{_listed(names)} has no value in {quoted(expression)}: give numbers only, or use solve or simplify."
         )
     return number_answer(value)
 
 
 def differentiate(expression: str, variable: str | None = None, order: int = 1) -> Answer:
-    """Return the derivative with respect to a variable, the only one unless told.
+    """Return the derivative with respect to a variable, by default the only one.
 
     Raises
     ------
     CalculationError
-        If the expression cannot be read or leaves the variable open.
+        If the expression cannot be read, or has several variables and none is given.
     """
     value = parse_expression(expression)
-    derivative = sympy.diff(value, _variable(value, variable), order)
+    derivative = sympy.diff(value, _variable(expression, variable), order)
     if derivative.has(sympy.Derivative, sympy.Subs):
         raise CalculationError(
-            f"{quoted(expression)} has no derivative in closed form: leave out floor, ceil, mod and the like."
+            f"{quoted(expression)} has no derivative in closed form: remove floor, ceil, mod and the like."
         )
     return _expression_answer(derivative)
 
@@ -64,7 +67,7 @@ def integrate(
     Parameters
     ----------
     expression, variable
-        What to integrate, over which variable; the only one unless told.
+        The integrand, and the variable to integrate over; by default the only one.
     lower, upper
         Both or neither. Numbers, expressions, or inf and -inf.
 
@@ -74,9 +77,9 @@ def integrate(
         If there is no closed form, the integral diverges, or one limit is missing.
     """
     value = parse_expression(expression)
-    over = _variable(value, variable)
+    over = _variable(expression, variable)
     if (lower is None) != (upper is None):
-        raise CalculationError("An integral needs both limits or none: give lower and upper, or leave both out.")
+        raise CalculationError("An integral needs both limits or none: give lower and upper, or omit both.")
     if lower is None or upper is None:
         antiderivative = sympy.integrate(value, over)
         if antiderivative.has(sympy.Integral):
@@ -140,7 +143,9 @@ def approximation(value: Expr) -> Rational:
     if not isinstance(number, Float):
         raise CalculationError(f"{quoted(exact_text(value))} is undefined over the real numbers: give other numbers.")
     if number._prec < _ENOUGH_BITS:
-        raise CalculationError(f"{quoted(exact_text(value))} is not found to enough digits: give other numbers.")
+        raise CalculationError(
+            f"{quoted(exact_text(value))} could not be computed to enough digits: give other numbers."
+        )
     # Judged by its exponent first: written out, exp(10^9) would have half a billion digits.
     if abs(sympy.log(abs(number), 10).evalf(10)) > MAX_DIGITS:
         raise CalculationError(f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation.")
@@ -165,13 +170,16 @@ def _limit(text: str) -> Expr:
     return parse_expression(text)
 
 
-def _variable(value: Expr, name: str | None) -> Symbol:
-    if name is not None:
-        return parse_variable(name)
-    if len(value.free_symbols) > 1:
-        raise CalculationError(f"The expression has the variables {_names(value)}: say which one is meant.")
-    return next(iter(value.free_symbols), parse_variable("x"))
+def _variable(expression: str, name: str | None) -> Symbol:
+    names = variables(expression)
+    wanted = None if name is None else parse_variable(name)
+    check_products(names, wanted)
+    if wanted is not None:
+        return wanted
+    if len(names) > 1:
+        raise CalculationError(f"The expression has the variables {_listed(names)}: name one of them.")
+    return next(iter(names), parse_variable("x"))
 
 
-def _names(value: Expr) -> str:
-    return ", ".join(sorted(str(symbol) for symbol in value.free_symbols))
+def _listed(names: Iterable[Symbol]) -> str:
+    return ", ".join(sorted(map(str, names)))

@@ -10,7 +10,7 @@ from sympy.physics.units.quantities import PhysicalConstant, Quantity
 
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.calculator.numerals import bounded, parse_number
+from toolken.tools.calculator.rationals import bounded, rational
 from toolken.tools.calculator.symbolic import number_answer
 from toolken.tools.quotation import quoted
 
@@ -55,6 +55,13 @@ _PREFIXED_WORDS = (
     *("hertz", "byte", "bit", "calorie", "ohm"),
 )
 _PREFIXED_SYMBOLS = ("m", "g", "l", "L", "s", "W", "J", "N", "Pa", "V", "A", "Hz", "cal", "Wh")
+_WORD_LENGTH = 4
+"""Letters from which on a unit's name is a word and no symbol."""
+_EVERYDAY = {
+    *("km", "kg", "cm", "lb", "lbs", "oz", "ft", "in", "yd", "mi", "mph", "kph", "kmh", "gal", "qt", "pt", "psi", "hp"),
+    *("btu", "hr", "hrs", "min", "mins", "sec", "secs", "cup", "day", "tsp", "ton", "kwh"),
+}
+"""Symbols that people write in any case, with an s or without."""
 _KILOGRAM_PER_POUND = Rational("0.45359237")
 _CUBIC_METRE_PER_GALLON = Rational("0.003785411784")
 
@@ -82,7 +89,7 @@ def convert_units(number: Any, from_unit: str, to_unit: str) -> Answer:
     CalculationError
         If a unit is not known or the two measure different things.
     """
-    amount = parse_number(number)
+    amount = rational(number)
     source, target = _temperature(from_unit), _temperature(to_unit)
     if source and target:
         (offset, scale), (target_offset, target_scale) = _TEMPERATURES[source], _TEMPERATURES[target]
@@ -111,7 +118,7 @@ def parse_unit(text: str) -> Expr:
     if len(text) > MAX_LENGTH:
         raise CalculationError(f"{quoted(text)} is too long for a unit: give one such as miles or km/h.")
     plain = " ".join(text.replace("²", "^2").replace("³", "^3").replace("**", "^").replace("·", "*").split())
-    plain = re.sub(r"\bper\b", "/", plain).replace("US ", "")
+    plain = re.sub(r"\bUS ", "", re.sub(r"\bper\b", "/", plain, flags=re.IGNORECASE), flags=re.IGNORECASE)
     plain = re.sub(r"\b(?:square|sq\.?) ([^\W\d_]+)", r"\1^2", plain, flags=re.IGNORECASE)
     plain = re.sub(r"\b(?:cubic|cu\.?) ([^\W\d_]+)", r"\1^3", plain, flags=re.IGNORECASE)
     numerator, *denominators = (_product(part, text) for part in plain.split("/"))
@@ -140,12 +147,33 @@ def _temperature(text: str) -> str | None:
 
 
 def _lookup(name: str) -> Expr | None:
-    names = _names()
-    # Case tells mW from MW, so the exact name goes first.
-    for candidate in (name, name.lower(), name.lower().removesuffix("s")):
-        if candidate in names:
-            return names[candidate]
+    """Return the unit of a name; None where it is not known or its spelling could mean another unit.
+
+    Case tells mW from MW, kB from kb and NM (nautical miles) from nm. So it is ignored only in words and everyday
+    symbols, and only if all units spelled with these letters are the same one.
+    """
+    singular = name.removesuffix("s")
+    # Nor is the s of a symbol a plural: mS is no metre, Ws no watt.
+    candidates = [name, singular] if len(singular) >= _WORD_LENGTH or singular.lower() in _EVERYDAY else [name]
+    for candidate in candidates:
+        if candidate in _names():
+            return _names()[candidate]
+    folded = name.lower()
+    for candidate in (folded, folded.removesuffix("s")):
+        if len(candidate) >= _WORD_LENGTH or candidate in _EVERYDAY:
+            units = _units_ignoring_case().get(candidate, set())
+            if len(units) == 1:
+                return next(iter(units))
     return None
+
+
+@cache
+def _units_ignoring_case() -> dict[str, set[Expr]]:
+    """Return the units of each spelling in lower case; those of one amount count once."""
+    found: dict[str, dict[Expr, Expr]] = {}
+    for name, unit in _names().items():
+        found.setdefault(name.lower(), {}).setdefault(si.convert_to(unit, _BASE), unit)
+    return {name: set(units.values()) for name, units in found.items()}
 
 
 @cache
@@ -165,6 +193,7 @@ def _names() -> dict[str, Expr]:
     pound_force = pound * Rational("9.80665") * si.meter / si.second**2
     gallon = _CUBIC_METRE_PER_GALLON * si.meter**3
     calorie = Rational("4.184") * si.joule
+    nautical_mile = 1852 * si.meter  # sympy's is 6,076 feet, 0.3 m less
     further: dict[str, Expr] = {
         "year yr yrs": 365 * si.day,
         "week wk": 7 * si.day,
@@ -190,11 +219,11 @@ def _names() -> dict[str, Expr]:
         "in": si.inch,
         "feet ft": si.foot,
         "mi": si.mile,
-        "nautical mile|nmi": si.nautical_mile,
+        "nautical mile|nautical miles|nautical_mile|nautical_miles|nmi": nautical_mile,
         "acre": Integer(43560) * si.foot**2,
         "mph": si.mile / si.hour,
         "kph kmh": si.kilometer / si.hour,
-        "knot kn": si.nautical_mile / si.hour,
+        "knot kn": nautical_mile / si.hour,
         "horsepower hp": 550 * si.foot * pound_force / si.second,
         "calorie cal": calorie,
         "psi": pound_force / si.inch**2,
@@ -207,6 +236,8 @@ def _names() -> dict[str, Expr]:
         "MiB": si.mebibyte,
         "GiB": si.gibibyte,
         "TiB": si.tebibyte,
+        "KB": 1000 * si.byte,
+        "NM": nautical_mile,
         "B": si.byte,
         "b": si.bit,
         "µm": si.micrometer,

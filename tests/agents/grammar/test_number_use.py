@@ -1,4 +1,4 @@
-"""A later call of a chain takes up results and leaves alone what was taken, as far as the examples do so."""
+"""A later call of a chain uses earlier results and no number twice, if the examples do so."""
 
 from collections import Counter
 
@@ -16,14 +16,14 @@ WORKS_ON = [
     later("add", f"{n} boxes of {n + 1} and {n + 2} more", {"numbers": [n, n + 1]}, "900", {"numbers": [900, n + 2]})
     for n in range(10, 18)
 ]
-STARTS_ANEW = [
+STARTS_AGAIN = [
     later("multiply", f"{n} boxes of {n + 1}", {"numbers": [n, n + 1]}, "900", {"numbers": [n, n + 1]})
     for n in range(10, 18)
 ]
 
 
 def test_habits_are_counted_for_each_tool() -> None:
-    habits = NumberHabits.of([*WORKS_ON, *STARTS_ANEW])
+    habits = NumberHabits.of([*WORKS_ON, *STARTS_AGAIN])
     assert habits.works_on["add"] > HELD > habits.works_on["multiply"]
     assert habits.takes_fresh["add"] > HELD > habits.takes_fresh["multiply"]
 
@@ -39,7 +39,7 @@ def test_a_result_that_was_taken_is_wanted_no_more() -> None:
     assert use.wanted == {50}
 
 
-@pytest.mark.parametrize("few_shot", [[], STARTS_ANEW, [WORKS_ON[0].model_copy(update={"results": ()})]])
+@pytest.mark.parametrize("few_shot", [[], STARTS_AGAIN, [WORKS_ON[0].model_copy(update={"results": ()})]])
 def test_without_the_habit_nothing_is_asked_for(few_shot: list[FewShotExample]) -> None:
     assert NumberHabits.of(few_shot).use("multiply", ["42"], [{"numbers": [6, 7]}]) is None
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 
 from toolken import FrozenLM, ToolSpec
 from toolken.agents.grammar.number_use import NumberUse
-from toolken.agents.grammar.numerals import numbers_in
 from toolken.agents.grammar.schema_grammar import argument_matcher, longest_string
 from toolken.errors import ToolSpecError
+from toolken.tools.numerals import numbers_in
 
 #: Tokens after which arguments that do not end count as endless.
 ENDLESS = 4000
@@ -427,19 +427,51 @@ def test_grounded_and_free_arguments_stand_beside_each_other(tiny_lm: FrozenLM) 
         ("v2 and 3rd and x1", []),
         ("2e3", ["2e3"]),
         (".5 or 007", ['".5"', '"007"']),
-        ("Add 3,4 and 5", ["3", "4", "5"]),
+        ("Add 3,4 and 5", ["5"]),
         ("1,2,3", ["1", "2", "3"]),
-        ("12,30 and 1,-2.5", ["12", "30", "1", "-2.5"]),
-        ("1,5 kg", ["1", "5"]),
-        ("12,34,567 or 1,2345", ["12", "34", "567", "1", "2345"]),
+        ("12,30 and 1,-2.5", ["1", "-2.5"]),
+        ("1,5 kg", []),
+        ("12,34,567 or 1,2345", ["1234567"]),
         ("1,250.50 of $1,000,000, +2,500", ["1250.50", "1000000", "2500"]),
         ("1,200%", ['"1200%"']),
-        ("1,200km", []),
+        ("1,200km", ["1200"]),
         ("", []),
     ],
 )
 def test_numbers_are_found_as_people_write_them(text: str, found: list[str]) -> None:
     assert numbers_in(text) == found
+
+
+#: A number as the calculator's tools take it.
+SPELT = {"anyOf": [{"type": "number"}, {"type": "string", "maxLength": 40}], "x-grounded": True}
+SPELT_NUMBERS = {"type": "array", "items": SPELT, "minItems": 2, "maxItems": 50}
+
+
+@pytest.mark.parametrize(
+    ("context", "offered"),
+    [
+        ("3½ plus 1", [3.5, 1]),
+        ("½ and ¼", [0.5, 0.25]),
+        ("1.5 million and 2 million", [1500000, 2000000]),
+        ("1,5 and 2,5", ["1,5", "2,5"]),
+        ("3 and 1.234,56", [3, "1.234,56"]),
+        ("3/4", [0.75, 3, 4]),
+    ],
+)
+def test_only_whole_numerals_are_copied_and_none_is_repeated(
+    tiny_lm: FrozenLM, context: str, offered: list[float | str]
+) -> None:
+    for seed in range(10):
+        (found,) = json.loads(write(tiny_lm, object_of(all=SPELT_NUMBERS), context, seed)).values()
+        assert len(found) <= len(offered)
+        assert all(one in offered and found.count(one) == 1 for one in found)
+        pair = json.loads(write(tiny_lm, object_of(base=SPELT, exponent=SPELT), context, seed))
+        assert set(pair.values()) <= set(offered)
+
+
+def test_an_array_of_one_number_is_not_filled_to_its_limit(tiny_lm: FrozenLM) -> None:
+    for seed in range(10):
+        assert json.loads(write(tiny_lm, object_of(all=SPELT_NUMBERS), "double 7", seed)) == {"all": [7, 7]}
 
 
 @reuse_lm

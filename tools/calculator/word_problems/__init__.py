@@ -1,4 +1,4 @@
-"""The word problems of the example generator: what they are about, how they are worded, which calls answer them."""
+"""The word problems of the example generator: stories, questions, and the calls that answer them."""
 
 from toolken.tools.calculator.word_problems.chains import MULTI_STEP
 from toolken.tools.calculator.word_problems.counting import COUNTING
@@ -7,6 +7,6 @@ from toolken.tools.calculator.word_problems.shares import SHARES
 from toolken.tools.calculator.word_problems.wording import OPENINGS, WORDS, Scenario
 
 ONE_STEP = {**SHARES, **GROWTH, **COUNTING}
-"""For each operation, the scenarios that it alone answers."""
+"""The scenarios that one operation answers, by operation."""
 
 __all__ = ["MULTI_STEP", "ONE_STEP", "OPENINGS", "WORDS", "Scenario"]

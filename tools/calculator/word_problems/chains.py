@@ -1,4 +1,4 @@
-"""Word problems that take two or three operations, a later one using what an earlier one found."""
+"""Word problems of two or three calls, in which a later call uses an earlier result."""
 
 from random import Random
 

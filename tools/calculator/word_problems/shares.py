@@ -1,4 +1,4 @@
-"""Word problems about totals, what is left, equal groups and what does not fit."""
+"""Word problems about totals, differences, equal groups and remainders."""
 
 from toolken.tools.calculator.word_problems.wording import (
     Scenario,

@@ -1,4 +1,4 @@
-"""What word problems are made of: the scenario, the words that fill it, and the numbers drawn for it."""
+"""The parts of a word problem: the scenario, the values of its slots, and the numbers drawn for it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ OPENINGS = ("", "", "", "", "", "", "Quick question: ", "Here is a problem. ", "
 
 
 def wholes(**ranges: tuple[int, int]) -> Draw:
-    """Draw each slot on its own: `wholes(a=(2, 9))`, ends included."""
+    """Draw each slot independently: `wholes(a=(2, 9))`, ends included."""
 
     def draw(rng: Random) -> Numbers:
         return {slot: rng.randint(low, high) for slot, (low, high) in ranges.items()}
