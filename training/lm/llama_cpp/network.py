@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from toolken.errors import LMNotFoundError
-from toolken.training.head.atomic_file import replace_file
+from toolken.training.lm.cache_files import in_cache, save_to_cache
 from toolken.training.lm.checkpoint import LoadOptions, load_model
 from toolken.training.lm.embedded import cache_folder
 from toolken.training.lm.llama_cpp.library import first_error, forget_errors, library
@@ -119,11 +119,10 @@ class LlamaCpp(Network):
     def fingerprint(self, tokenizer: Any) -> str:
         # Computed from the dequantised weights like that of any LM, and remembered, because that takes a while.
         path = cache_folder() / "fingerprints" / f"{_file_digest(self.path, tokenizer)}.txt"
-        if path.is_file():
+        if in_cache(path):
             return path.read_text(encoding="ascii").strip()
         computed = super().fingerprint(tokenizer)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, computed.encode())
+        save_to_cache(path, computed.encode())
         return computed
 
     def start(self, lm: "FrozenLM") -> Session:
