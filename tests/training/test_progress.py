@@ -19,18 +19,18 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def stderr(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """Standard error, of a terminal or not."""
-    stream = Terminal() if getattr(request, "param", True) else io.StringIO()
+def replace_stderr(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> io.StringIO:
+    """Replace standard error; only inside a test, since pytest sets it again after a fixture."""
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
     return stream
 
 
 def test_a_terminal_gets_a_bar_for_the_background(
-    stderr: io.StringIO, tiny_lm: FrozenLM, tiny_background: object
+    monkeypatch: pytest.MonkeyPatch, tiny_lm: FrozenLM, tiny_background: object
 ) -> None:
+    stderr = replace_stderr(monkeypatch, Terminal())
     background(tiny_lm, PromptFormat())
     shown = stderr.getvalue()
     assert "background requests" in shown
@@ -40,10 +40,10 @@ def test_a_terminal_gets_a_bar_for_the_background(
     assert "background" not in stderr.getvalue()
 
 
-@pytest.mark.parametrize("stderr", [False], indirect=True)
 def test_a_log_record_is_all_that_a_program_gets(
-    stderr: io.StringIO, tiny_lm: FrozenLM, tiny_background: object, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, tiny_lm: FrozenLM, tiny_background: object, caplog: pytest.LogCaptureFixture
 ) -> None:
+    stderr = replace_stderr(monkeypatch, io.StringIO())
     with caplog.at_level(logging.INFO, "toolken"):
         background(tiny_lm, PromptFormat())
         announce("Converting")
@@ -54,17 +54,26 @@ def test_a_log_record_is_all_that_a_program_gets(
     ]
 
 
-def test_a_given_progress_replaces_the_bar(stderr: io.StringIO, tiny_lm: FrozenLM, tiny_background: object) -> None:
+def test_a_given_progress_replaces_the_bar(
+    monkeypatch: pytest.MonkeyPatch, tiny_lm: FrozenLM, tiny_background: object
+) -> None:
+    stderr = replace_stderr(monkeypatch, Terminal())
     done: list[int] = []
     background(tiny_lm, PromptFormat(), started=lambda total: done.append)
     assert sum(done) == 32
     assert stderr.getvalue() == ""
 
 
-def test_a_bar_ends_when_the_work_fails(stderr: io.StringIO) -> None:
-    with pytest.raises(ZeroDivisionError), default_progress() as progress:
-        progress("Work", 3)(1)
-        1 / 0  # noqa: B018
+def test_a_bar_ends_when_the_work_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = replace_stderr(monkeypatch, Terminal())
+
+    def fail() -> None:
+        with default_progress() as progress:
+            progress("Work", 3)(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     with default_progress() as progress:
         progress("Other work", 2)(2)
     assert "Other work" in stderr.getvalue()

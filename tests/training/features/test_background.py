@@ -97,7 +97,7 @@ def test_a_cache_folder_that_cannot_be_written_costs_one_warning(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TOOLKEN_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="cannot be written") as caught:
-        assert torch.equal(background(tiny_lm, PromptFormat()).mean, expected.mean)
-        assert torch.equal(background(tiny_lm, PromptFormat()).mean, expected.mean)
+        found = [background(tiny_lm, PromptFormat()) for _ in range(2)]
+    assert all(torch.equal(one.mean, expected.mean) for one in found)
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)

@@ -100,6 +100,6 @@ def test_a_folder_that_cannot_be_written_costs_one_warning(tiny_lm: FrozenLM, tm
     expected = query_states(tiny_lm, PromptFormat(), TEXTS)
     cache = FeatureCache(tiny_lm, tmp_path / "file" / "features")
     with pytest.warns(UserWarning, match="cannot be written") as caught:
-        for _ in range(2):
-            assert torch.equal(query_states(tiny_lm, PromptFormat(), TEXTS, cache=cache).hidden, expected.hidden)
+        found = [query_states(tiny_lm, PromptFormat(), TEXTS, cache=cache) for _ in range(2)]
+    assert all(torch.equal(one.hidden, expected.hidden) for one in found)
     assert len(caught) == 1

@@ -24,8 +24,8 @@ from toolken.training.lm.states import States, on_cpu
 
 BuildLM = Callable[..., FrozenLM]
 
-#: Stands for any accelerator. Indexing a tensor asks PyTorch for the device type's guard, which a CPU build has for this
-#: type and not for `"cuda"`.
+#: Stands for any accelerator. Indexing a tensor needs the guard of its device type, which a CPU build has for this type
+#: and not for `"cuda"`.
 ACCELERATOR = "lazy:0"
 
 
@@ -44,12 +44,20 @@ def meta_lm(build_lm: BuildLM, without_trials: None) -> FrozenLM:
         return build_lm()
 
 
+@pytest.fixture(scope="module")
+def fake_mode() -> FakeTensorMode:
+    """One mode for all tests: transformers caches tensors, and two modes do not mix."""
+    return FakeTensorMode()
+
+
 @pytest.fixture(params=["llama", "gpt2", "mistral"])
-def device_lm(request: pytest.FixtureRequest, build_lm: BuildLM, without_trials: None) -> Iterator[FrozenLM]:
+def device_lm(
+    request: pytest.FixtureRequest, build_lm: BuildLM, without_trials: None, fake_mode: FakeTensorMode
+) -> Iterator[FrozenLM]:
     """A tiny LM whose weights are on an accelerator and have no values; mistral has a sliding window."""
     with torch.device("meta"):
         lm = build_lm(request.param)
-    with FakeTensorMode():
+    with fake_mode:
         put_on_accelerator(lm.model)
         yield lm
 
@@ -156,10 +164,8 @@ def test_states_move_to_the_cpu_in_bulk(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(torch.Tensor, "cpu", counted)
     with FakeTensorMode():
-        found = [
-            (at, States(torch.zeros(2, 8, device=ACCELERATOR), torch.zeros(2, device=ACCELERATOR)))
-            for at in range(GROUP + 1)
-        ]
+        one = States(torch.zeros(2, 8, device=ACCELERATOR), torch.zeros(2, device=ACCELERATOR))
+        found = [(at, one) for at in range(GROUP + 1)]
         moved = list(moved_to_cpu(iter(found)))
         assert [index for index, _ in moved] == list(range(GROUP + 1))
         assert all(states.hidden.device.type == "cpu" and states.hidden.shape == (2, 8) for _, states in moved)

@@ -1,7 +1,6 @@
 """A GGUF file is converted once, again when it changes, and without a cache where there is none."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ def gguf(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def conversions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Stand in for the conversion; lists the converted files."""
     converted: list[Path] = []
 
@@ -33,7 +32,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
         (folder / "config.json").write_text("{}")
 
     monkeypatch.setattr(gguf_conversion, "write_conversion", write)
-    yield converted
+    return converted
 
 
 def test_a_file_is_converted_once_per_dtype(gguf: Path, tmp_path: Path, conversions: list[Path]) -> None:
