@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib.resources import files
@@ -136,8 +136,8 @@ def background(
             pass  # an incomplete file of an earlier version
         with suppress(OSError):
             path.unlink()
-    with default_progress() if started is None else nullcontext() as progress:
-        begin = started or partial(progress, LABEL)
+    with ExitStack() as stack:
+        begin = started or partial(stack.enter_context(default_progress()), LABEL)
         advance = begin(len(requests) + len(plain))
         states = query_states(lm, prompt, requests, advance=advance)
         no_calls = DecisionStates.join(decisions(lm, prompt, plain, [], advance=advance))

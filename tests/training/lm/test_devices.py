@@ -34,6 +34,8 @@ def without_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the two trials that compare values, which tensors without values do not have."""
     module = "toolken.training.lm.pytorch.transformers_network"
     monkeypatch.setattr(f"{module}.looks_ahead", lambda network: False)
+    # A copied tensor keeps its mode: two modes do not mix.
+    monkeypatch.setattr(FakeTensorMode, "__deepcopy__", lambda mode, memo: mode, raising=False)
     monkeypatch.setattr(f"{module}.tried_continuation", lambda lm: CacheSupport())
 
 
