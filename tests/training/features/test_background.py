@@ -88,3 +88,16 @@ def test_a_cached_background_that_is_not_numbers_is_computed_anew(tiny_lm: Froze
     again = background(tiny_lm, PromptFormat())
     assert torch.equal(again.no_calls.hidden, first.no_calls.hidden)
     assert bool(torch.isfinite(load_file(path)["no_calls.hidden"]).all())
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_one_warning(
+    tiny_lm: FrozenLM, tiny_background: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = background(tiny_lm, PromptFormat())
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TOOLKEN_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="cannot be written") as caught:
+        found = [background(tiny_lm, PromptFormat()) for _ in range(2)]
+    assert all(torch.equal(one.mean, expected.mean) for one in found)
+    assert len(caught) == 1
+    assert "\n" not in str(caught[0].message)

@@ -93,3 +93,13 @@ def test_a_broken_file_is_named_and_computed_anew(tiny_lm: FrozenLM, tmp_path: P
     with pytest.warns(UserWarning, match="is broken: it is removed"):
         cache = FeatureCache(tiny_lm, tmp_path)
     assert torch.equal(query_states(tiny_lm, PromptFormat(), TEXTS, cache=cache).hidden, expected.hidden)
+
+
+def test_a_folder_that_cannot_be_written_costs_one_warning(tiny_lm: FrozenLM, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    expected = query_states(tiny_lm, PromptFormat(), TEXTS)
+    cache = FeatureCache(tiny_lm, tmp_path / "file" / "features")
+    with pytest.warns(UserWarning, match="cannot be written") as caught:
+        found = [query_states(tiny_lm, PromptFormat(), TEXTS, cache=cache) for _ in range(2)]
+    assert all(torch.equal(one.hidden, expected.hidden) for one in found)
+    assert len(caught) == 1

@@ -1,8 +1,8 @@
 """Hidden states, logits and KV caches stay on the LM's device.
 
-No GPU is needed: under `FakeTensorMode` a CPU build of PyTorch takes `device="cuda"`, refuses operations on tensors of
-two devices, and refuses to read a value back, as `item` and `tolist` would. The meta device refuses the same without
-the mode.
+No GPU is needed: under `FakeTensorMode` a CPU build of PyTorch takes tensors of another device, refuses operations on
+tensors of two devices, and refuses to read a value back, as `item` and `tolist` would. The meta device refuses the same
+without the mode.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,12 +24,18 @@ from toolken.training.lm.states import States, on_cpu
 
 BuildLM = Callable[..., FrozenLM]
 
+#: Stands for any accelerator. Indexing a tensor needs the guard of its device type, which a CPU build has for this type
+#: and not for `"cuda"`.
+ACCELERATOR = "lazy:0"
+
 
 @pytest.fixture
 def without_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the two trials that compare values, which tensors without values do not have."""
     module = "toolken.training.lm.pytorch.transformers_network"
     monkeypatch.setattr(f"{module}.looks_ahead", lambda network: False)
+    # A copied tensor keeps its mode: two modes do not mix.
+    monkeypatch.setattr(FakeTensorMode, "__deepcopy__", lambda mode, memo: mode, raising=False)
     monkeypatch.setattr(f"{module}.tried_continuation", lambda lm: CacheSupport())
 
 
@@ -40,19 +46,34 @@ def meta_lm(build_lm: BuildLM, without_trials: None) -> FrozenLM:
         return build_lm()
 
 
+@pytest.fixture(scope="module")
+def fake_mode() -> FakeTensorMode:
+    """One mode for all tests: transformers caches tensors, and two modes do not mix."""
+    return FakeTensorMode()
+
+
 @pytest.fixture(params=["llama", "gpt2", "mistral"])
-def device_lm(request: pytest.FixtureRequest, build_lm: BuildLM, without_trials: None) -> Iterator[FrozenLM]:
-    """A tiny LM whose weights are on a CUDA device and have no values; mistral has a sliding window."""
+def device_lm(
+    request: pytest.FixtureRequest, build_lm: BuildLM, without_trials: None, fake_mode: FakeTensorMode
+) -> Iterator[FrozenLM]:
+    """A tiny LM whose weights are on an accelerator and have no values; mistral has a sliding window."""
     with torch.device("meta"):
         lm = build_lm(request.param)
-    overwritten = torch.__future__.get_overwrite_module_params_on_conversion()
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
-    try:
-        with FakeTensorMode():
-            lm.model.to_empty(device="cuda")
-            yield lm
-    finally:
-        torch.__future__.set_overwrite_module_params_on_conversion(overwritten)
+    with fake_mode:
+        put_on_accelerator(lm.model)
+        yield lm
+
+
+def put_on_accelerator(model: torch.nn.Module) -> None:
+    """Replace parameters and buffers by tensors without values on an accelerator, tied ones by the same tensor."""
+    moved: dict[torch.Tensor, torch.Tensor] = {}
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if tensor is not None and tensor not in moved:
+                    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device=ACCELERATOR)
+                    moved[tensor] = torch.nn.Parameter(empty, False) if held is module._parameters else empty
+                held[name] = moved[tensor] if tensor is not None else None  # type: ignore[assignment]
 
 
 def assert_on_device(lm: FrozenLM, *tensors: torch.Tensor) -> None:
@@ -63,7 +84,7 @@ def assert_on_device(lm: FrozenLM, *tensors: torch.Tensor) -> None:
 
 
 def test_the_device_is_that_of_the_weights(device_lm: FrozenLM) -> None:
-    assert device_lm.device.type == device_lm.model.get_output_embeddings().weight.device.type == "cuda"
+    assert device_lm.device.type == device_lm.model.get_output_embeddings().weight.device.type == "lazy"
 
 
 def test_prefill_and_decoding_stay_on_the_device(device_lm: FrozenLM) -> None:
@@ -145,9 +166,8 @@ def test_states_move_to_the_cpu_in_bulk(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(torch.Tensor, "cpu", counted)
     with FakeTensorMode():
-        found = [
-            (at, States(torch.zeros(2, 8, device="cuda"), torch.zeros(2, device="cuda"))) for at in range(GROUP + 1)
-        ]
+        one = States(torch.zeros(2, 8, device=ACCELERATOR), torch.zeros(2, device=ACCELERATOR))
+        found = [(at, one) for at in range(GROUP + 1)]
         moved = list(moved_to_cpu(iter(found)))
         assert [index for index, _ in moved] == list(range(GROUP + 1))
         assert all(states.hidden.device.type == "cpu" and states.hidden.shape == (2, 8) for _, states in moved)

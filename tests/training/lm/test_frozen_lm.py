@@ -1,6 +1,7 @@
 """A frozen LM gives the model's own hidden states and logits, whatever the architecture and the batch."""
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -127,6 +128,36 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         FrozenLM.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("files", [(), ("config.json",), ("config.json", "tokenizer.json", "tokenizer_config.json")])
+def test_a_folder_without_weights_gets_one_sentence(tiny_lm: FrozenLM, tmp_path: Path, files: tuple[str, ...]) -> None:
+    tiny_lm.tokenizer.save_pretrained(tmp_path / "whole")
+    tiny_lm.model.save_pretrained(tmp_path / "whole")
+    folder = tmp_path / "part"
+    folder.mkdir()
+    for name in files:
+        shutil.copy(tmp_path / "whole" / name, folder)
+    with pytest.raises(LMNotFoundError, match="No language model could be loaded") as caught:
+        FrozenLM.from_pretrained(folder)
+    assert repr(str(folder)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_permission_gets_one_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    (folder / "model").mkdir(parents=True)
+    folder.chmod(0)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)  # nothing is closed to the superuser
+        with pytest.raises(LMNotFoundError, match="No language model could be loaded") as caught:
+            FrozenLM.from_pretrained(folder / "model")
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_model_whose_weights_are_cut_short_is_refused(tiny_lm: FrozenLM, tmp_path: Path) -> None:
     tiny_lm.tokenizer.save_pretrained(tmp_path)
     tiny_lm.model.save_pretrained(tmp_path)
@@ -200,6 +231,52 @@ def test_a_fingerprint_does_not_change_when_the_lm_is_used(build_lm: BuildLM) ->
 def test_different_models_have_different_fingerprints(build_lm: BuildLM) -> None:
     variants: list[dict[str, Any]] = [{}, {"seed": 1}, {"tied": False}, {"architecture": "qwen2"}]
     assert len({build_lm(**variant).fingerprint for variant in variants}) == len(variants)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
+        ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}}),
+        ("llama", {"rms_norm_eps": 0.1}),
+        ("llama", {"hidden_act": "gelu"}),
+        ("mistral", {"num_key_value_heads": 2, "sliding_window": 8}),
+        ("gpt2", {"layer_norm_epsilon": 0.1}),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
+        ("gpt2", {"activation_function": "relu"}),
+        ("gpt_neox", {"use_parallel_residual": False}),
+        ("gpt_neox", {"layer_norm_eps": 0.1}),
+    ],
+    ids=str,
+)
+def test_settings_that_change_what_the_weights_compute_change_the_fingerprint(
+    build_lm: BuildLM, architecture: str, changes: dict[str, Any]
+) -> None:
+    one, other = build_lm(architecture), build_lm(architecture)
+    for name, value in changes.items():
+        setattr(other.config, name, value)
+    assert one.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attention_dropout": 0.5},
+        {"initializer_range": 0.5},
+        {"use_cache": False},
+        {"eos_token_id": 3},
+        {"_attn_implementation": "eager"},
+        {"max_position_embeddings": 77},
+        {"rms_norm_eps": 9.999999974752427e-07},  # 1e-6 in single precision, as GGUF files have it
+        {"sliding_window": None},
+    ],
+    ids=str,
+)
+def test_other_settings_leave_the_fingerprint_alone(build_lm: BuildLM, changes: dict[str, Any]) -> None:
+    one, other = build_lm(), build_lm()
+    for name, value in changes.items():
+        setattr(other.config, name, value)
+    assert one.fingerprint == other.fingerprint
 
 
 def test_texts_end_at_every_configured_end_token(build_lm: BuildLM) -> None:

@@ -248,9 +248,7 @@ def test_texts_are_fed_singly_where_a_model_is_wrong_about_holes(
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt_neox", "gpt2"])
-def test_other_models_are_fed_in_lockstep(
-    build_lm: BuildLM, architecture: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_models_decode_in_batches(build_lm: BuildLM, architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert forwards_of_a_step(build_lm(architecture), monkeypatch) == 1
 
 
@@ -259,7 +257,7 @@ def test_other_models_are_fed_in_lockstep(
 def test_rounding_is_not_taken_for_a_fault(build_lm: BuildLM, architecture: str, dtype: torch.dtype) -> None:
     lm = build_lm(architecture, dtype=dtype)
     lm.start().feed([5, 6, 7])
-    assert lm.start_batch()._lockstep  # type: ignore[attr-defined]
+    assert lm.start_batch()._batched  # type: ignore[attr-defined]
 
 
 def test_a_model_is_tried_once_and_not_before_it_is_continued(

@@ -1,6 +1,7 @@
 """`LlamaCpp`: a GGUF file that llama.cpp runs."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from toolken.errors import LMNotFoundError
-from toolken.training.head.atomic_file import replace_file
+from toolken.training.lm.cache_files import in_cache, save_to_cache
 from toolken.training.lm.checkpoint import LoadOptions, load_model
 from toolken.training.lm.embedded import cache_folder
+from toolken.training.lm.fingerprint import computing_settings
 from toolken.training.lm.llama_cpp.library import first_error, forget_errors, library
 from toolken.training.lm.llama_cpp.pool import MAX_OUTPUTS, MAX_TEXTS, MAX_TOKENS, CellPool, PoolPiece
 from toolken.training.lm.llama_cpp.session import LlamaCppBatch, LlamaCppSession
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Bytes of all the KV cells, as far as the context of one text fits, and the least number of cells.
 POOL_BYTES, MIN_CELLS = 512 * 2**20, 4096
-#: Parts of a file that tell it from others, and their size.
+#: Number of samples of a file that identify it, and the bytes of each.
 SAMPLES, SAMPLE_BYTES = 256, 4096
 
 
@@ -118,13 +120,24 @@ class LlamaCpp(Network):
 
     def fingerprint(self, tokenizer: Any) -> str:
         # Computed from the dequantised weights like that of any LM, and remembered, because that takes a while.
-        path = cache_folder() / "fingerprints" / f"{_file_digest(self.path, tokenizer)}.txt"
-        if path.is_file():
+        path = cache_folder() / "fingerprints" / f"{self._fingerprint_key(tokenizer)}.txt"
+        if in_cache(path):
             return path.read_text(encoding="ascii").strip()
         computed = super().fingerprint(tokenizer)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, computed.encode())
+        save_to_cache(path, computed.encode())
         return computed
+
+    def _fingerprint_key(self, tokenizer: Any) -> str:
+        """Return a digest of the settings, the tokenizer, and the file's size and evenly spaced samples."""
+        digest = hashlib.sha256(json.dumps(computing_settings(self.config), sort_keys=True).encode())
+        digest.update(tokenizer.backend_tokenizer.to_str().encode())
+        size = self.path.stat().st_size
+        digest.update(str(size).encode())
+        with self.path.open("rb") as file:
+            for at in range(0, size, max(size // SAMPLES, SAMPLE_BYTES)):
+                file.seek(at)
+                digest.update(file.read(SAMPLE_BYTES))
+        return digest.hexdigest()[:32]
 
     def start(self, lm: "FrozenLM") -> Session:
         return LlamaCppSession(lm, self._pool, self._cell_bytes, croppable=self._croppable)
@@ -177,15 +190,3 @@ def _groups(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int
         tokens, outputs = tokens + own, outputs + asked
     if group:
         yield group
-
-
-def _file_digest(path: Path, tokenizer: Any) -> str:
-    """Return a digest of a file by its size and evenly spread parts of it, and of its tokenizer."""
-    digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
-    size = path.stat().st_size
-    digest.update(str(size).encode())
-    with path.open("rb") as file:
-        for at in range(0, size, max(size // SAMPLES, SAMPLE_BYTES)):
-            file.seek(at)
-            digest.update(file.read(SAMPLE_BYTES))
-    return digest.hexdigest()[:32]

@@ -1,9 +1,10 @@
-"""`TensorBatch`: several texts that grow together, one run of a network on torch for all of them."""
+"""`TensorBatch`: batched decoding, in which one forward pass extends several texts."""
 
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.cache_utils import DynamicLayer
 
@@ -11,37 +12,37 @@ from toolken.training.lm.frozen import FrozenLM
 from toolken.training.lm.pytorch.session import TensorSession, new_cache
 from toolken.training.lm.session import Batch, State
 
-#: New tokens up to which texts are extended in one run; a longer piece keeps the processor busy by itself, and the
-#: others would have to be padded to its length.
+#: Largest number of new tokens per text for batched decoding. A longer prefill uses the processor fully, and the other
+#: texts would be padded to its length.
 MAX_PIECE = 16
-#: Columns that are set aside at a time for tokens to come.
+#: Columns of the KV cache that are allocated ahead.
 SPARE = 64
 
 
 class TensorBatch(Batch[TensorSession]):
-    """Texts whose KV caches stand side by side, so that one run of the LM extends them all.
+    """Texts whose KV caches are the rows of one cache, so that one forward pass extends all of them.
 
-    A text enters with its first `feed` and is free to be used alone at any time: it then takes its cache along. A row
-    of the batch is one text. All rows grow by the same number of columns; where a text has fewer new tokens, its first
-    columns are holes, which the attention mask hides.
+    A text enters at its first `feed`, and takes its cache back when it is used alone. All rows grow by the same number
+    of columns. The attention mask hides the columns of a text that has fewer new tokens.
 
     Parameters
     ----------
     lm
         The LM of all the texts.
-    lockstep
-        Whether one run may extend several texts; without it each is fed alone.
+    batched
+        Whether one forward pass may extend several texts; if not, each is fed alone.
     """
 
-    def __init__(self, lm: FrozenLM, *, lockstep: bool = True) -> None:
+    def __init__(self, lm: FrozenLM, *, batched: bool = True) -> None:
         self.lm = lm
-        self._lockstep = lockstep
-        # A text whose cache is here holds on to the batch. If the batch held on to it as well, neither would go away,
-        # with all their tensors, before Python looks for cycles, which it seldom does.
+        self._batched = batched
+        # A text whose cache is here refers to the batch. References back would keep both, with all their tensors, until
+        # Python's cycle collector runs.
         self._rows: list[weakref.ref[TensorSession] | None] = []
         self._cache: Any = None
-        #: Which columns hold a token of their row, `(rows, columns) bool`.
-        self._filled = torch.empty(0, 0, dtype=torch.bool)
+        #: Which columns hold a token of their row, `(rows, columns) bool`; not a tensor, so that no decision about rows
+        #: waits for the LM's device.
+        self._filled = np.zeros((0, 0), dtype=bool)
 
     def feed(self, pieces: Sequence[tuple[TensorSession, Sequence[int]]]) -> list[State]:
         """Append tokens to several texts, as `Session.feed` does to one.
@@ -49,12 +50,12 @@ class TensorBatch(Batch[TensorSession]):
         Parameters
         ----------
         pieces
-            Different texts, and the tokens to append to each.
+            Different texts, each with the tokens to append.
 
         Returns
         -------
         states
-            Hidden state `(d,) float32` and word logits `(V,) float32` after the last token of each text.
+            Hidden state `(d,) float32` and next-token logits `(V,) float32` after the last token of each text.
 
         Raises
         ------
@@ -64,7 +65,7 @@ class TensorBatch(Batch[TensorSession]):
         for session, ids in pieces:
             session.check_room(len(ids))
         with self.lm.lock:
-            together = [at for at, (session, ids) in enumerate(pieces) if self._lockstep and _is_short(session, ids)]
+            together = [at for at, (session, ids) in enumerate(pieces) if self._batched and _is_short(session, ids)]
             states: dict[int, State] = {}
             if len(together) > 1:
                 fed = self._feed_rows([pieces[at] for at in together])
@@ -79,7 +80,7 @@ class TensorBatch(Batch[TensorSession]):
         with self.lm.lock:
             row = self._sessions().index(session)
             self._rows[row] = None
-            columns = self._filled[row].nonzero()[:, 0]
+            columns = torch.tensor(np.flatnonzero(self._filled[row]).tolist(), dtype=torch.long)
             cache = new_cache(self.lm)
             for own, layer in zip(cache.layers, self._cache.layers, strict=True):
                 columns = columns.to(layer.keys.device)
@@ -92,7 +93,7 @@ class TensorBatch(Batch[TensorSession]):
             return cache
 
     def _sessions(self) -> list[TensorSession | None]:
-        """Return the text of each row, None where it has left or is gone."""
+        """Return the text of each row, or None for a free row."""
         return [row() if row is not None else None for row in self._rows]
 
     def _feed_rows(self, pieces: Sequence[tuple[TensorSession, Sequence[int]]]) -> list[State]:
@@ -108,25 +109,25 @@ class TensorBatch(Batch[TensorSession]):
         pending = [session.pending(ids) for session, ids in pieces]
         width = max(len(ids) for ids in pending)
         tokens = torch.zeros(len(self._rows), width, dtype=torch.long)
-        filled = torch.zeros(len(self._rows), width, dtype=torch.bool)
+        filled = np.zeros((len(self._rows), width), dtype=bool)
         for row, new in zip(rows, pending, strict=True):
             tokens[row, width - len(new) :] = torch.tensor(new)
             filled[row, width - len(new) :] = True
-        before = self._filled.sum(1, keepdim=True)
-        positions = (before + filled.cumsum(1) - 1).clamp(min=0)
-        mask = torch.cat([self._filled, filled], dim=1)
+        before = self._filled.sum(axis=1, keepdims=True)
+        positions = np.maximum(before + filled.cumsum(axis=1) - 1, 0)
+        mask = np.concatenate([self._filled, filled], axis=1)
         device = self.lm.device
         try:
             hidden, logits = self.lm.forward(
                 tokens,
                 torch.tensor([row * width + width - 1 for row in rows]),
-                attention_mask=mask.long().to(device),
-                position_ids=positions.to(device),
+                attention_mask=torch.tensor(mask, dtype=torch.long).to(device),
+                position_ids=torch.tensor(positions, dtype=torch.long).to(device),
                 past_key_values=self._cache,
                 use_cache=True,
             )
         except BaseException:
-            # Some layers may have grown and others not: the texts are computed anew when they are next fed.
+            # Some layers may have grown and others not, so the next feed of each text recomputes its cache.
             for one in self._sessions():
                 if one is not None:
                     one.lost()
@@ -138,28 +139,28 @@ class TensorBatch(Batch[TensorSession]):
         return [(hidden[at].float(), logits[at].float()) for at in range(len(pieces))]
 
     def _fits(self, sessions: Sequence[TensorSession], newcomers: Sequence[TensorSession]) -> bool:
-        """Tell whether the rows can go on: newcomers find free ones of their length, and little work is wasted."""
+        """Return whether the rows can be kept: free rows take the new texts, and few rows and columns are unused."""
         columns = self._filled.shape[1]
         lengths = [one.cached for one in newcomers]
         if len(lengths) > self._sessions().count(None) or max(lengths, default=0) > columns:
             return False
-        longest = max([*lengths, *self._filled.sum(1).tolist()], default=0)
+        longest = max([*lengths, *self._filled.sum(axis=1).tolist()], default=0)
         return 2 * len(sessions) >= len(self._rows) and columns <= 2 * longest + SPARE
 
     def _enter(self, newcomers: Sequence[TensorSession]) -> None:
-        """Put texts into rows that others have left, so that those that stay need not be copied."""
+        """Put texts into free rows, so that the other rows need not be copied."""
         free = [row for row, one in enumerate(self._sessions()) if one is None]
         for row, session in zip(free, newcomers, strict=False):
             cache = session.lend(self)
             for layer, own in zip(self._cache.layers, cache.layers, strict=True):
                 layer.put(row, own)
             length = cache.get_seq_length()
-            self._filled[row] = torch.arange(self._filled.shape[1]) >= self._filled.shape[1] - length
+            self._filled[row] = np.arange(self._filled.shape[1]) >= self._filled.shape[1] - length
             self._rows[row] = weakref.ref(session)
 
     def _assemble(self, sessions: Sequence[TensorSession]) -> None:
-        """Make these texts the rows, each with its tokens in the last columns."""
-        # Texts that stay are given back first too: rows are cheap to copy, and this happens when texts come and go.
+        """Build new rows from these texts, each right-aligned."""
+        # Rows of texts that stay are copied too: that is cheap, and happens only when texts enter or leave.
         for one in self._sessions():
             if one is not None:
                 one.come_home()
@@ -167,7 +168,7 @@ class TensorBatch(Batch[TensorSession]):
         lengths = [cache.get_seq_length() for cache in caches]
         longest = max(lengths)
         self._rows = [weakref.ref(session) for session in sessions]
-        self._filled = torch.zeros(len(sessions), longest, dtype=torch.bool)
+        self._filled = np.zeros((len(sessions), longest), dtype=bool)
         for row, length in enumerate(lengths):
             self._filled[row, longest - length :] = True
         self._cache = new_cache(self.lm)
@@ -177,7 +178,7 @@ class TensorBatch(Batch[TensorSession]):
 
 
 class _SpaciousLayer(DynamicLayer):
-    """A layer's keys and values with room to spare, so that a step copies its own tokens only."""
+    """Keys and values of a layer with spare columns, so that a step copies only its new tokens."""
 
     def __init__(self, layers: Sequence[Any], longest: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -215,5 +216,5 @@ class _SpaciousLayer(DynamicLayer):
 
 
 def _is_short(session: TensorSession, ids: Sequence[int]) -> bool:
-    """Tell whether a piece can be fed beside others: a text that has begun, with a few tokens after its cache."""
+    """Return whether batched decoding takes a piece: its text has a KV cache, and few tokens are new."""
     return session.begun and 0 < len(session.pending(ids)) <= MAX_PIECE

@@ -1,4 +1,4 @@
-"""`CacheSupport`: whether a model goes on from its KV cache as it would read the whole text."""
+"""`CacheSupport`: whether decoding from a model's KV cache equals a prefill of the whole text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from toolken.training.lm.frozen import FrozenLM
     from toolken.training.lm.pytorch.network import TensorNetwork
 
-#: What a model raises that cannot do what it is asked.
+#: What a model raises for arguments that it does not support.
 FAULTS = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError)
-#: Tokens of the text that a model is tried on.
+#: Tokens of the trial's text.
 TOKENS = 12
-#: Rounding steps of the number format, relative to the spread of word logits, that are always taken for rounding.
+#: Errors up to this many rounding steps of the number format, relative to the spread of the logits, count as rounding.
 STEPS = 32
 
 
@@ -28,12 +28,12 @@ class CacheSupport:
     ----------
     fault
         What is wrong when a text is fed in pieces; empty if nothing is.
-    lockstep
-        Whether texts of different lengths may be extended in one run.
+    batched
+        Whether one forward pass may extend texts of different lengths.
     """
 
     fault: str = ""
-    lockstep: bool = True
+    batched: bool = True
 
     def require(self, lm: "FrozenLM") -> None:
         """Make sure that a text can be fed in pieces.
@@ -52,10 +52,10 @@ class CacheSupport:
 
 
 def tried_continuation(lm: "FrozenLM") -> CacheSupport:
-    """Feed a short text whole, in pieces and beside another one, and compare the word logits.
+    """Feed a short text whole, in pieces and in a batch, and compare the next-token logits.
 
-    Some models ignore the cache or the positions that they are given, and give wrong logits without a word. The trial
-    costs seven runs on a few tokens.
+    Some models ignore their cache or position ids and silently return wrong logits. The trial costs seven forward
+    passes over a few tokens.
     """
     if lm.max_length < TOKENS:
         return CacheSupport()
@@ -63,29 +63,31 @@ def tried_continuation(lm: "FrozenLM") -> CacheSupport:
     try:
         right = trial.in_pieces()
     except FAULTS as error:
-        return CacheSupport(f"feeding a text in pieces fails ({first_error_line(error)})", lockstep=False)
+        return CacheSupport(f"feeding a text in pieces fails ({first_error_line(error)})", batched=False)
     if not right:
-        return CacheSupport("a text that is fed in pieces gets other word logits than the whole text", lockstep=False)
+        return CacheSupport(
+            "a text that is fed in pieces gets other next-token logits than the whole text", batched=False
+        )
     try:
-        return CacheSupport(lockstep=trial.in_lockstep())
+        return CacheSupport(batched=trial.in_batch())
     except FAULTS:
-        return CacheSupport(lockstep=False)
+        return CacheSupport(batched=False)
 
 
 def looks_ahead(network: "TensorNetwork") -> bool:
-    """Tell whether the last token of a text changes the word logits before it, as it does in a model like BERT."""
+    """Return whether the last token changes the logits before it, as in a model with bidirectional attention."""
     *beginning, one, other = probe_token_ids(network.config, network.vocab_size, 7)
     texts = torch.tensor([[*beginning, one], [*beginning, other]])
     before = torch.arange(len(beginning))
     with torch.no_grad():
         _, logits = network.forward(texts, torch.cat([before, len(beginning) + 1 + before]), use_cache=False)
     first, second = logits.float().split(len(beginning))
-    # Both texts are rows of one run, which leaves a causal model nearly the same bits.
+    # Both texts are rows of one forward pass, whose results are nearly bit-equal for a causal model.
     return not relative_logit_error(first, second) <= max(1e-4, 4 * torch.finfo(network.dtype).eps)
 
 
 def probe_token_ids(config: Any, vocab_size: int, count: int) -> list[int]:
-    """Return different token ids from the middle of the vocabulary, since special tokens are at its ends."""
+    """Return distinct token ids from the middle of the vocabulary, away from the special tokens at its ends."""
     step = max(1, vocab_size // (2 * count + 2))
     ids = [(vocab_size // 4 + step * at) % vocab_size for at in range(count)]
     padding = getattr(config, "pad_token_id", None)
@@ -93,9 +95,9 @@ def probe_token_ids(config: Any, vocab_size: int, count: int) -> list[int]:
 
 
 def relative_logit_error(got: torch.Tensor, expected: torch.Tensor) -> float:
-    """Return the largest error of a row of word logits `(P, V)`, as a share of the row's spread.
+    """Return the largest root mean square error of a row of logits `(P, V)`, relative to the row's spread.
 
-    A part of the logits' size counts as spread, because the numbers of a format lie further apart there.
+    The spread includes 1/32 of the largest magnitude, where a number format has larger rounding steps.
     """
     error = (got - expected).square().mean(-1).sqrt()
     return float((error / (expected.std(-1) + expected.abs().amax(-1) / 32)).max())
@@ -107,7 +109,7 @@ def first_error_line(error: BaseException) -> str:
 
 
 class _Trial:
-    """A text, its word logits in one run, and how far they are rounded."""
+    """A text and its next-token logits from one forward pass."""
 
     def __init__(self, lm: "FrozenLM") -> None:
         self._lm = lm
@@ -116,12 +118,11 @@ class _Trial:
         self._whole = logits.float()
 
     def in_pieces(self) -> bool:
-        """Tell whether the text has the same word logits when it is fed in pieces."""
+        """Return whether feeding the text in pieces gives the same logits."""
         from toolken.training.lm.pytorch.session import TensorSession
 
         self._begun = TensorSession(self._lm), TensorSession(self._lm)
-        # Beginnings need nothing of the cache: their errors are rounding, which depends on the shapes, and which grows
-        # with a model's depth.
+        # The first pieces use no cache, so their error is rounding, which depends on shapes and depth.
         rounding = self._error(
             [(end, one.feed(self._ids[:end])[1]) for one, end in zip(self._begun, (5, 1), strict=True)]
         )
@@ -130,27 +131,27 @@ class _Trial:
         first = self._begun[0]
         return self._right([(end, first.feed(self._ids[len(first.ids) : end])[1]) for end in (6, 9)])
 
-    def in_lockstep(self) -> bool:
-        """Tell whether two beginnings of the text, extended in one run, have the same word logits."""
+    def in_batch(self) -> bool:
+        """Return whether batched decoding of two prefixes of the text gives the same logits."""
         from toolken.training.lm.pytorch.batch import TensorBatch
 
         first, second = self._begun
         if not (first.begun and second.begun):
-            return True  # such texts are never extended in one run
+            return True  # such texts never enter a batch
         if isinstance(getattr(self._lm.config, "window_size", None), int):
-            return False  # GPT-Neo counts the holes into its windows, which are longer than the text of a trial
+            return False  # GPT-Neo counts hidden columns in its windows, which are longer than the trial's text
         batch = TensorBatch(self._lm)
         got: list[tuple[int, torch.Tensor]] = []
-        # The second text gains on the first, which has holes from then on.
+        # The second text gets more tokens than the first, whose row then has hidden columns.
         for ends in ((10, 9), (11, 10)):
             pieces = [(one, self._ids[len(one.ids) : end]) for one, end in zip((first, second), ends, strict=True)]
             got.extend((end, logits) for end, (_, logits) in zip(ends, batch.feed(pieces), strict=True))
         return self._right(got)
 
     def _right(self, got: Sequence[tuple[int, torch.Tensor]]) -> bool:
-        return self._error(got) <= self._limit  # not so where an error is not a number
+        return self._error(got) <= self._limit  # false for NaN
 
     def _error(self, got: Sequence[tuple[int, torch.Tensor]]) -> float:
-        """Return the relative error of the word logits after so many tokens."""
+        """Return the relative error of the logits at given text lengths."""
         whole = self._whole[[end - 1 for end, _ in got]]
         return relative_logit_error(torch.stack([logits for _, logits in got]).to(whole.device), whole)

@@ -97,7 +97,7 @@ class TensorNetwork(Network):
     def start_batch(self, lm: "FrozenLM") -> Batch[Any]:
         from toolken.training.lm.pytorch.batch import TensorBatch
 
-        return TensorBatch(lm, lockstep=self.continuation(lm).lockstep)
+        return TensorBatch(lm, batched=self.continuation(lm).batched)
 
     def states(
         self,
