@@ -134,12 +134,13 @@ class ToolkenAgent(Runnable[Any, Answer]):
         grounded: bool | Sequence[str] = (),
     ) -> None:
         _check_bounds(max_calls, tool_timeout, tool_retries)
-        found = runnable_tools(tools)
+        given = list(tools) if isinstance(tools, Iterator) else tools
+        found = runnable_tools(given)
         tool_specs(found)
         self._given: dict[str, Any] = {
             "lm": lm,
             "head": head,
-            "tools": found,
+            "tools": given,
             "max_calls": max_calls,
             "options": options,
             "tool_timeout": tool_timeout,
@@ -154,11 +155,13 @@ class ToolkenAgent(Runnable[Any, Answer]):
         self._retry = retry
         self._runner = ToolRunner(self.tools, timeout=tool_timeout, retries=tool_retries)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "ToolkenAgent":
+    def __copy__(self) -> "ToolkenAgent":
         copied = type(self).__new__(type(self))
         copied.__dict__.update(self.__dict__)
-        copied.tools = dict(self.tools)
         return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ToolkenAgent":
+        return self.__copy__()
 
     def __getstate__(self) -> dict[str, Any]:
         if isinstance(self._given["lm"], FrozenLM):

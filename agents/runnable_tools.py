@@ -49,11 +49,12 @@ def _of_function(given: Any) -> BaseTool:
     if not getattr(given, "__name__", "").isidentifier():
         raise ToolSpecError(f"{_short(given)} has no name: give a function made with `def`, or a LangChain tool.")
     try:
-        return as_tool(given)
+        made: BaseTool = as_tool(given)
     except (ValueError, TypeError, NameError) as error:
         raise ToolSpecError(
             f"The function {given.__name__!r} cannot be a tool ({error}): give it type hints and a docstring."
         ) from error
+    return made
 
 
 def _check_parameters(name: str, function: Any, *, plain: bool) -> None:

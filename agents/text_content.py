@@ -45,7 +45,7 @@ def message_text(message: BaseMessage) -> str:
         return content
     if isinstance(message, ToolMessage):
         kinds = [block.get("type") for block in content if isinstance(block, dict)]
-        if not kinds or not all(kind in _READERS or kind in _MEDIA for kind in kinds):
+        if content and (not kinds or not all(kind in _READERS or kind in _MEDIA for kind in kinds)):
             return value_text(content)  # data rather than content blocks
     spoken = [block for block in content if isinstance(block, str) or block.get("type") not in NOT_SPOKEN]
     return blocks_text(spoken, f"A {message.type} message")
