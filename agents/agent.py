@@ -1,40 +1,46 @@
-"""`ToolkenAgent`: a Runnable that runs the tools in line and goes on writing."""
+"""`ToolkenAgent`: a Runnable that runs the tools it calls and continues its answer with their results."""
 
 import asyncio
+import json
 import threading
 import uuid
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.messages.tool import ToolCall, tool_call
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_core.tools import BaseTool
 
+from toolken.agents.agent_input import input_messages
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.conversation import to_prompt
+from toolken.agents.conversation import Prompt, canonical, to_prompt
 from toolken.agents.decoding.batching import Lockstep, at_once, claimed, in_a_thread, in_lockstep, taking_part
 from toolken.agents.decoding.decoder import DecodingOptions
-from toolken.agents.decoding.events import CallFinished, CallStarted, Event, Finished, TextPiece
+from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.agents.decoding.lazy_model import LazyModel
 from toolken.agents.decoding.stepping import Stepping
+from toolken.agents.errors import OptionError
+from toolken.agents.retry import RetryStep
+from toolken.agents.runnable_tools import runnable_tools
 from toolken.agents.tool_runner import ToolRunner
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.tool_spec import tool_specs
 
-#: Calls an agent makes for one question before it is stopped.
+#: Calls per question.
 MAX_CALLS = 8
-#: Tools that may fail before the answer has to be finished in words: with each one less it is likelier that none fits.
+#: Tools that may fail before the answer has to be finished in text: each failure makes it likelier that none fits.
 MAX_FAILED = 1
 
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool returned, or the error it raised, as text."""
+    """A tool's result, or its error, as text."""
 
     name: str
     text: str
@@ -46,7 +52,7 @@ AgentEvent = Event | ToolResult
 
 @dataclass(frozen=True)
 class Step:
-    """One call of an answer: the tool, its probability and runners-up, its arguments, and what it returned."""
+    """One call of an answer: the tool, its probability, the next likely tools, the arguments and the result."""
 
     tool: str
     probability: float
@@ -58,9 +64,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Answer:
-    """An agent's answer: its text, the calls behind it, the messages of the turn.
+    """An agent's answer: its text, its calls, and the messages of the turn.
 
-    With every threshold of the head above the first of `thresholds` and up to the second it would have been the same.
+    The answer is the same for every threshold of the head in the interval `(thresholds[0], thresholds[1]]`.
     """
 
     text: str
@@ -70,59 +76,115 @@ class Answer:
 
 
 class ToolkenAgent(Runnable[Any, Answer]):
-    """Answers questions by writing text and running tools where their toolkens win.
+    """Answers questions by writing text and running the tools that it calls.
 
-    Input is a question, or a list of messages. `invoke` returns an `Answer`; `events` yields what happens as it
-    happens. `ainvoke` and `aevents` do the same without holding up an event loop.
+    `invoke` takes a question, a message, a list of messages, `{"messages": [...]}`, or `{"input": ...}` with an
+    optional `"chat_history"`, and returns an `Answer`; `events` yields text, calls and results as they come. `ainvoke`
+    and `aevents` do the same without blocking an event loop.
 
     Parameters
     ----------
-    lm, head
-        The LM and the head that was fitted with it; without a head all tools are known by their descriptions alone.
+    lm
+        The LM, or where to load it from: a folder, a GGUF file, a hub id. None for the head's, or the embedded one.
+    head
+        The head fitted with the LM, or its folder; None for toolkens from the tools' descriptions.
     tools
-        The tools to run, by name those of the head. A tool the head does not know is added by its description.
+        LangChain tools and functions, matched with the head's by name. Tools that the head lacks get toolkens from
+        their descriptions. The turn ends with the results of tools that have `return_direct`.
     max_calls
-        Bound on the calls for one question.
+        Bound on the calls per question.
     options
-        How text and arguments are decoded; its tools are set by the agent.
+        How text and arguments are decoded; `options.tools` is ignored.
     tool_timeout
-        Seconds that a tool may take; None for no limit.
+        Seconds a tool may take; None for no limit.
     tool_retries
-        How often a tool that raises or takes too long is run again.
+        How often a tool that raises or takes too long is run again with the same arguments.
+    retry
+        Corrects the arguments of a failed call, which is then made again, once per tool and question; for instance
+        `toolken.agents.retry.offered_name`. None: failed calls are not made again.
     grounded
         Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city" or
         "weather.city", or True for every string and number.
 
     Raises
     ------
+    OptionError
+        If `lm` or `head` is something else, or a bound is negative.
     ToolSpecError
-        If there is no tool, two share a name, or `grounded` names no argument.
+        If there is no tool, one cannot be run, two share a name, or `grounded` names no argument.
     FingerprintError
         If the head was fitted with another LM.
+
+    Notes
+    -----
+    Copies share LM, head and tools. Pickling works where `lm` is a name or path and the tools can be pickled.
     """
 
     def __init__(
         self,
-        lm: FrozenLM,
-        head: ToolkenHead | None,
-        tools: Iterable[BaseTool],
+        lm: FrozenLM | str | Path | None,
+        head: ToolkenHead | str | Path | None,
+        tools: Iterable[BaseTool | Callable[..., Any]],
         *,
         max_calls: int = MAX_CALLS,
         options: DecodingOptions | None = None,
         tool_timeout: float | None = None,
         tool_retries: int = 0,
+        retry: RetryStep | None = None,
         grounded: bool | Sequence[str] = (),
     ) -> None:
-        tools = list(tools)
-        tool_specs(tools)
-        self.tools = {tool.name: tool for tool in tools}
-        self.decoder = LazyModel(lm, head, by_name=True).decoder(BoundTools.of(tools, grounded=grounded))
+        _check_bounds(max_calls, tool_timeout, tool_retries)
+        given = list(tools) if isinstance(tools, Iterator) else tools
+        found = runnable_tools(given)
+        tool_specs(found)
+        self._given: dict[str, Any] = {
+            "lm": lm,
+            "head": head,
+            "tools": given,
+            "max_calls": max_calls,
+            "options": options,
+            "tool_timeout": tool_timeout,
+            "tool_retries": tool_retries,
+            "retry": retry,
+            "grounded": grounded,
+        }
+        self.tools = {tool.name: tool for tool in found}
+        self.decoder = LazyModel(lm, head, by_name=True).decoder(BoundTools.of(found, grounded=grounded))
         self.max_calls = max_calls
         self.options = options or DecodingOptions()
+        self._retry = retry
         self._runner = ToolRunner(self.tools, timeout=tool_timeout, retries=tool_retries)
 
+    def __copy__(self) -> "ToolkenAgent":
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ToolkenAgent":
+        return self.__copy__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        if isinstance(self._given["lm"], FrozenLM):
+            raise OptionError(
+                f"This agent cannot be pickled, since its LM {self._given['lm'].name!r} is in memory: give the LM's "
+                "folder or name as `lm`."
+            )
+        return self._given | {"max_calls": self.max_calls, "options": self.options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
-        """Answer a question (or go on with a list of messages)."""
+        """Answer a question or continue a conversation.
+
+        Raises
+        ------
+        InputError
+            If `input` has another form, or content other than text.
+        OptionError
+            If options are given; they belong to the agent.
+        """
+        _refuse_options(kwargs)
 
         def answer(question: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig) -> Answer:
             with claimed() as lockstep:
@@ -132,7 +194,8 @@ class ToolkenAgent(Runnable[Any, Answer]):
         return self._call_with_config(answer, input, config)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
-        """Answer a question (or go on with a list of messages) without holding up the event loop."""
+        """Answer as `invoke` does, without blocking the event loop."""
+        _refuse_options(kwargs)
 
         async def answer(question: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig) -> Answer:
             async for event in self.aevents(question, config):
@@ -150,21 +213,18 @@ class ToolkenAgent(Runnable[Any, Answer]):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[Answer]:
-        """Answer several questions; each run of the LM extends all the answers that are being written."""
+        """Answer several questions by batched decoding."""
+        _refuse_options(kwargs)
         configs = at_once(config, len(inputs))
         with in_lockstep(self.decoder.texts.lm, configs):
             return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
-    def events(
-        self, question: str | Sequence[Any], config: RunnableConfig | None = None
-    ) -> Iterator[AgentEvent | Answer]:
+    def events(self, question: Any, config: RunnableConfig | None = None) -> Iterator[AgentEvent | Answer]:
         """Yield text, calls and results as they come, and the `Answer` last."""
         return self._events(question, config, Stepping(), None)
 
-    async def aevents(
-        self, question: str | Sequence[Any], config: RunnableConfig | None = None
-    ) -> AsyncIterator[AgentEvent | Answer]:
-        """Yield text, calls and results as they come, and the `Answer` last, without holding up the event loop."""
+    async def aevents(self, question: Any, config: RunnableConfig | None = None) -> AsyncIterator[AgentEvent | Answer]:
+        """Yield text, calls and results as they come, and the `Answer` last, without blocking the event loop."""
         cancelled = threading.Event()
         steps = self._steps(question, Stepping(cancelled=cancelled), None)
         results: list[ToolMessage] | None = None
@@ -179,14 +239,10 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 else:
                     yield event
         finally:
-            cancelled.set()  # whoever stops listening stops the writing too
+            cancelled.set()  # decoding stops when nobody consumes the events
 
     def _events(
-        self,
-        question: str | Sequence[Any],
-        config: RunnableConfig | None,
-        stepping: Stepping,
-        lockstep: Lockstep | None,
+        self, question: Any, config: RunnableConfig | None, stepping: Stepping, lockstep: Lockstep | None
     ) -> Iterator[AgentEvent | Answer]:
         steps = self._steps(question, stepping, lockstep)
         results: list[ToolMessage] | None = None
@@ -198,32 +254,34 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 yield event
 
     def _steps(
-        self, question: str | Sequence[Any], stepping: Stepping, lockstep: Lockstep | None
+        self, question: Any, stepping: Stepping, lockstep: Lockstep | None
     ) -> "Generator[AgentEvent | Answer | _Calls, list[ToolMessage] | None, None]":
-        """Yield what happens; calls that are to be run are answered with their messages."""
-        given = [HumanMessage(question)] if isinstance(question, str) else convert_to_messages(question)
+        """Yield the events; the caller runs the calls of a `_Calls` and sends back their messages."""
+        given = input_messages(question)
         messages: list[BaseMessage] = list(given)
         steps: list[Step] = []
         low, high = 0.0, 1.0
+        retries = _Retries(self._retry)
         while True:
-            # After the last permitted call the answer has to be finished in words.
             prompt = to_prompt(messages, self.decoder.toolset.prompt)
-            names = tuple(name for name in self.tools if name not in prompt.failed)
-            spent = len(steps) >= self.max_calls or len(prompt.failed) > MAX_FAILED
-            options = replace(self.options, tools=() if spent else names)
+            failed = prompt.failed - retries.settled
+            # After the last permitted call the answer has to be finished in text.
+            spent = len(steps) >= self.max_calls or len(failed) > MAX_FAILED
+            names = () if spent else tuple(name for name in self.tools if name not in failed)
+            again = retries.pending(names, prompt)
+            events = self._retried(again) if again else self._decoded(prompt, names, stepping, lockstep)
             text = prompt.answer
             made: list[tuple[CallStarted, CallFinished]] = []
-            with taking_part(lockstep):
-                for event in self.decoder.decode(prompt, options, stepping.feed):
-                    yield event
-                    if isinstance(event, TextPiece):
-                        text += event.text
-                    elif isinstance(event, CallStarted):
-                        started = event
-                    elif isinstance(event, CallFinished):
-                        made.append((started, event))
-                    elif isinstance(event, Finished):
-                        low, high = max(low, event.thresholds[0]), min(high, event.thresholds[1])
+            for event in events:
+                yield event
+                if isinstance(event, TextPiece):
+                    text += event.text
+                elif isinstance(event, CallStarted):
+                    started = event
+                elif isinstance(event, CallFinished):
+                    made.append((started, event))
+                elif isinstance(event, Finished):
+                    low, high = max(low, event.thresholds[0]), min(high, event.thresholds[1])
             if not made:
                 messages.append(AIMessage(text.strip()))
                 yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]), (low, high))
@@ -232,8 +290,8 @@ class ToolkenAgent(Runnable[Any, Answer]):
             calls = [
                 tool_call(name=call.name, args=call.arguments, id=f"call_{uuid.uuid4().hex[:24]}") for _, call in made
             ]
-            asked = _Calls([_Call(one, call.error) for one, (_, call) in zip(calls, made, strict=True)])
-            answers = (yield asked) or []
+            requested = _Calls([_Call(one, call.error) for one, (_, call) in zip(calls, made, strict=True)])
+            answers = (yield requested) or []
             messages += [AIMessage(text.strip(), tool_calls=calls), *answers]
             for (started, call), answer in zip(made, answers, strict=True):
                 result = ToolResult(call.name, str(answer.text), failed=answer.status == "error")
@@ -248,6 +306,27 @@ class ToolkenAgent(Runnable[Any, Answer]):
                         result.failed,
                     )
                 )
+                retries.note(call.name, call.arguments, result, prompt.question)
+            if all(self.tools[one["name"]].return_direct for one in calls) and not any(
+                one.status == "error" for one in answers
+            ):
+                direct = "\n".join(str(one.text) for one in answers)
+                yield Answer(direct, tuple(steps), tuple(messages[len(given) :]), (low, high))
+                return
+
+    def _decoded(
+        self, prompt: Prompt, names: tuple[str, ...], stepping: Stepping, lockstep: Lockstep | None
+    ) -> Iterator[Event]:
+        with taking_part(lockstep):
+            yield from self.decoder.decode(prompt, replace(self.options, tools=names), stepping.feed)
+
+    def _retried(self, calls: "Sequence[tuple[str, dict[str, Any]]]") -> Iterator[Event]:
+        """Yield the events of calls that are made again; they have been decided already."""
+        for tool, arguments in calls:
+            text = json.dumps(arguments, ensure_ascii=False, default=str)
+            yield CallStarted(tool, 1.0, ())
+            yield ArgumentsPiece(text)
+            yield CallFinished(tool, arguments, text, self.decoder.toolset.tools.problem(tool, arguments))
 
     def _run_all(self, calls: "Sequence[_Call]", config: RunnableConfig | None) -> list[ToolMessage]:
         if len(calls) == 1:
@@ -266,9 +345,57 @@ class ToolkenAgent(Runnable[Any, Answer]):
         return await self._runner.arun(call.call, config)
 
 
+class _Retries:
+    """Failed calls of one question that are made again with corrected arguments, at most one per tool."""
+
+    def __init__(self, step: RetryStep | None) -> None:
+        self._step = step
+        self._refused: set[str] = set()
+        self._pending: list[tuple[str, dict[str, Any]]] = []
+        #: Tools whose only failure has been retried: they may be called again.
+        self.settled: set[str] = set()
+
+    def note(self, tool: str, arguments: dict[str, Any], result: ToolResult, question: str) -> None:
+        """Note a result; a first failure may have corrected arguments."""
+        if not result.failed or self._step is None:
+            return
+        better = None if tool in self._refused else self._step(arguments, result.text, question)
+        self._refused.add(tool)
+        if better is None:
+            self.settled.discard(tool)
+        else:
+            self.settled.add(tool)
+            self._pending.append((tool, better))
+
+    def pending(self, tools: Sequence[str], prompt: Prompt) -> list[tuple[str, dict[str, Any]]]:
+        """Return the calls to be made again, and forget them."""
+        calls, self._pending = self._pending, []
+        return [
+            (tool, arguments)
+            for tool, arguments in calls
+            if tool in tools and (tool, canonical(arguments)) not in prompt.answered
+        ]
+
+
+def _check_bounds(max_calls: int, tool_timeout: float | None, tool_retries: int) -> None:
+    if max_calls < 0 or tool_retries < 0:
+        name, value = ("max_calls", max_calls) if max_calls < 0 else ("tool_retries", tool_retries)
+        raise OptionError(f"`{name}` is {value}: give 0 or more.")
+    if tool_timeout is not None and tool_timeout <= 0:
+        raise OptionError(f"`tool_timeout` is {tool_timeout:g} seconds: give more than 0, or None for no limit.")
+
+
+def _refuse_options(options: dict[str, Any]) -> None:
+    if options:
+        raise OptionError(
+            f"The agent's methods take no option {next(iter(options))!r}: give it to `ToolkenAgent(...)`, and decoding "
+            "options as `options=DecodingOptions(...)`."
+        )
+
+
 @dataclass(frozen=True)
 class _Call:
-    """A call that is to be run, or why it cannot be."""
+    """A call to run; `error` says why it cannot be run."""
 
     call: ToolCall
     error: str | None
@@ -276,7 +403,7 @@ class _Call:
 
 @dataclass(frozen=True)
 class _Calls:
-    """The calls of one turn, to be run."""
+    """The calls of one turn, which the caller runs."""
 
     calls: list[_Call]
 
@@ -284,7 +411,7 @@ class _Calls:
 def _next(
     steps: Generator[AgentEvent | Answer | _Calls, list[ToolMessage] | None, None], results: list[ToolMessage] | None
 ) -> AgentEvent | Answer | _Calls | None:
-    """Return what happens next, or None at the end: a `StopIteration` cannot pass through a future."""
+    """Return the next event, or None at the end: a `StopIteration` cannot pass through a future."""
     try:
         return steps.send(results)
     except StopIteration:

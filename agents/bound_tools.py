@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Any
 
-from langchain_core.tools import BaseTool
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, Tool
 from pydantic import BaseModel, ValidationError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic.v1 import ValidationError as ValidationErrorV1
@@ -81,6 +82,8 @@ class BoundTools(list[dict[str, Any]]):
         """
         if isinstance(tools, BoundTools) and not grounded and not few_shot:
             return tools
+        if isinstance(tools, BaseTool | str | dict) or not isinstance(tools, Iterable | None):
+            raise ToolSpecError(f"`tools` is {tools!r:.120}: give a list of tools, even of one.")
         specs: dict[str, ToolSpec] = {}
         extra: list[ToolSpec] = []
         classes: dict[str, ArgumentsClass] = {}
@@ -127,7 +130,7 @@ def _read(tool: "ToolLike | ToolSpec") -> tuple[ToolSpec, ArgumentsClass | None]
         if key in _remembered:
             _remembered.move_to_end(key)
             return _remembered[key][1:]
-    spec, found = ToolSpec.of(tool), _arguments_class(tool)
+    spec, found = _without_config(ToolSpec.of(tool), tool), _arguments_class(tool)
     with _lock:
         # The tool is kept with its spec, so that no other one can come to have its id.
         _remembered[key] = (tool, spec, found)
@@ -175,8 +178,27 @@ def chosen(choice: Any, names: Sequence[str]) -> tuple[tuple[str, ...], bool]:
 
 
 def _arguments_class(tool: Any) -> ArgumentsClass | None:
+    if isinstance(tool, BaseTool) and tool.args_schema is None and (isinstance(tool, Tool) or _config_argument(tool)):
+        return None  # LangChain derives the class from `_run`, whose config no call has
     schema = tool.tool_call_schema if isinstance(tool, BaseTool) else tool
     return schema if isinstance(schema, type) and issubclass(schema, (BaseModel, BaseModelV1)) else None
+
+
+def _config_argument(tool: BaseTool) -> str | None:
+    """Return the argument of a tool's `_run` that takes the RunnableConfig, which LangChain passes by itself."""
+    return next((name for name, kind in tool._run.__annotations__.items() if kind is RunnableConfig), None)
+
+
+def _without_config(spec: ToolSpec, tool: Any) -> ToolSpec:
+    if not isinstance(tool, BaseTool) or tool.args_schema is not None or isinstance(tool, Tool):
+        return spec
+    name = _config_argument(tool)
+    if name not in spec.arguments:
+        return spec
+    properties = {key: value for key, value in spec.arguments.items() if key != name}
+    required = [key for key in spec.parameters.get("required", []) if key != name]
+    parameters = {**spec.parameters, "properties": properties, "required": required}
+    return spec.model_copy(update={"parameters": parameters})
 
 
 def _is_same_tool(one: ToolSpec, other: ToolSpec) -> bool:

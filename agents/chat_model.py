@@ -2,26 +2,28 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
-from pydantic import ConfigDict, Field, InstanceOf, PrivateAttr, SecretStr
+from pydantic import ConfigDict, Field, InstanceOf, PrivateAttr, SecretStr, field_validator, model_validator
 
 from toolken.agents.bound_tools import BoundTools, chosen
-from toolken.agents.chat_options import CallOptions
+from toolken.agents.chat_options import CallOptions, stop_texts
 from toolken.agents.chunks import ChunkWriter
 from toolken.agents.conversation import to_prompt
 from toolken.agents.decoding.batching import at_once, claimed, in_a_thread, in_lockstep, taking_part
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.lazy_model import LazyModel
 from toolken.agents.decoding.stepping import Stepping
+from toolken.agents.errors import OptionError, unknown_option
 from toolken.agents.served import ServedModel
 from toolken.agents.structured_output import structured_output
 from toolken.errors import ServerError
@@ -35,53 +37,69 @@ from toolken.training.tool_spec import ToolLike
 class ToolkenChatModel(BaseChatModel):
     """A chat model over a frozen LM and a toolken head.
 
-    Tools are bound with `bind_tools` as with any LangChain chat model. Those the head was fitted with use their
-    toolkens; any other tool gets one from its description, once. No tool costs a prompt token, and no tool can be
-    called by a name that was not bound.
+    Tools are bound with `bind_tools` as with any LangChain chat model. Tools of the head use their toolkens; any other
+    tool gets one from its description, at its first call. No tool costs a prompt token, and no tool can be called by a
+    name that was not bound.
 
-    Making one is cheap: the LM is loaded when it is first asked, or when tools are first bound.
+    The constructor and `bind_tools` load nothing: LM and head are loaded at the first call.
 
     Attributes
     ----------
+    model
+        What to load: a folder, a GGUF file or a hub id; by default the head's LM, or the embedded one. The constructor
+        also takes it as `model_name`.
     lm
-        The LM, or where to load it from: a folder, a GGUF file, a hub id. By default the head's, or the embedded one.
+        A `FrozenLM` in memory, or the same as `model`.
     base_url
-        Address of a server, up to `/v1`, that has an exported head (`toolken export`): it is asked, and no LM is loaded
-        here. `lm` is then what the server calls the checkpoint, best the export's folder; by default the server's only
-        model. Grounding, few-shot examples and parallel calls are for an LM in memory.
+        Address, up to `/v1`, of a server with an exported head (`toolken export`), which then answers in place of an
+        LM in memory. `model` is the server's name of the checkpoint, best the export's folder; by default the server's
+        only model. Grounding, few-shot examples and parallel calls need an LM in memory.
     backend
-        What runs an LM that is not loaded yet: `"transformers"`, or `"llama.cpp"` for GGUF files and the embedded LM.
+        What runs the LM: `"transformers"`, or `"llama.cpp"` for GGUF files and the embedded LM.
+    device, dtype
+        Where and in which number format transformers runs the LM, such as `"cuda"` and `"bfloat16"`.
+    model_kwargs
+        Further arguments of `FrozenLM.from_pretrained`, such as `{"revision": ...}`.
     head
-        A head that was fitted with the LM, or the folder of one. Without one, all toolkens come from descriptions.
+        A head fitted with the LM, or its folder. Without one, all toolkens come from descriptions.
     temperature, top_p, seed
-        How tokens are drawn; temperature 0 takes the likeliest.
+        How tokens are drawn; temperature 0 takes the most likely one.
     max_tokens
         Bound on the tokens of one message.
     stop
-        Texts at which every answer ends, if the LM writes them; the opening of an answer is not the LM's.
+        One text or several at which every answer ends.
     timeout
-        Seconds after which an answer that is not finished is given up with a `TimeoutError`.
+        Seconds after which an unfinished answer raises a `TimeoutError`.
     max_calls
-        Calls of one turn after which it is finished in words, so that a loop round the model ends; None for no bound.
+        Calls per question, after which the turn is finished in text, so that an agent loop ends; None for no bound.
     parallel_tool_calls
-        Whether each part of a request is decided by itself, so that one message may have several calls. Off by
-        default: a call often needs the result of the one before.
-    max_retries, api_key, streaming
-        LangChain's standard parameters, taken so that code written for other chat models runs. A model in memory has
-        nothing to retry and nobody to identify itself to; a server is told the key.
+        Whether each part of a request is decided separately, so that one message may have several calls. Off by
+        default: a call often needs the result of the previous one.
+    max_retries, api_key
+        Sent to a server; a model in memory ignores them.
+    streaming
+        LangChain's standard parameter; it has no effect.
+
+    Notes
+    -----
+    Copies, deep ones included, share the LM, the head and the KV caches. Pickling works where the LM is given by its
+    name or path; the LM is then loaded again at the first call.
 
     Examples
     --------
-    >>> model = ToolkenChatModel.from_pretrained("heads/calculator")  # doctest: +SKIP
+    >>> model = ToolkenChatModel(head="heads/calculator")  # doctest: +SKIP
     >>> model.bind_tools(tools).invoke("What is 12 times 34?").tool_calls  # doctest: +SKIP
     """
 
-    # A misspelt option is an error rather than silently without effect.
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
+    model: str | None = None
     lm: InstanceOf[FrozenLM] | str | Path | None = Field(default=None, exclude=True)
     base_url: str | None = None
     backend: Backend = "transformers"
+    device: str | None = None
+    dtype: str | torch.dtype | None = None
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
     head: InstanceOf[ToolkenHead] | str | Path | None = Field(default=None, exclude=True)
     temperature: float = Field(0.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
@@ -91,7 +109,7 @@ class ToolkenChatModel(BaseChatModel):
     timeout: float | None = Field(default=None, gt=0)
     max_calls: int | None = Field(default=16, ge=0)
     parallel_tool_calls: bool = False
-    max_retries: int | None = None
+    max_retries: int | None = Field(default=None, ge=0)
     api_key: SecretStr | None = Field(default=None, exclude=True)
     streaming: bool = False
 
@@ -99,11 +117,47 @@ class ToolkenChatModel(BaseChatModel):
     _server: ServedModel | None = PrivateAttr(default=None)
     _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_names(cls, values: Any) -> Any:
+        """Take `model_name` for `model`, and refuse unknown options with a suggestion."""
+        if not isinstance(values, Mapping):
+            return values
+        read = dict(values)
+        given = read.pop("model_name", None)
+        if given is not None and read.get("model") not in (None, given):
+            raise ValueError(f"`model` is {read['model']!r} and `model_name` is {given!r}: give one of them.")
+        named = read.get("model") if given is None else given
+        if isinstance(named, FrozenLM):
+            raise ValueError("`model` names an LM: give a FrozenLM as `lm`.")
+        read["model"] = str(named) if isinstance(named, Path) else named
+        for name in read:
+            if name not in cls.model_fields and name not in _aliases(cls):
+                raise ValueError(unknown_option(name, {*cls.model_fields, "model_name"}))
+        return read
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _read_stop(cls, stop: Any) -> list[str] | None:
+        return None if stop is None else stop_texts(stop)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "ToolkenChatModel":
+        if self.model is not None and self.lm is not None and self.model != _name_of(self.lm):
+            raise ValueError(f"`model` is {self.model!r} and `lm` is {_name_of(self.lm)!r}: give one of them.")
+        _dtype(self.dtype)
+        named = [name for name in ("device", "dtype", "model_kwargs") if getattr(self, name)]
+        if named and isinstance(self.lm, FrozenLM):
+            raise ValueError(f"`{named[0]}` is of no use for an LM in memory: give it to `FrozenLM.from_pretrained`.")
+        if named and self.base_url is not None:
+            raise ValueError(f"`{named[0]}` and `base_url` exclude each other: the server has loaded its model.")
+        return self
+
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, lm: FrozenLM | str | Path | None = None, **options: Any
     ) -> "ToolkenChatModel":
-        """Read a head; its LM is loaded when it is first needed.
+        """Read a head; its LM is loaded at the first call.
 
         Parameters
         ----------
@@ -119,10 +173,32 @@ class ToolkenChatModel(BaseChatModel):
         HeadError
             If the folder has no head.
         FingerprintError
-            If `lm` is not the head's; where it is not loaded yet, this is found when it is.
+            If `lm` is not the head's; for an LM that is not loaded yet, the first call raises it.
         """
         head = ToolkenHead.from_pretrained(folder, lm if isinstance(lm, FrozenLM) else None)
         return cls(lm=lm, head=head, **options)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "ToolkenChatModel":
+        # What is loaded, and what has locks or connections, is shared by all copies.
+        shared = (self.lm, self.head, self.model_kwargs, self.cache, self.callbacks, self.rate_limiter, self.api_key)
+        private = (self._used, self._server, self._lock)
+        memo = {} if memo is None else memo
+        memo.update({id(one): one for one in (*shared, *private) if one is not None})
+        return super().__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        if isinstance(self.lm, FrozenLM):
+            raise OptionError(
+                f"This model cannot be pickled, since its LM {self.lm.name!r} is in memory: give the LM's folder or "
+                "name as `model`."
+            )
+        state = dict(super().__getstate__())
+        state["__pydantic_private__"] = None
+        return state
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        private = {"_used": None, "_server": None, "_lock": threading.Lock()}
+        super().__setstate__({**state, "__pydantic_private__": private})
 
     @property
     def model_name(self) -> str:
@@ -131,26 +207,38 @@ class ToolkenChatModel(BaseChatModel):
 
     @property
     def _served(self) -> ServedModel | None:
-        """The server that is asked instead of an LM in memory, if one is."""
+        """The server that answers in place of an LM in memory, if there is one."""
         if self.base_url is None:
             return None
         if self.head is not None or isinstance(self.lm, FrozenLM):
-            raise ServerError("With base_url the server has LM and head: leave `head` away, and let `lm` be its name.")
-        name = None if self.lm is None else str(self.lm)
-        given = (self.base_url, name, self.api_key, self.timeout, self.max_retries)
+            name = "head" if self.head is not None else "lm"
+            raise ServerError(f"`{name}` and `base_url` exclude each other: drop `{name}`, the server has its own.")
+        given = self._source
+        settings = (self.base_url, None if given is None else str(given), self.api_key, self.timeout, self.max_retries)
         with self._lock:
-            if self._server is None or self._server.given != given:
-                self._server = ServedModel(*given)
+            if self._server is None or self._server.given != settings:
+                self._server = ServedModel(*settings)
             return self._server
 
     @property
+    def _source(self) -> FrozenLM | str | Path | None:
+        """The LM, or where it is loaded from."""
+        return self.model if self.lm is None else self.lm
+
+    @property
     def _lazy(self) -> LazyModel:
-        """The backend of this LM and head; copies of the model share it."""
+        """LM, head and caches; copies of the model share them."""
+        options = dict(self.model_kwargs)
+        if self.device is not None:
+            options["device"] = self.device
+        if self.dtype is not None:
+            options["dtype"] = _dtype(self.dtype)
         with self._lock:
-            given = (self.lm, self.head, self.backend)
-            if self._used is None or any(a is not b for a, b in zip(self._used.given, given, strict=True)):
-                self._used = LazyModel(self.lm, self.head, backend=self.backend)
-            return self._used
+            used = self._used
+            if used is None or not used.is_of(self._source, self.head, self.backend, options):
+                used = LazyModel(self._source, self.head, backend=self.backend, load_options=options)
+                self._used = used
+            return used
 
     @property
     def _llm_type(self) -> str:
@@ -160,7 +248,7 @@ class ToolkenChatModel(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         own = ("temperature", "top_p", "seed", "max_tokens", "max_calls", "parallel_tool_calls")
         identity = self._lazy.identity() if self._served is None else {"served": self.model_name, "at": self.base_url}
-        # LangChain puts the stop texts of the call in the place of the model's own.
+        # LangChain replaces the model's `stop` with that of the call.
         return identity | {name: getattr(self, name) for name in own} | {"own_stop": self.stop}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -172,6 +260,43 @@ class ToolkenChatModel(BaseChatModel):
     def _resolve_model_profile(self) -> ModelProfile:
         return self._lazy.profile() if self._served is None else self._served.profile()
 
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the token ids of a text by the LM's tokenizer.
+
+        Raises
+        ------
+        ServerError
+            If a server answers, whose tokenizer is not known here.
+        """
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        self._refuse_counting()
+        return self._lazy.lm.encode(text).ids
+
+    def get_num_tokens_from_messages(
+        self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None, **kwargs: Any
+    ) -> int:
+        """Return the number of tokens of a conversation as the LM reads it; tools have none.
+
+        Raises
+        ------
+        InputError
+            If a message has content other than text.
+        ServerError
+            If a server answers, whose tokenizer is not known here.
+        """
+        self._refuse_counting()
+        if not messages:
+            return 0
+        return self.get_num_tokens(to_prompt(list(messages), self._lazy.prompt).text)
+
+    def _refuse_counting(self) -> None:
+        if self.base_url is not None:
+            raise ServerError(
+                f"The tokenizer of the server at {self.base_url} is not known here: count with "
+                "`trim_messages(token_counter='approximate')`, or with a model in memory."
+            )
+
     def bind_tools(
         self,
         tools: Sequence[ToolLike],
@@ -181,47 +306,51 @@ class ToolkenChatModel(BaseChatModel):
         few_shot: Sequence[FewShotExample | dict[str, Any]] = (),
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind the tools that may be called.
+        """Bind the tools that may be called. Nothing is loaded, and the LM reads their descriptions at the first call.
 
         Parameters
         ----------
         tools
             LangChain tools, functions, pydantic classes, TypedDicts, OpenAI-style dicts, tools of MCP servers.
         tool_choice
-            None or "auto": the model decides; "none": no call; "any", "required" or True: one of the tools is called;
-            a tool's name, or `{"type": "function", "function": {"name": ...}}`: that tool is called.
+            None or "auto": the model decides; "none": no call; "any", "required" or True: a call is required; a tool's
+            name, or `{"type": "function", "function": {"name": ...}}`: a call of that tool is required.
         grounded
             Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city"
             or "weather.city", or True for every string and number.
         few_shot
             Examples of arguments, `{"tool": ..., "question": ..., "args": {...}}`; the LM sees them only while it
             writes arguments.
+        kwargs
+            Options of the calls, such as `temperature`.
 
         Raises
         ------
+        OptionError
+            If an option is unknown or its value cannot be used.
         ToolSpecError
             If a tool cannot be read, two share a name, its schema cannot be compiled to a grammar, or `tool_choice`
             names none of them.
         """
         bound = BoundTools.of(tools, grounded=grounded)
         if few_shot:
-            # They go with the call, where caches of answers see them.
+            # As options of the call they are part of the keys of cached answers.
             kwargs["few_shot"] = BoundTools.of(bound, few_shot=few_shot).few_shot
-        chosen(tool_choice, bound.names)  # a wrong choice is reported here, not in mid-stream
-        CallOptions.model_validate({name: value for name, value in kwargs.items() if name != "stop"})
-        if self._served is None:
-            self._lazy.decoder(bound)
+        chosen(tool_choice, bound.names)  # a wrong choice is reported now, not while streaming
+        CallOptions.of({name: value for name, value in kwargs.items() if name != "stop"})
+        served = self._served
+        if served is None:
+            self._lazy.check(bound)
         else:
-            self._served.check(bound)
+            served.check(bound)
         return self.bind(tools=bound, tool_choice=tool_choice, **kwargs)
 
     def with_structured_output(
         self, schema: Any, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
-        """Return a runnable that answers with an object of a schema.
+        """Return a runnable that answers with an object of a schema, as `BaseChatModel.with_structured_output` does.
 
-        As `BaseChatModel.with_structured_output`, but where the object cannot be completed that is an error rather
-        than None.
+        An object that is invalid or incomplete raises an `OutputParserException`.
         """
         return structured_output(super().with_structured_output(schema, include_raw=include_raw, **kwargs))
 
@@ -233,7 +362,7 @@ class ToolkenChatModel(BaseChatModel):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Answer several inputs; each run of the LM extends all the answers."""
+        """Answer several inputs by batched decoding."""
         if self._served is not None:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         configs = at_once(config, len(inputs))
@@ -248,7 +377,7 @@ class ToolkenChatModel(BaseChatModel):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Answer several inputs; each run of the LM extends all the answers."""
+        """Answer several inputs by batched decoding."""
         if self._served is not None:
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         configs = at_once(config, len(inputs))
@@ -277,7 +406,7 @@ class ToolkenChatModel(BaseChatModel):
         try:
             return await in_a_thread(self._answer, messages, stop, callbacks, cancelled, kwargs)
         except asyncio.CancelledError:
-            cancelled.set()  # the thread stops before its next run of the LM
+            cancelled.set()  # the thread stops before its next decoding step
             raise
 
     def _answer(
@@ -316,10 +445,10 @@ class ToolkenChatModel(BaseChatModel):
         stepping: Stepping,
         kwargs: dict[str, Any],
     ) -> Iterator[ChatGenerationChunk]:
-        given = CallOptions.model_validate(kwargs)
+        served = self._served
+        given = CallOptions.of(kwargs, (self.model_name, self.model))
         bound = BoundTools.of(given.tools, grounded=given.grounded, few_shot=given.few_shot)
         names, must_call = chosen(given.tool_choice, bound.names)
-        served = self._served
         decoder = self._lazy.decoder(bound) if served is None else None
         prompt = to_prompt(messages, decoder.toolset.prompt if decoder is not None else PromptFormat())
         if self.max_calls is not None and prompt.calls >= self.max_calls:
@@ -332,7 +461,7 @@ class ToolkenChatModel(BaseChatModel):
             temperature=_first(given.temperature, self.temperature),
             top_p=_first(given.top_p, self.top_p),
             seed=_first(given.seed, self.seed),
-            stop=(*(stop or []), *(self.stop or [])),
+            stop=(*stop_texts(stop), *(self.stop or [])),
         )
         if served is not None:
             chunks = served.chunks(messages, bound, options)
@@ -350,5 +479,27 @@ class ToolkenChatModel(BaseChatModel):
 
 
 def _first(given: Any, own: Any) -> Any:
-    """Return an option of the call, or the model's own where the call has none."""
+    """Return an option of the call, or the model's own if the call has none."""
     return own if given is None else given
+
+
+def _aliases(cls: type[BaseChatModel]) -> set[str]:
+    return {field.alias for field in cls.model_fields.values() if field.alias}
+
+
+def _name_of(lm: FrozenLM | str | Path) -> str:
+    return lm.name if isinstance(lm, FrozenLM) else str(lm)
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """Return a number format by its name in torch.
+
+    Raises
+    ------
+    ValueError
+        If there is no such format.
+    """
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if dtype is not None and not isinstance(found, torch.dtype):
+        raise ValueError(f"`dtype` is {dtype!r}: give a number format of torch, such as 'bfloat16'.")
+    return found

@@ -1,58 +1,76 @@
-"""Corrections: a tool that knows no such name offers others, and the question has one of them."""
+"""Retry steps: the arguments with which a failed call is made again."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
-#: What stands in quotes, in any that messages use; an apostrophe inside a word is none.
+#: Returns the arguments with which a failed call is made again, or None to leave it failed. It gets the arguments of
+#: the call, the tool's error and the user's question.
+RetryStep: TypeAlias = Callable[[Mapping[str, Any], str, str], dict[str, Any] | None]
+
+#: Text in quotation marks of any kind; an apostrophe inside a word is not one.
 _QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|‘([^’]+)’|`([^`]+)`|(?<!\w)'([^']+)'(?!\w)")
 
 
-def corrected(arguments: Mapping[str, Any], complaint: str, question: str) -> dict[str, Any] | None:
-    """Return a refused call's arguments with the names in them that the tool would know; None where it offers none.
+def offered_name(arguments: Mapping[str, Any], error: str, question: str) -> dict[str, Any] | None:
+    """Return a call's arguments with names that the tool's error offers instead, or None if it offers none.
 
-    Where copied words begin and end is what a small model is worst at. A name that the complaint quotes replaces an
-    argument if it stands in the question and has the argument in it, or is a part of it and what "did you mean" offers:
-    then the same words were meant. Of several the longest is taken.
+    Small models often copy too few or too many words of a name. A name that the error quotes replaces an argument if
+    it occurs in the question and either contains the argument, or is contained in it and follows "did you mean". The
+    longest such name wins.
+
+    `ToolkenAgent(lm, head, tools, retry=offered_name)` makes such calls again. In LangChain's `create_agent` a
+    middleware does so::
+
+        @wrap_tool_call
+        def retry_offered_name(request, handler):
+            call, question = request.tool_call, request.state["messages"][0].text
+            try:
+                return handler(request)
+            except ToolError as error:
+                better = offered_name(call["args"], str(error), question)
+                if better is None:
+                    raise
+                return handler(request.override(tool_call={**call, "args": better}))
 
     Parameters
     ----------
     arguments
-        Of the refused call.
-    complaint
-        What the tool said.
+        Arguments of the failed call.
+    error
+        The tool's error message.
     question
-        What the user wrote.
+        The user's question.
 
     Examples
     --------
-    >>> complaint = 'Nothing is stored under "Anne"; did you mean "Anne of Denmark" or "Anne of Kiev"?'
-    >>> corrected({"name": "Anne"}, complaint, "Who was the mother of Anne of Denmark?")
+    >>> error = 'Nothing is stored under "Anne"; did you mean "Anne of Denmark" or "Anne of Kiev"?'
+    >>> offered_name({"name": "Anne"}, error, "Who was the mother of Anne of Denmark?")
     {'name': 'Anne of Denmark'}
     """
     asked = question.casefold()
-    offered = _quoted(complaint, asked)
-    # Complaints quote pieces of what is wrong, too: a shorter name has to be offered in so many words.
-    meant = set(_quoted(complaint.casefold().partition(" mean")[2], asked))
+    offered = _quoted_names(error, asked)
+    # Errors also quote fragments of the wrong value: a shorter name must be suggested explicitly.
+    suggested = set(_quoted_names(error.casefold().partition(" mean")[2], asked))
     found: dict[str, Any] = {}
     for argument, value in arguments.items():
         if isinstance(value, str) and (old := value.strip().casefold()):
             new = [
                 name
                 for name in offered
-                if (one := name.casefold()) != old and (old in one or (one in old and one in meant))
+                if (one := name.casefold()) != old and (old in one or (one in old and one in suggested))
             ]
             if new:
                 found[argument] = max(new, key=len)
     return {**arguments, **found} if found else None
 
 
-def _quoted(complaint: str, question: str) -> list[str]:
-    """Return what stands in quotes, and in the question as well."""
-    names = (next(filter(None, groups)).strip() for groups in _QUOTED.findall(complaint))
-    return [name for name in names if name and _stands_in(name.casefold(), question)]
+def _quoted_names(error: str, question: str) -> list[str]:
+    """Return the quoted texts that also occur in the question."""
+    names = (next(filter(None, groups)).strip() for groups in _QUOTED.findall(error))
+    return [name for name in names if name and _occurs(name.casefold(), question)]
 
 
-def _stands_in(name: str, text: str) -> bool:
-    """Tell whether a name stands in a text as whole words."""
+def _occurs(name: str, text: str) -> bool:
+    """Tell whether a name occurs in a text as whole words."""
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None

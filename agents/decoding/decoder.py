@@ -1,16 +1,16 @@
 """`Decoder`: reasoning mode over a frozen LM, and calls where tools win, as a stream of events."""
 
-import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from toolken.agents.conversation import Prompt, canonical, parts_of
+from toolken.agents.conversation import Prompt, canonical
 from toolken.agents.decoding.arguments import ArgumentWriter, Feed, feed_alone
 from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.agents.decoding.growing_text import GrowingText
+from toolken.agents.decoding.request_parts import parts_of
 from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
 from toolken.training.lm.prefix_cache import Prefill, PrefixCache
@@ -105,14 +105,14 @@ class _Turn:
         #: Calls of this turn whose results are known or on their way.
         self._calls = set(prompt.answered)
         self._made = 0
+        self._encoded: dict[str, list[int]] = {}
 
     def events(self) -> Iterator[Event]:
         """Yield the turn's events."""
         prompt, form = self._prompt, self._toolset.prompt
-        read = len(self._lm.encode(prompt.text).ids)
+        read = len(self._tokens(prompt.text))
         reason: _Reason = "stop"
-        yield from self._corrected_calls()
-        if not self._made and self._options.tools and not form.everywhere:
+        if self._options.tools and not form.everywhere:
             yield from self._calls_at_the_opening()
         if self._made:
             reason = "tool_calls"
@@ -121,23 +121,11 @@ class _Turn:
             yield TextPiece(form.closing)
         else:
             before = "" if form.everywhere else form.words_preamble
-            if len(self._lm.encode(before + prompt.text).ids) + self._options.max_tokens > self._lm.max_length:
+            if len(self._tokens(before + prompt.text)) + self._options.max_tokens > self._lm.max_length:
                 before = ""  # where there is little room, the conversation comes first
             reason = yield from self._words(before)
         cached = min(self._cached, read)
         yield Finished(reason, read, self._drawn, cached, self._call_probability, self._thresholds)
-
-    def _corrected_calls(self) -> Iterator[Event]:
-        """Yield the calls that were refused with a better name; they have been decided on already."""
-        for tool, arguments in self._prompt.corrected:
-            if tool in self._options.tools:
-                text = json.dumps(arguments, ensure_ascii=False)
-                yield CallStarted(tool, 1.0, ())
-                yield ArgumentsPiece(text)
-                yield CallFinished(tool, arguments, text, self._toolset.tools.problem(tool, arguments))
-                self._calls.add((tool, canonical(arguments)))
-                self._made += 1
-                self._call_probability = 1.0
 
     def _calls_at_the_opening(self) -> Iterator[Event]:
         """Yield the calls that win where the answer begins, or behind its last result."""
@@ -164,7 +152,7 @@ class _Turn:
         `before` stands in front of the conversation.
         """
         form, options, longest = self._toolset.prompt, self._options, self._lm.max_length
-        reading = self._read(before + self._prompt.text, len(self._lm.encode(before).ids))
+        reading = self._read(before + self._prompt.text, len(self._tokens(before)))
         session, hidden, logits = reading.session, reading.hidden, reading.logits
         growing = GrowingText(self._lm, (*form.stop, *options.stop))
         reason: _Reason = "stop"
@@ -277,9 +265,15 @@ class _Turn:
         yield from writer.write(tool, prompts, context, self._sampler, budget, use)
         self._drawn += writer.drawn
 
+    def _tokens(self, text: str) -> list[int]:
+        """Return the token ids of a text, tokenised once per turn."""
+        if text not in self._encoded:
+            self._encoded[text] = self._lm.encode(text).ids
+        return self._encoded[text]
+
     def _read(self, text: str, before: int = 0) -> Prefill:
         """Read a text; the first `before` tokens are not the conversation's."""
-        reading = self._texts.prefill(self._lm.encode(text).ids)
+        reading = self._texts.prefill(self._tokens(text))
         self._cached = max(self._cached, reading.reused - before)
         return reading
 

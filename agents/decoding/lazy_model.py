@@ -1,35 +1,48 @@
-"""`LazyModel`: the LM, the head and what is remembered between calls, loaded when they are first needed."""
+"""`LazyModel`: the LM, the head and their caches, loaded at the first use."""
 
 import hashlib
 import json
 import threading
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from langchain_core.language_models import ModelProfile
 
 from toolken.agents.bound_tools import BoundTools
 from toolken.agents.decoding.decoder import Decoder
 from toolken.agents.decoding.toolset import Toolkens
+from toolken.agents.errors import OptionError
+from toolken.agents.grammar.schema_grammar import check_schema
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import Backend, FrozenLM
 from toolken.training.lm.embedded import EMBEDDED, cache_folder
 from toolken.training.lm.prefix_cache import PrefixCache
+from toolken.training.prompts.prompt_format import PromptFormat
 
 
 class LazyModel:
-    """What a chat model or an agent writes with.
+    """What a chat model or an agent decodes with.
 
     Parameters
     ----------
     lm
         The LM, where to load it from, or None for the head's and otherwise the embedded one.
     head
-        A head, the folder of one, or None for toolkens from descriptions alone.
+        A head, its folder, or None for toolkens from descriptions alone.
     backend
         What runs an LM that is not loaded yet.
     by_name
-        Whether a tool is the head's because it has the same name, whatever its description.
+        Whether a tool is the head's if it has the same name, whatever its description.
+    load_options
+        Further arguments of `FrozenLM.from_pretrained`, such as `device` and `dtype`.
+
+    Raises
+    ------
+    OptionError
+        If `lm` or `head` is something else.
     """
 
     def __init__(
@@ -39,14 +52,34 @@ class LazyModel:
         *,
         backend: Backend = "transformers",
         by_name: bool = False,
+        load_options: Mapping[str, Any] | None = None,
     ) -> None:
+        _check_kinds(lm, head)
         self.given = (lm, head, backend)
+        self.load_options = dict(load_options or {})
         self._by_name = by_name
         self._lock = threading.RLock()
         self._lm = lm if isinstance(lm, FrozenLM) else None
         self._head = head if isinstance(head, ToolkenHead) else None
         self._toolkens: Toolkens | None = None
         self._texts: PrefixCache | None = None
+        self._checked: set[str] = set()
+        #: The head's large parts and their digest: hashing them takes longer than many an answer.
+        self._digest: tuple[tuple[Any, ...], str] | None = None
+
+    def is_of(
+        self,
+        lm: FrozenLM | str | Path | None,
+        head: ToolkenHead | str | Path | None,
+        backend: Backend,
+        load_options: Mapping[str, Any],
+    ) -> bool:
+        """Tell whether these are the arguments it was made with: the same objects, and equal names and options."""
+        same = all(
+            mine is yours or (isinstance(mine, str | Path) and mine == yours)
+            for mine, yours in zip(self.given, (lm, head, backend), strict=True)
+        )
+        return same and self.load_options == dict(load_options)
 
     @property
     def lm(self) -> FrozenLM:
@@ -57,7 +90,7 @@ class LazyModel:
         LMNotFoundError
             If it cannot be loaded.
         BackendError
-            If what is to run it is not installed.
+            If its backend is not installed.
         """
         with self._lock:
             if self._lm is None:
@@ -65,7 +98,7 @@ class LazyModel:
                 head = self.head
                 assert not isinstance(given, FrozenLM)
                 name = str(given) if given else head.lm_name if head else None
-                self._lm = FrozenLM.from_pretrained(name, backend=backend)
+                self._lm = FrozenLM.from_pretrained(name, backend=backend, **self.load_options)
             return self._lm
 
     @property
@@ -85,15 +118,29 @@ class LazyModel:
             return self._head
 
     @property
+    def prompt(self) -> PromptFormat:
+        """The head's prompt format, or the default one."""
+        head = self.head
+        return head.prompt if head is not None else PromptFormat()
+
+    @property
     def lm_name(self) -> str:
-        """How the LM is called; it is not loaded for this."""
+        """The LM's name; the LM is not loaded for it.
+
+        Raises
+        ------
+        HeadError
+            If the head, which names the LM, cannot be read.
+        """
         if self._lm is not None:
             return self._lm.name
-        given = self.given[0]
-        return str(given) if given else self._head.lm_name if self._head is not None else EMBEDDED
+        if self.given[0]:
+            return str(self.given[0])
+        head = self.head
+        return head.lm_name if head is not None else EMBEDDED
 
     def decoder(self, tools: BoundTools) -> Decoder:
-        """Return what writes turns in which some tools may be called.
+        """Return the decoder of turns in which the tools may be called.
 
         Raises
         ------
@@ -106,14 +153,31 @@ class LazyModel:
                 self._texts = PrefixCache(self.lm)
         return Decoder(self._toolkens.of(tools), self._texts)
 
+    def check(self, tools: BoundTools) -> None:
+        """Make sure that the tools' arguments can be written; each schema is compiled once, and nothing is loaded.
+
+        Raises
+        ------
+        ToolSpecError
+            If a schema cannot be compiled to a grammar.
+        """
+        known = {} if self._head is None else {spec.name: spec.parameters for spec in self._head.specs}
+        for spec in tools.specs:
+            if known.get(spec.name) == spec.parameters:
+                continue
+            schema = json.dumps(spec.parameters, default=str)
+            if schema not in self._checked:
+                check_schema(spec)
+                self._checked.add(schema)
+
     def forget(self) -> None:
         """Drop the KV caches of all earlier texts."""
         if self._texts is not None:
             self._texts.clear()
 
     def profile(self) -> ModelProfile:
-        """Return what the model can do, as LangChain asks for it; nothing is loaded for this."""
-        # Without `structured_output`: it would make `create_agent` ask for JSON in the text instead of a call.
+        """Return the model's abilities as LangChain's profile; nothing is loaded for it."""
+        # Without `structured_output`: with it, `create_agent` would request JSON text instead of a call.
         profile = ModelProfile(
             text_inputs=True,
             text_outputs=True,
@@ -131,28 +195,64 @@ class LazyModel:
         return profile
 
     def _max_length(self) -> int | None:
-        """Return the longest context in tokens, or None where only loading the LM would tell."""
+        """Return the longest context in tokens, or None if it is known only after loading the LM."""
         if self._lm is not None:
             return self._lm.max_length
+        if not self.given[0] and self._head is None and self.given[1] is not None:
+            return None  # only the head names the LM
         folder = cache_folder() / "models" / EMBEDDED if self.lm_name == EMBEDDED else Path(self.lm_name)
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        # A model that also sees or hears keeps the settings of its language model apart.
+        # Multimodal models keep the settings of their language model in `text_config`.
         length = {**config, **(config.get("text_config") or {})}.get("max_position_embeddings")
         return length if isinstance(length, int) else None
 
     def identity(self) -> dict[str, Any]:
-        """Return what tells this LM and head from others, for caches of answers."""
+        """Return what distinguishes this LM and head in caches of answers; large tensors are hashed once per head."""
         lm, head = self.lm, self.head
-        if head is None:
-            return {"model_name": lm.name, "lm": lm.fingerprint}
-        rows = hashlib.sha256(head.output_embeddings.numpy().tobytes() + head.biases.numpy().tobytes()).hexdigest()[:32]
-        return {
+        identity: dict[str, Any] = {
             "model_name": lm.name,
             "lm": lm.fingerprint,
-            "head": rows,
+            "number_format": lm.number_format,
+        }
+        if head is None:
+            return identity
+        large = (head.output_embeddings, head.biases, head.gate, head.few_shot.states)
+        with self._lock:
+            if self._digest is None or any(a is not b for a, b in zip(self._digest[0], large, strict=True)):
+                digest = hashlib.sha256()
+                _update(digest, (*large, head.names, [one.model_dump_json() for one in head.few_shot.shown]))
+                self._digest = large, digest.hexdigest()[:32]
+        return identity | {
+            "head": self._digest[1],
             "threshold": head.threshold,
             "prompt": head.prompt.fingerprint,
         }
+
+
+def _update(digest: Any, value: Any) -> None:
+    """Hash tensors, and what dataclasses, sequences and mappings have of them."""
+    if isinstance(value, torch.Tensor):
+        digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif is_dataclass(value) and not isinstance(value, type):
+        for one in fields(value):
+            _update(digest, getattr(value, one.name))
+    elif isinstance(value, list | tuple):
+        digest.update(f"[{len(value)}".encode())
+        for part in value:
+            _update(digest, part)
+    else:
+        digest.update(repr(value).encode())
+
+
+def _check_kinds(lm: Any, head: Any) -> None:
+    if isinstance(lm, ToolkenHead) or isinstance(head, FrozenLM):
+        raise OptionError("`lm` and `head` are swapped: the LM comes first, then the head.")
+    if not isinstance(lm, FrozenLM | str | Path | None):
+        cure = "wrap it as `FrozenLM(model, tokenizer, name)`" if isinstance(lm, torch.nn.Module) else "give an LM"
+        raise OptionError(f"`lm` is a {type(lm).__name__}: {cure}, or a folder, a GGUF file or a hub id.")
+    if not isinstance(head, ToolkenHead | str | Path | None):
+        raise OptionError(f"`head` is a {type(head).__name__}: give a ToolkenHead, the folder of one, or None.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.messages.tool import tool_call
 from langchain_core.tools import BaseTool
 
@@ -16,6 +16,7 @@ from toolken.agents.conversation import to_prompt
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.events import CallFinished
 from toolken.agents.decoding.lazy_model import LazyModel
+from toolken.agents.retry import offered_name
 from toolken.agents.tool_runner import ToolRunner
 from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
 from toolken.benchmarks.end_to_end.trials import Answerer, Question
@@ -185,7 +186,8 @@ def decoded(
     answered
         Answers of the same head with other thresholds, and of this one from now on.
     """
-    agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=DecodingOptions(max_tokens=max_tokens))
+    options = DecodingOptions(max_tokens=max_tokens)
+    agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=options, retry=offered_name)
     answered = answered if answered is not None else Answered()
 
     def answer(questions: Sequence[Question]) -> list[Attempt]:
@@ -247,24 +249,22 @@ def retrieved(
         return [_forced(question.text, tools[at].name) for question, at in zip(questions, best, strict=True)]
 
     def _forced(text: str, tool: str) -> Attempt:
-        messages: list[BaseMessage] = [HumanMessage(asked(text))]
         options = DecodingOptions(tools=(tool,), must_call=True)
         pieces: list[TracePiece] = []
-        while not pieces or to_prompt(messages, head.prompt).corrected:
-            events = decoder.decode(to_prompt(messages, head.prompt), options)
-            event = next((one for one in events if isinstance(one, CallFinished)), None)
-            if event is None:
-                break
-            call = tool_call(name=tool, args=event.arguments, id=f"call_{len(pieces)}")
-            message = runner.refused(call, event.error) if event.error else runner.run(call)
-            pieces.append(_called(tool, event, message))
-            messages += [AIMessage("", tool_calls=[call]), message]
+        events = decoder.decode(to_prompt([HumanMessage(asked(text))], head.prompt), options)
+        event = next((one for one in events if isinstance(one, CallFinished)), None)
+        arguments = None if event is None else event.arguments
+        error = None if event is None else event.error
+        while arguments is not None:
+            call = tool_call(name=tool, args=arguments, id=f"call_{len(pieces)}")
+            message = runner.refused(call, error) if error else runner.run(call)
+            failed = message.status == "error"
+            pieces.append(TracePiece(tool=tool, arguments=arguments, result=str(message.text), failed=failed))
+            again = failed and len(pieces) == 1
+            better = offered_name(arguments, str(message.text), asked(text)) if again else None
+            error = None if better is None else decoder.toolset.tools.problem(tool, better)
+            arguments = better
         found = pieces and not pieces[-1].failed
         return Attempt(pieces=tuple(pieces), answer=f"The answer is {pieces[-1].result}." if found else "")
 
     return answer
-
-
-def _called(tool: str, event: CallFinished, message: ToolMessage) -> TracePiece:
-    failed = message.status == "error"
-    return TracePiece(tool=tool, arguments=event.arguments, result=str(message.text), failed=failed)

@@ -105,14 +105,16 @@ def test_tools_that_are_bound_again_are_not_read_again(
     model: ToolkenChatModel, tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = [{"name": f"tool_{i}", "description": f"Do the thing number {i}.", "parameters": {}} for i in range(30)]
-    model.bind_tools(many)
+    model._lazy.decoder(BoundTools.of(many))
     monkeypatch.setattr(tiny_lm, "forward", None)
     model.bind_tools(many)
     model.bind_tools([dict(one) for one in many])
-    # A part of them makes another head, whose rows come from what was read before.
-    model.bind_tools(many[5:25])
+    # Some of them make another head, whose output embeddings come from the descriptions read before.
+    few = BoundTools.of(many[5:25])
+    assert model._lazy.decoder(few).toolset.head.names[-20:] == few.names
+    new = BoundTools.of([*many, {"name": "new", "description": "Do something new.", "parameters": {}}])
     with pytest.raises(TypeError):
-        model.bind_tools([*many, {"name": "new", "description": "Do something new.", "parameters": {}}])
+        model._lazy.decoder(new)
 
 
 def test_what_is_bound_are_plain_dicts_that_others_can_read(
@@ -268,5 +270,5 @@ def test_a_hundred_tools_are_bound_again_from_memory(model: ToolkenChatModel) ->
     model.bind_tools([price])
     spec = BoundTools.of([price]).specs[0]
     assert BoundTools.of([price]).specs[0] is spec
-    decoder = model._engine.decoder(BoundTools.of([price]))
-    assert model._engine.decoder(BoundTools.of([price])).toolset.head is decoder.toolset.head
+    decoder = model._lazy.decoder(BoundTools.of([price]))
+    assert model._lazy.decoder(BoundTools.of([price])).toolset.head is decoder.toolset.head

@@ -197,7 +197,6 @@ def test_text_that_looks_like_a_call_or_a_special_token_is_text(
         [SystemMessage("S"), SystemMessage("T"), HumanMessage("Q"), SystemMessage("U")],
         [HumanMessage(""), AIMessage(""), HumanMessage("")],
         [HumanMessage([]), AIMessage([]), HumanMessage([{"type": "text", "text": "Q"}])],
-        [HumanMessage([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}])],
         [HumanMessage("Q"), AIMessage([{"type": "tool_use", "id": "a", "name": "add", "input": {}}])],
         [AIMessage("A"), AIMessage("B"), HumanMessage("Q", name="someone")],
         [HumanMessage("\x00\x1b[31m\u202e"), AIMessage("\U0001f600"), HumanMessage("Q\r\n\tR")],

@@ -197,7 +197,15 @@ def test_seeds_are_reproducible(model: ToolkenChatModel) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"temprature": 1}, {"temperature": -1}, {"top_p": 0}, {"top_p": 2}, {"max_tokens": 0}, {"stop": "x"}],
+    [
+        {"temprature": 1},
+        {"temperature": -1},
+        {"top_p": 0},
+        {"top_p": 2},
+        {"max_tokens": 0},
+        {"stop": ""},
+        {"stop": [1]},
+    ],
     ids=str,
 )
 def test_unknown_and_senseless_options_are_refused(

@@ -6,7 +6,8 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from toolken import PromptFormat
-from toolken.agents.conversation import MAX_RESULT, canonical, parts_of, result_text, to_prompt
+from toolken.agents.conversation import MAX_RESULT, canonical, result_text, to_prompt
+from toolken.agents.errors import InputError
 
 FORMAT = PromptFormat()
 
@@ -112,7 +113,6 @@ def test_empty_content_is_no_error(messages: list[BaseMessage]) -> None:
 
 def test_content_in_blocks_is_read_as_text() -> None:
     blocks: list[str | dict[Any, Any]] = ["What is ", {"type": "text", "text": "2 plus 3?"}]
-    blocks.append({"type": "image_url", "image_url": {"url": "data:image/png;base64,x"}})
     assert to_prompt([HumanMessage(blocks)], FORMAT).question == "What is 2 plus 3?"
     messages = [HumanMessage("Q"), call(), ToolMessage([{"type": "text", "text": "5"}], tool_call_id="1")]
     assert to_prompt(messages, FORMAT).results == ("5",)
@@ -160,7 +160,7 @@ def test_a_long_result_that_is_mostly_space_is_said_to_be_cut_as_well() -> None:
 
 
 def test_no_messages_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(InputError, match="at least one"):
         to_prompt([], FORMAT)
 
 
@@ -181,17 +181,3 @@ def test_calls_of_the_turn_and_those_that_were_answered_are_known() -> None:
     after = to_prompt([HumanMessage("Q"), made, result("3", 1), HumanMessage("R")], FORMAT)
     assert (after.answered, after.calls) == (frozenset(), 0)
     assert to_prompt([HumanMessage("Q"), result("3", 7)], FORMAT).answered == frozenset()
-
-
-@pytest.mark.parametrize(
-    ("question", "parts"),
-    [
-        ("What is 2 plus 3?", ["What is 2 plus 3?"]),
-        ("How warm is it in Oslo and how high is the tower?", ["How warm is it in Oslo", "how high is the tower?"]),
-        ("Wash the dishes. Then feed the cat!", ["Wash the dishes.", "Then feed the cat!"]),
-        ("Add salt and pepper", []),
-        ("", []),
-    ],
-)
-def test_a_request_has_parts(question: str, parts: list[str]) -> None:
-    assert parts_of(question) == parts

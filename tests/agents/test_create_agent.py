@@ -12,11 +12,13 @@ from langchain.agents.middleware import (
     wrap_model_call,
     wrap_tool_call,
 )
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from toolken import FrozenLM, ToolkenChatModel, ToolkenHead
+from toolken.agents.errors import InputError, OptionError
 
 QUESTION = "What is 12 plus 30 in Paris?"
 
@@ -160,3 +162,38 @@ def test_arguments_that_cannot_be_used_do_not_break_the_loop(model: ToolkenChatM
     messages = create_agent(short, [thermometer]).invoke(asked(), LIMIT)["messages"]
     assert isinstance(messages[-1], AIMessage)
     assert messages[-1].tool_calls == []
+
+
+@pytest.mark.parametrize("tools", [[], [clock]], ids=len)
+def test_a_providers_structured_output_is_refused_in_favour_of_a_tools(
+    model: ToolkenChatModel, tools: list[Any]
+) -> None:
+    with pytest.raises(OptionError, match="ToolStrategy"):
+        create_agent(model, tools, response_format=ProviderStrategy(Report)).invoke(asked(), LIMIT)
+    state = create_agent(model, tools, response_format=ToolStrategy(Report)).invoke(asked(), LIMIT)
+    assert isinstance(state["structured_response"], Report)
+
+
+@pytest.mark.parametrize(
+    ("returned", "text"),
+    [
+        (["4 degrees", "snow"], '["4 degrees", "snow"]'),  # LangGraph's own JSON
+        ([{"type": "text", "text": "4 degrees"}, {"type": "text", "text": "snow"}], "4 degrees snow"),
+        ([{"type": "json", "json": {"a": 1}}], '{"a": 1}'),
+        ([{"type": "search_result", "title": "A", "content": [{"type": "text", "text": "b"}]}], "A b"),
+    ],
+)
+def test_results_in_several_blocks_are_read_whole(model: ToolkenChatModel, returned: Any, text: str) -> None:
+    @tool
+    def look() -> Any:
+        """Tell the time."""
+        return returned
+
+    messages = create_agent(model, [look]).invoke(asked(), LIMIT)["messages"]
+    assert messages[-1].text == f"The answer is {text}."
+
+
+def test_an_image_is_refused_rather_than_dropped(model: ToolkenChatModel) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    with pytest.raises(InputError, match="'image_url', and the LM reads text only"):
+        create_agent(model, [clock]).invoke({"messages": [{"role": "user", "content": ["What?", image]}]}, LIMIT)

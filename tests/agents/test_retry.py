@@ -1,40 +1,42 @@
-"""A refused call is made again with the name that the tool offers, if the question has it."""
+"""A failed call is made again with the name that the tool offers, if the agent has this retry step."""
 
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import wrap_tool_call
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool
 
-from toolken import FrozenLM, PromptFormat, ToolkenAgent, ToolkenChatModel, ToolkenHead, ToolSpec
+from toolken import DecodingOptions, FrozenLM, PromptFormat, ToolkenAgent, ToolkenChatModel, ToolkenHead, ToolSpec
 from toolken.agents.conversation import to_prompt
-from toolken.agents.decoding.decoder import DecodingOptions
-from toolken.agents.retry import corrected
+from toolken.agents.retry import offered_name
 from toolken.tools.errors import ToolError
 
 ASKED = "Who was the mother of Anne of Denmark, and how old is King's Cross?"
 OFFER = 'Nothing is stored under "Anne"; did you mean "Anne of Kiev" or "Anne of Denmark"?'
+WHOLE = "How is it in Anne of Denmark"
 
 
 @pytest.mark.parametrize(
-    ("name", "complaint", "better"),
+    ("name", "error", "better"),
     [
         ("Anne", OFFER, "Anne of Denmark"),
         ("anne of", OFFER, "Anne of Denmark"),
         ("Anne of Denmark, and", "Unknown: did you mean ‘Anne of Denmark’?", "Anne of Denmark"),
         ("Cross", "No station 'Cross'. Did you mean 'King's Cross'?", None),
         ("Cross", "No station `Cross`. Did you mean `King's Cross`?", "King's Cross"),
-        ("Anne of Denmark", 'No "Anne of Denmark": did you mean "Anne of Kiev"?', None),  # it has been asked for
-        ("mother", OFFER, None),  # other words were meant
-        ("Ann", 'Did you mean "Anne of Kiev"?', None),  # the question has no such name
+        ("Anne of Denmark", 'No "Anne of Denmark": did you mean "Anne of Kiev"?', None),  # the question has the name
+        ("mother", OFFER, None),  # unrelated words
+        ("Ann", 'Did you mean "Anne of Kiev"?', None),  # not in the question
         ("Anne", 'Did you mean "nne of Denmar"?', None),  # no whole words
-        ("Anne of Denmark", 'There is a mistake at "of": mend it.', None),  # a piece of what is wrong
+        ("Anne of Denmark", 'There is a mistake at "of": correct it.', None),  # a fragment of the wrong value
         ("Anne", "There is nothing.", None),
         ("Anne", '"" "  "', None),
     ],
 )
-def test_the_name_that_is_offered_and_asked_for_is_taken(name: str, complaint: str, better: str | None) -> None:
-    found = corrected({"name": name, "year": 1600}, complaint, ASKED)
+def test_an_offered_name_that_the_question_has_is_taken(name: str, error: str, better: str | None) -> None:
+    found = offered_name({"name": name, "year": 1600}, error, ASKED)
     assert found == (None if better is None else {"name": better, "year": 1600})
 
 
@@ -44,52 +46,91 @@ def refused(number: int, **args: Any) -> list[Any]:
     return [AIMessage("", tool_calls=[call]), ToolMessage(OFFER, tool_call_id=str(number), status="error")]
 
 
-def test_a_tool_is_corrected_once_for_a_question() -> None:
+def test_the_conversation_plans_no_call() -> None:
     form = PromptFormat()
-    first = to_prompt([HumanMessage(ASKED), *refused(1, city="Anne")], form)
-    assert first.corrected == (("weather", {"city": "Anne of Denmark"}),)
-    assert not first.failed
-    assert first.text == form.query(ASKED)
-    second = to_prompt([HumanMessage(ASKED), *refused(1, city="Anne"), *refused(2, city="Anne of Denmark")], form)
-    assert (second.corrected, second.failed) == ((), {"weather"})
-    third = to_prompt([HumanMessage(ASKED), *refused(1, city="Anne"), AIMessage("No."), HumanMessage("And?")], form)
-    assert (third.corrected, third.failed) == ((), frozenset())
+    prompt = to_prompt([HumanMessage(ASKED), *refused(1, city="Anne")], form)
+    assert prompt.text == form.query(ASKED)
+    assert prompt.failed == {"weather"}
+    assert not hasattr(prompt, "corrected")
 
 
-def test_the_chat_model_makes_the_corrected_call(
-    tiny_lm: FrozenLM, tiny_head: ToolkenHead, specs: list[ToolSpec]
-) -> None:
-    tools = [{"type": "function", "function": spec.model_dump()} for spec in specs]
-    history = [HumanMessage(ASKED), *refused(1, city="Anne")]
-    model = ToolkenChatModel(lm=tiny_lm, head=tiny_head, max_tokens=10)
-    message = model.bind_tools(tools).invoke(history)
-    (call,) = message.tool_calls
-    assert (call["name"], call["args"]) == ("weather", {"city": "Anne of Denmark"})
-    bound: Any = model.bind_tools([one for one in tools if one["function"]["name"] != "weather"])
-    assert all(one["name"] != "weather" for one in bound.invoke(history).tool_calls)
+class Weather:
+    """A tool that knows one name, and the names that it was asked for."""
 
+    def __init__(self, spec: ToolSpec, always: bool = False) -> None:
+        self.asked: list[str] = []
+        self.always = always
+        self.tool: BaseTool = StructuredTool.from_function(
+            self.run, name=spec.name, description=spec.description, args_schema=spec.parameters
+        )
 
-def test_the_agent_makes_the_corrected_call_within_its_number_of_calls(
-    tiny_lm: FrozenLM, tiny_head: ToolkenHead, specs: list[ToolSpec]
-) -> None:
-    tiny_head.prompt = tiny_head.prompt.model_copy(update={"words_preamble": ""})
-    tiny_head.threshold = 0.0
-    whole, asked = "How is it in Anne of Denmark", list[str]()
-
-    def run(city: str) -> str:
-        asked.append(city)
-        if len(asked) == 1:
-            raise ToolError(f'Nothing is known of "{city}": did you mean "{whole}"?')
+    def run(self, city: str) -> str:
+        """Refuse the first name, or all of them."""
+        self.asked.append(city)
+        if self.always or len(self.asked) == 1:
+            raise ToolError(f'Nothing is known of "{city}": did you mean "{WHOLE}"?')
         return "found"
 
-    spec = next(one for one in specs if one.name == "weather")
-    tools = [
-        StructuredTool.from_function(run, name=spec.name, description=spec.description, args_schema=spec.parameters)
-    ]
-    for most in (1, 2):
-        asked.clear()
-        agent = ToolkenAgent(tiny_lm, tiny_head, tools, max_calls=most, options=DecodingOptions(max_tokens=60))
-        answer = agent.invoke(whole)
-        assert asked[0] != whole
-        assert asked[1:] == [whole][: most - 1]
-        assert [step.failed for step in answer.steps] == [True, False][:most]
+
+@pytest.fixture
+def head(tiny_head: ToolkenHead) -> ToolkenHead:
+    """A head that calls a tool wherever it may."""
+    tiny_head.prompt = tiny_head.prompt.model_copy(update={"words_preamble": ""})
+    tiny_head.threshold = 0.0
+    return tiny_head
+
+
+@pytest.mark.parametrize(("retry", "most"), [(None, 2), (offered_name, 1), (offered_name, 2)])
+async def test_the_agent_makes_the_corrected_call_if_it_is_to(
+    tiny_lm: FrozenLM, head: ToolkenHead, specs: list[ToolSpec], retry: Any, most: int
+) -> None:
+    weather = Weather(next(one for one in specs if one.name == "weather"))
+    options = DecodingOptions(max_tokens=60)
+    agent = ToolkenAgent(tiny_lm, head, [weather.tool], max_calls=most, options=options, retry=retry)
+    expected = [True, False] if retry and most == 2 else [True]
+    for asynchronous in (False, True):
+        weather.asked.clear()
+        answer = await agent.ainvoke(WHOLE) if asynchronous else agent.invoke(WHOLE)
+        assert weather.asked[0] != WHOLE
+        assert weather.asked[1:] == [WHOLE][: len(expected) - 1]
+        assert [step.failed for step in answer.steps] == expected
+        assert [m.status for m in answer.messages if isinstance(m, ToolMessage)] == [
+            "error" if failed else "success" for failed in expected
+        ]
+
+
+def test_a_tool_is_corrected_once_for_a_question(tiny_lm: FrozenLM, head: ToolkenHead, specs: list[ToolSpec]) -> None:
+    weather = Weather(next(one for one in specs if one.name == "weather"), always=True)
+    steps: list[str] = []
+
+    def step(arguments: Any, error: str, question: str) -> dict[str, Any]:
+        steps.append(question)
+        return {"city": f"{WHOLE} {len(steps)}"}
+
+    options = DecodingOptions(max_tokens=60)
+    answer = ToolkenAgent(tiny_lm, head, [weather.tool], options=options, retry=step).invoke(WHOLE)
+    assert steps == [WHOLE]
+    assert [one.failed for one in answer.steps] == [True, True]
+
+
+@wrap_tool_call
+def _retry_offered_name(request: Any, handler: Any) -> Any:
+    call, question = request.tool_call, request.state["messages"][0].text
+    try:
+        return handler(request)
+    except ToolError as error:
+        better = offered_name(call["args"], str(error), question)
+        if better is None:
+            raise
+        return handler(request.override(tool_call={**call, "args": better}))
+
+
+def test_a_middleware_of_create_agent_can_make_the_corrected_call(
+    tiny_lm: FrozenLM, head: ToolkenHead, specs: list[ToolSpec]
+) -> None:
+    weather = Weather(next(one for one in specs if one.name == "weather"))
+    model = ToolkenChatModel(lm=tiny_lm, head=head, max_tokens=60, max_calls=1)
+    agent = create_agent(model, [weather.tool], middleware=[_retry_offered_name])
+    messages = agent.invoke({"messages": [HumanMessage(WHOLE)]})["messages"]
+    assert weather.asked[1:] == [WHOLE]
+    assert [m.text for m in messages if isinstance(m, ToolMessage)] == ["found"]

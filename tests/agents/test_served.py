@@ -278,5 +278,5 @@ def test_where_no_server_answers_it_says_so() -> None:
 
 
 def test_a_head_beside_a_server_is_refused() -> None:
-    with pytest.raises(ServerError, match="leave `head` away"):
+    with pytest.raises(ServerError, match="drop `head`"):
         ToolkenChatModel(base_url="http://127.0.0.1:1/v1", head="heads/mine").invoke("Hello")

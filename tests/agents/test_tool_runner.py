@@ -1,13 +1,20 @@
 """Whatever a tool does, the agent gets a message it can carry on from."""
 
 import asyncio
+import datetime
+import itertools
 import threading
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
 from langchain_core.messages.tool import ToolCall, tool_call
 from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.types import Command
+from pydantic import BaseModel
 
 from toolken.agents.tool_runner import MAX_CONTENT, ToolRunner
 from toolken.tools.errors import ToolError
@@ -40,6 +47,21 @@ async def both(runner: ToolRunner, call: ToolCall = CALL) -> list[ToolMessage]:
         (["x" * 1000] * 5000, None),
         (object(), None),
         (float("nan"), "NaN"),
+        (["4 degrees", "snow"], "4 degrees, snow"),
+        (["4 degrees", 5], '["4 degrees", 5]'),
+        ([{"type": "text", "text": "4 degrees"}, {"type": "text", "text": "snow"}], "4 degrees\nsnow"),
+        ([{"type": "json", "json": {"a": 1}}], '{"a": 1}'),
+        ({"type": "car", "wheels": 4}, '{"type": "car", "wheels": 4}'),
+        (b"caf\xc3\xa9", "café"),
+        (datetime.date(2020, 1, 2), "2020-01-02"),
+        (Decimal("1.50"), "1.50"),
+        ({3}, "[3]"),
+        ((1, 2), "[1, 2]"),
+        ([Document("A"), Document("B")], "A\nB"),
+        (Path("a/b"), "a/b"),
+        (True, "true"),
+        (Command(update={"messages": [ToolMessage("42", tool_call_id="call_1")], "x": 1}), "42"),
+        ([ToolMessage("no", tool_call_id="x"), ToolMessage("42", tool_call_id="call_1")], "42"),
     ],
     ids=lambda value: repr(value)[:20],
 )
@@ -204,3 +226,66 @@ def test_a_tool_that_hangs_does_not_keep_the_process_alive() -> None:
     released.set()
     assert left
     assert all(thread.daemon for thread in left)
+
+
+class Report(BaseModel):
+    """What a tool returns."""
+
+    degrees: int
+    sky: str | None = None
+
+
+async def test_a_pydantic_model_is_json() -> None:
+    for message in await both(made(lambda x: Report(degrees=4))):
+        assert message.text == '{"degrees": 4, "sky": null}'
+    for message in await both(made(lambda x: [Report(degrees=4)])):
+        assert message.text == '[{"degrees": 4, "sky": null}]'
+
+
+async def test_artifacts_are_kept_beside_the_text() -> None:
+    def run(x: str) -> Any:
+        return [{"type": "text", "text": "4 degrees"}, {"type": "text", "text": "snow"}], {"raw": 1}
+
+    tool = StructuredTool.from_function(run, name="tool", description="A.", response_format="content_and_artifact")
+    for message in await both(ToolRunner({"tool": tool}, timeout=None, retries=0)):
+        assert (message.text, message.artifact) == ("4 degrees\nsnow", {"raw": 1})
+
+
+@pytest.mark.parametrize(
+    ("returned", "text"),
+    [
+        (Command(goto="elsewhere"), "run it with LangGraph"),
+        (Command(resume=1), "run it with LangGraph"),
+        (Command(update={"x": 1}), "without a ToolMessage"),
+        (Command(update={"messages": ["done"]}), "without a ToolMessage"),
+        (Command(), "without a ToolMessage"),
+        ([{"type": "image", "base64": "AA=="}], "reads text only"),
+        ([{"type": "text", "text": "see"}, {"type": "audio", "base64": "AA=="}], "reads text only"),
+        (ValueError("returned"), "ValueError: returned"),
+    ],
+    ids=str,
+)
+async def test_what_no_text_can_be_made_of_is_a_message_with_status_error(returned: Any, text: str) -> None:
+    tries: list[int] = []
+
+    def run(x: str) -> Any:
+        tries.append(1)
+        return returned
+
+    for message in await both(made(run)):
+        assert message.status == "error"
+        assert text in message.text
+
+
+async def test_a_tool_that_can_only_be_awaited_runs_beside_a_running_loop() -> None:
+    async def run(x: str) -> str:
+        await asyncio.sleep(0)
+        return f"got {x}"
+
+    tool = StructuredTool.from_function(coroutine=run, name="tool", description="A tool.")
+    assert ToolRunner({"tool": tool}, timeout=None, retries=0).run(CALL).text == "got 1"
+
+
+async def test_a_result_that_never_ends_is_read_to_a_bound() -> None:
+    for message in await both(made(lambda x: itertools.repeat("a"))):
+        assert len(message.text) < MAX_CONTENT
