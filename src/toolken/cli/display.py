@@ -1,4 +1,4 @@
-"""How work and answers look on a terminal."""
+"""Progress bars on the terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Show progress bars while the block runs; what it gives is called with a label and a total to begin one."""
+    """Show progress bars while the block runs; the yielded function starts one with a label and a total."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -23,7 +23,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[str, int], Callable[[in
     def begin(label: str, total: int) -> Callable[[int], None]:
         if not total:
             return lambda _: None
-        bars.start()  # only now, so that work that shows no progress leaves the screen alone
+        bars.start()  # at the first bar: work without progress prints nothing
         task = bars.add_task(label, total=total)
         return lambda done: bars.advance(task, done)
 
