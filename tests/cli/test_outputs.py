@@ -178,7 +178,10 @@ def test_a_folder_for_checkpoints_that_is_taken_is_refused_first(run: Run, tmp_p
 @pytest.mark.parametrize("out", ["out/x.md", "."])
 def test_a_report_that_cannot_be_written_is_one_sentence(run: Run, tmp_path: Path, out: str) -> None:
     write_rows(tmp_path / "a.json", [ROW])
-    said = {"out/x.md": "There is no folder 'out' for 'out/x.md': create it first.", ".": "'.' is a folder: name a file."}
+    said = {
+        "out/x.md": "There is no folder 'out' for 'out/x.md': create it first.",
+        ".": "'.' is a folder: name a file.",
+    }
     assert_refused(run("report", "a.json", "--out", out), said[out])
 
 
