@@ -116,9 +116,8 @@ def _import(source: str, name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise ToolSpecError(
-                f"{source!r} names no tools, since there is no module {error.name!r}: {known}."
-            ) from error
+            fault = f"The tools {source!r} cannot be loaded" if ":" in source else f"{source!r} names no tools"
+            raise ToolSpecError(f"{fault}, since there is no module {error.name!r}: {known}.") from error
         raise ToolSpecError(f"The tools {source!r} cannot be loaded: {error}: install it.") from error
     except (Exception, SystemExit) as error:  # the module's code may raise anything
         raise ToolSpecError(
