@@ -1,14 +1,18 @@
-"""`Example`, `Call` and `FewShotExample`: a question, the calls that answer it, and where their results stand."""
+"""`Example`, `Call` and `FewShotExample`: a question, the calls that answer it, and the offsets of their results."""
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from toolken.errors import ExampleError
+from toolken.training.example_check import call_fault
+
+if TYPE_CHECKING:
+    from toolken.training.tool_spec import ToolSpec
 
 
 class Call(BaseModel):
@@ -19,11 +23,11 @@ class Call(BaseModel):
     tool
         The tool's name.
     args
-        Keyword arguments; used to show the LM how this tool's arguments are written.
+        Keyword arguments. They become few-shot examples of the tool's arguments; an example may omit them.
     result
-        The text that the tool returned, as it stands in the answer.
+        The text that the tool returned, as the answer contains it.
     start
-        Character offset in the example's answer at which the result's text begins.
+        Character offset of the result in the example's answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,16 +39,16 @@ class Call(BaseModel):
 
 
 class Example(BaseModel):
-    """A question and its answer, with the calls at character offsets; no token indices, so any tokenizer fits.
+    """A question and its answer, with calls at character offsets: without token indices, any tokenizer fits.
 
     Attributes
     ----------
     question
-        What the user wrote. Empty for running text that has no question: then the answer stands alone.
+        The user's request. Empty for running text, which is an answer without a question.
     calls
-        The calls in the order in which they are made; none where words alone answer.
+        The calls in their order; empty if the answer needs no tool.
     answer
-        What the model wrote. Where it is absent, the prompt format words it around the results.
+        The model's answer. If it is None, the prompt format writes one around the results.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,30 +73,30 @@ class Example(BaseModel):
                     "characters"
                 )
             if call.start < last:
-                raise ValueError(f"the call of {call.tool!r} starts inside or before the one in front of it")
+                raise ValueError(f"the call of {call.tool!r} starts before the end of the previous call's result")
             if not self.answer.startswith(call.result, call.start):
                 raise ValueError(
-                    f"the result {call.result!r} of {call.tool!r} does not stand at offset {call.start} of the answer"
+                    f"the answer does not have the result {call.result!r} of {call.tool!r} at offset {call.start}"
                 )
             last = call.start + len(call.result)
         return self
 
 
 class FewShotExample(BaseModel):
-    """A question, the results that were there already, and the arguments of the next call.
+    """A few-shot example of a call's arguments, with the question and the results of earlier calls.
 
     Attributes
     ----------
     tool
-        The tool that was called.
+        The tool's name.
     question
-        What the user asked.
+        The user's request.
     results
-        Results of the calls before this one.
+        Results of the earlier calls.
     args
         The call's arguments.
     before
-        Arguments of the calls before this one.
+        Arguments of the earlier calls.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,52 +108,79 @@ class FewShotExample(BaseModel):
     before: tuple[dict[str, Any], ...] = ()
 
 
-def read_examples(path: str | Path) -> list[Example]:
-    """Read examples from a file with one JSON object a line.
+def read_examples(path: str | Path, tools: "Iterable[ToolSpec]" = ()) -> list[Example]:
+    """Read examples from a file with one JSON object per line.
 
-    Two forms are understood: `{"question", "calls": [{"tool", "args", "result", "start"}], "answer"}`, and the
-    published `{"text", "start_str_idx", "tool_calling"}`. Blank lines are passed over.
+    Two forms are read: `{"question", "calls": [{"tool", "args", "result", "start"}], "answer"}`, and the published
+    `{"text", "start_str_idx", "tool_calling"}`. Blank lines are skipped.
+
+    Parameters
+    ----------
+    path
+        A UTF-8 file, with or without a byte-order mark.
+    tools
+        Specs of the tools that the examples may call. If there are any, calls of other tools and arguments that a
+        tool's schema refuses are errors.
 
     Raises
     ------
     ExampleError
-        If the file cannot be read or has no example, or a line is broken; file and line number are named.
+        If the file cannot be read or has no example, or a line is wrong; the message has file and line number.
     """
     path = Path(path)
+    known = {spec.name: spec for spec in tools}
     examples = []
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    examples.append(parse_example(line, f"{path}, line {number}"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExampleError(f"The examples file {str(path)!r} cannot be read: {error}.") from error
+                if not line.strip():
+                    continue
+                where = f"{path}, line {number}"
+                example = parse_example(line, where)
+                if known:
+                    _check_calls(example, known, where)
+                examples.append(example)
+    except UnicodeDecodeError as error:
+        raise ExampleError(
+            f"The examples file {str(path)!r} cannot be read: it is not UTF-8 ({error.reason} at byte {error.start}): "
+            "save it as UTF-8 text."
+        ) from error
+    except OSError as error:
+        raise ExampleError(
+            f"The examples file {str(path)!r} cannot be read ({error.strerror}): name a file with examples."
+        ) from error
     if not examples:
         raise ExampleError(f"The examples file {str(path)!r} has no example: put one JSON object on each line.")
     return examples
 
 
-def check_examples(examples: Sequence[Example], names: Iterable[str], *, before: int = 0) -> None:
-    """Make sure that examples call known tools only, before anything long begins.
+def check_examples(examples: Sequence[Example], tools: "Iterable[str | ToolSpec]", *, before: int = 0) -> None:
+    """Check that examples call known tools with arguments that the tools have.
 
     Parameters
     ----------
+    examples
+        The examples.
+    tools
+        The known tools: specs, or names, with which arguments are not checked.
     before
-        Number of examples that stand before these.
+        Number of examples before these; the error counts from it.
 
     Raises
     ------
     ExampleError
-        Naming the first example that does not, and the tool it calls.
+        For the first wrong call; the message has the number of its example.
     """
-    known = set(names)
+    known = dict((tool, None) if isinstance(tool, str) else (tool.name, tool) for tool in tools)
     for number, example in enumerate(examples, start=before + 1):
-        unknown = next((call.tool for call in example.calls if call.tool not in known), None)
-        if unknown is not None:
-            raise ExampleError(
-                f"Example {number} calls {unknown!r}, which is not among the {len(known)} tools: "
-                "add the tool or remove the example."
-            )
+        _check_calls(example, known, f"Example {number}")
+
+
+def _check_calls(example: Example, tools: "Mapping[str, ToolSpec | None]", where: str) -> None:
+    for call in example.calls:
+        fault = call_fault(call, tools)
+        if fault is not None:
+            raise ExampleError(f"{where} {fault if fault.endswith('?') else fault + '.'}")
 
 
 def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
@@ -159,24 +190,31 @@ def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
 
 
 def from_records(records: Iterable[Any]) -> Iterator[Example]:
-    """Turn records of an example generator (`toolken.tools.records`) into examples."""
+    """Convert records of an example generator (`toolken.tools.records`) to examples."""
     return (Example.model_validate(record) for record in records)
 
 
 def parse_example(line: str, where: str) -> Example:
-    """Read an example from a line of JSON, in either of the forms of `read_examples`.
+    """Parse a line of JSON in either form of `read_examples`.
+
+    Parameters
+    ----------
+    line
+        The line.
+    where
+        File and line number, with which error messages begin.
 
     Raises
     ------
     ExampleError
-        If it is broken; the message says where it stands.
+        If the line is not an example.
     """
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ExampleError(f"{where} is not JSON ({error}): mend or remove the line.") from error
+        raise ExampleError(f"{where} is not JSON ({error}): correct or remove the line.") from error
     if not isinstance(record, dict):
-        raise ExampleError(f"{where} is not a JSON object: mend or remove the line.")
+        raise ExampleError(f"{where} is not a JSON object: correct or remove the line.")
     try:
         return published_example(record) if "start_str_idx" in record else Example.model_validate(record)
     except ValidationError as error:
@@ -185,20 +223,20 @@ def parse_example(line: str, where: str) -> Example:
         reason = first["msg"].removeprefix("Value error, ")
         raise ExampleError(f"{where}: {place + ': ' if place else ''}{reason}.") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ExampleError(f"{where} is not an example: {error!r}; mend or remove the line.") from error
+        raise ExampleError(f"{where} is not an example: {error!r}; correct or remove the line.") from error
 
 
 def published_example(record: dict[str, Any]) -> Example:
-    """Turn a record of the published form `{"text", "start_str_idx", "tool_calling"}` into an example.
+    """Convert a record of the published form `{"text", "start_str_idx", "tool_calling"}`.
 
-    Text before "Answer:" (or "A:") becomes the question. `call_param` is a list there, without names, and is kept
-    under the keys "0", "1" and so on until a reader who knows the tool renames them. White space around a result is
-    taken off, as it is in front of an offset.
+    Text before "Answer:" (or "A:") becomes the question. The published `call_param` is a list without names; its
+    values are kept under the keys "0", "1" and so on, which readers of a data set rename. White space around a
+    result, and between an offset and its result, is removed.
 
     Raises
     ------
-    ValueError, KeyError, pydantic.ValidationError
-        If the record is broken, among others where an offset does not point at the result.
+    ValueError, KeyError, TypeError, pydantic.ValidationError
+        If the record is malformed, for instance if an offset does not point at its result.
     """
     text = record["text"]
     parts = re.match(r"(?:Question|Q):\s*(?P<question>.*?)\n(?:Answer|A):[ ]?(?P<answer>.*)", text, re.DOTALL)
@@ -218,7 +256,7 @@ def published_example(record: dict[str, Any]) -> Example:
 
 
 def _past_spaces(text: str, start: int) -> int:
-    """Return the offset of the first character that is not white space; published offsets often stand before it."""
+    """Return the offset of the first character from `start` on that is not white space."""
     while start < len(text) and text[start].isspace():
         start += 1
     return start

@@ -113,9 +113,9 @@ def fit(
         examples.check(lm.fingerprint, prompt.fingerprint)
     else:
         examples = list(examples)
-        check_examples(examples, names)
+        check_examples(examples, specs)
     validation, unlabelled = list(validation), list(unlabelled)
-    check_examples(validation, names)
+    check_examples(validation, specs)
     if unlabelled and encoder is None:
         raise HeadError("Unlabelled requests are of use to an encoder only: give one (`encoder=SentenceEncoder()`).")
 

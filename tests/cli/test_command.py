@@ -1,13 +1,15 @@
 """The command line: bad input gets one sentence and exit code 2, and leaves nothing behind."""
 
+import io
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from toolken import FrozenLM, cli
+from toolken import FrozenLM, __version__, cli
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -84,7 +86,7 @@ def test_examples_that_call_an_unknown_tool_are_refused_before_the_lm_loads(
     examples = tmp_path / "examples.jsonl"
     examples.write_text(json.dumps({**GOOD, "calls": [{"tool": "divide", "args": {}}]}))
     code, _, err = run("fit", "--tools", tools_file, "--examples", examples, "--out", tmp_path / "head")
-    assert_one_sentence(code, err, "'divide'", "not among the 1 tools")
+    assert_one_sentence(code, err, "examples.jsonl, line 1 calls 'divide'", "not among the 1 tools")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +180,83 @@ def test_fit_then_ask_with_own_tools(
     assert code == 0, err
     assert "bus_times" in out
     assert "in 7 minutes" in out
+    examples = tmp_path / "examples.jsonl"
+    requests = {"shelf_of_book": {"title": "Emma"}, "bus_times": {"stop": "Harbour"}}
+    examples.write_text(
+        "".join(
+            json.dumps({"question": f"{text} {i}?", "calls": [{"tool": name, "args": args, "result": "12"}]}) + "\n"
+            for i in range(3)
+            for text, (name, args) in zip(("Where is Emma", "Next bus at Harbour"), requests.items(), strict=True)
+        )
+    )
+    options = ("--tools", "tools_of_a_user:TOOLS", "--examples", examples, "--out", tmp_path / "head")
+    code, _, err = run("fit", *options)
+    assert code == 0, err
+    assert "Fitted 2 tools on 6 examples" in err
+    assert re.search(r"Leave-one-out accuracy of the chosen tool: [01]\.\d{3}\.", err)
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("command", [(), ("ask",), ("bench",), ("bench", "kamel")])
+def test_every_command_has_a_short_and_a_long_help_option(run: Run, command: tuple[str, ...], option: str) -> None:
+    code, out, _ = run(*command, option)
+    assert code == 0
+    assert " ".join(("Usage: toolken", *command)) in out
+
+
+def test_the_version_is_printed(run: Run) -> None:
+    assert run("--version") == (0, f"toolken {__version__}\n", "")
+
+
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_an_empty_question_is_refused(run: Run, question: str) -> None:
+    code, _, err = run("ask", question)
+    assert_one_sentence(code, err, "The question is empty")
+
+
+def test_an_output_that_is_a_file_is_refused_before_the_fit(
+    run: Run, tools_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object, **__: object) -> None:
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr(FrozenLM, "from_pretrained", too_late)
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "head"):
+        for command in (("fit", "--tools", tools_file, "--out"), ("export", tmp_path, "--out"), ("pull", tmp_path)):
+            code, _, err = run(*command, out)
+            assert_one_sentence(code, err, str(tmp_path / "file"), "name a")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("setup",), ("demo",), ("ask", "What?"), ("fit", "--tools", "calculator", "--out", "head"), ("bench", "agent")],
+)
+def test_a_cache_folder_that_cannot_be_written_is_one_sentence(
+    run: Run, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TOOLKEN_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*command)
+    assert_one_sentence(code, err, "The cache folder", "TOOLKEN_CACHE")
+
+
+def test_tools_are_named_as_arguments_or_by_an_option(run: Run, tools_file: Path) -> None:
+    by_argument, by_option = run("tools", tools_file), run("tools", "--tools", tools_file)
+    assert by_argument == by_option
+    assert "Add numbers." in by_option[1]
+    assert "calculator" not in by_option[1]
+
+
+def test_a_stream_that_knows_ascii_alone_gets_replacements() -> None:
+    from toolken.cli.application import replace_unencodable
+
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    replace_unencodable(stream, sys.stderr)
+    print("4 °C → 5", file=stream, flush=True)
+    assert raw.getvalue() == b"4 ?C ? 5\n"
 
 
 def test_export_says_what_is_wrong_before_it_begins(run: Run, tmp_path: Path) -> None:

@@ -69,10 +69,10 @@ def assert_refused(answer: tuple[int, str], said: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--json", "out/a.json"), "There is no folder 'out' for 'out/a.json': make it first."),
+        (("--json", "out/a.json"), "There is no folder 'out' for 'out/a.json': create it first."),
         (("--json", "there"), "'there' is a folder: name a file."),
-        (("--json", "file/a.json"), "'file' is a file and no folder for 'file/a.json': name another file."),
-        (("--json", "pipe"), "'pipe' is no regular file, which could be replaced: name another one."),
+        (("--json", "file/a.json"), "'file' is a file, not a folder for 'file/a.json': name another file."),
+        (("--json", "pipe"), "'pipe' is not a regular file: name another file."),
         (("--plot", "."), "'.' is a folder: name a file."),
         (("--plot", "there"), "'there' is a folder: name a file."),
     ],
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_written_is_refused_first(
     [(SELECTION, "out/x.png"), (END_TO_END, "out/x.png"), (ALL_SETS, "out/x-kamel.png")],
 )
 def test_a_picture_in_no_folder_is_refused_first(run: Run, command: tuple[str, ...], file: str) -> None:
-    assert_refused(run(*command, "--plot", "out/x"), f"There is no folder 'out' for '{file}': make it first.")
+    assert_refused(run(*command, "--plot", "out/x"), f"There is no folder 'out' for '{file}': create it first.")
 
 
 def test_all_files_of_a_picture_are_tried(run: Run, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_an_unreachable_place_is_refused_first(run: Run) -> None:
     ("traces", "said"),
     [
         ("file", "'file' is a file: name a folder."),
-        ("file/traces", "/file' is a file and can hold no folder 'file/traces': name another folder."),
+        ("file/traces", "/file' is a file and cannot contain 'file/traces': name another folder."),
     ],
 )
 def test_traces_in_a_file_are_refused_first(
@@ -155,7 +155,7 @@ def test_traces_in_a_write_protected_folder_are_refused_first(
     monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK and Path(path) == tmp_path))
     code, err = run(*END_TO_END, "--traces", "new/traces")
     assert code == 2
-    assert "is write-protected, and 'new/traces' with it: name another folder." in err
+    assert "is write-protected, so 'new/traces' cannot be written: name another." in err
     assert not (tmp_path / "new").exists()
 
 
@@ -168,17 +168,20 @@ def test_a_trace_file_that_cannot_be_appended_to_is_refused_when_it_is_opened(tm
 def test_a_folder_for_checkpoints_that_is_taken_is_refused_first(run: Run, tmp_path: Path) -> None:
     (tmp_path / "out" / "gsm8k-xl").mkdir(parents=True)
     (tmp_path / "out" / "gsm8k-xl" / "mine").touch()
-    said = "'out/gsm8k-xl' holds something that is no exported head: name another folder as --out."
+    said = "'out/gsm8k-xl' has files that are not of an exported head: name another folder as --out."
     assert_refused(run("export", "--data", ".", "--out", "out"), said)
     code, err = run("export", "--data", ".", "--out", "out/gsm8k-xl/mine")
     assert code == 2
-    assert "is a file and can hold no folder" in err
+    assert "is a file and cannot contain" in err
 
 
 @pytest.mark.parametrize("out", ["out/x.md", "."])
 def test_a_report_that_cannot_be_written_is_one_sentence(run: Run, tmp_path: Path, out: str) -> None:
     write_rows(tmp_path / "a.json", [ROW])
-    said = {"out/x.md": "There is no folder 'out' for 'out/x.md': make it first.", ".": "'.' is a folder: name a file."}
+    said = {
+        "out/x.md": "There is no folder 'out' for 'out/x.md': create it first.",
+        ".": "'.' is a folder: name a file.",
+    }
     assert_refused(run("report", "a.json", "--out", out), said[out])
 
 
@@ -204,7 +207,7 @@ def test_a_report_shows_the_pictures_that_it_draws(run: Run, tmp_path: Path) -> 
     write_rows(tmp_path / "b.json", [ROW, ROW.model_copy(update={"benchmark": "stq"})])
     assert run("report", "b.json", "--out", "y.md", "--plot", "y.png") == (0, "")
     assert "![y-kamel](y-kamel.png)\n\n![y-stq](y-stq.png)\n" in (tmp_path / "y.md").read_text()
-    said = "The rows are of both modes: make a page of each, or leave --plot away."
+    said = "The rows are of both modes: write one page per mode, or omit --plot."
     assert_refused(run("report", "a.json", "b.json", "--out", "x.md", "--plot", "x.png"), said)
 
 
@@ -242,18 +245,18 @@ def test_pictures_of_several_sets_keep_their_names_behind_a_point(tmp_path: Path
     [("--limit", "2"), ("--limit", "200"), ("--traces", "traces"), ("--tools", "5"), ("--split", "supervised")],
 )
 def test_options_of_the_end_to_end_mode_are_refused_in_the_selection_mode(run: Run, option: str, value: str) -> None:
-    said = f"{option} is for the end-to-end mode: add --mode end-to-end, or leave it away."
+    said = f"{option} is for the end-to-end mode: add --mode end-to-end, or omit it."
     assert_refused(run(*SELECTION, option, value), said)
-    said = f"{option} is for the end-to-end mode, which stq does not have: leave it away."
+    said = f"{option} is for the end-to-end mode, which stq does not have: omit it."
     assert_refused(run("stq", "--data", ".", option, value), said)
 
 
 @pytest.mark.parametrize("name", ["gsm8k-xl", "funcqa", "virtualhome"])
 def test_numbers_of_examples_are_refused_where_they_are_fixed(run: Run, name: str) -> None:
-    said = f"--examples has no effect on {name} end to end, where their number is fixed: leave it away."
+    said = f"--examples has no effect on {name} end to end, where their number is fixed: omit it."
     assert_refused(run(name, "--data", ".", "--mode", "end-to-end", "--examples", "5"), said)
 
 
 def test_seeds_are_refused_where_nothing_is_drawn(run: Run) -> None:
-    said = "--seeds has no effect on virtualhome end to end, where nothing is drawn: leave it away."
+    said = "--seeds has no effect on virtualhome end to end, where nothing is random: omit it."
     assert_refused(run("virtualhome", "--data", ".", "--mode", "end-to-end", "--seeds", "2"), said)

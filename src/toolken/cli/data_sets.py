@@ -1,4 +1,4 @@
-"""`toolken bench NAME`: the methods compared on published data sets."""
+"""`toolken bench NAME`: comparison of methods on published data sets."""
 
 import time
 from collections.abc import Callable
@@ -9,47 +9,51 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolken.cli.application import LmOption, bench, command_line, err, out, plain
-from toolken.cli.outputs import check_outputs
+from toolken.cli.outputs import check_cache, check_outputs
 from toolken.errors import ToolkenError
 
 if TYPE_CHECKING:
     from toolken.benchmarks.end_to_end.run import Options
 
-#: Parameters of the end-to-end mode alone, and what they are called on the command line.
+#: Parameters that only the end-to-end mode has, with their options.
 _END_TO_END = {"limit": "--limit", "sizes": "--tools", "splits": "--split", "traces": "--traces"}
-#: Sets whose number of examples is fixed end to end, and those of them on which nothing is drawn either.
+#: Sets with a fixed number of examples end to end, and those without random choices.
 _FIXED_EXAMPLES, _NOTHING_DRAWN = ("gsm8k-xl", "funcqa", "virtualhome"), ("virtualhome",)
 
 
 def _selection(name: str) -> Callable[..., None]:
-    """Return the command that compares the methods on a data set."""
+    """Return the command that compares methods on a data set."""
 
     def command(
         context: typer.Context,
-        data: Annotated[Path, typer.Option(help="Folder with the data, or with a folder of it for each set.")],
+        data: Annotated[
+            Path, typer.Option(help="Folder with the data of the set, or the parent folder of several sets.")
+        ],
         json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to.")] = None,
-        plot: Annotated[Path | None, typer.Option(help="File to draw the figures to, as PNG and as SVG.")] = None,
-        test: Annotated[Path | None, typer.Option(help="Test file in place of the data's own.")] = None,
+        plot: Annotated[Path | None, typer.Option(help="File name of the plots, written as PNG and SVG.")] = None,
+        test: Annotated[Path | None, typer.Option(help="Test file to use instead of the published one.")] = None,
         methods: Annotated[list[str] | None, typer.Option("--method", help="Method; may be repeated.")] = None,
         examples: Annotated[
-            list[str] | None, typer.Option(help="Training examples a tool, or `all`; may be repeated.")
+            list[str] | None, typer.Option(help="Training examples per tool, or `all`; may be repeated.")
         ] = None,
         seeds: Annotated[
-            int | None, typer.Option(min=1, help="Random choices of the examples; default: 5, end to end 1.")
+            int | None, typer.Option(min=1, help="Number of random choices of the examples; default: 5, end to end 1.")
         ] = None,
         lm: LmOption = None,
         mode: Annotated[
             str, typer.Option(help="selection, or end-to-end: from the question to the final answer.")
         ] = "selection",
-        limit: Annotated[int, typer.Option(min=1, help="End to end: questions of each test, the first ones.")] = 200,
+        limit: Annotated[
+            int, typer.Option(min=1, help="End to end: questions of each test, counted from the first.")
+        ] = 200,
         sizes: Annotated[
             list[int] | None,
-            typer.Option("--tools", help="End to end: tests of so many tools; may be repeated."),
+            typer.Option("--tools", help="End to end: tests with this number of tools; may be repeated."),
         ] = None,
         splits: Annotated[
             list[str] | None, typer.Option("--split", help="End to end: tests of this split; may be repeated.")
         ] = None,
-        traces: Annotated[Path | None, typer.Option(help="End to end: folder of the trace files.")] = None,
+        traces: Annotated[Path | None, typer.Option(help="End to end: folder for the trace files.")] = None,
     ) -> None:
         from toolken.benchmarks.sets.registry import folder_of
 
@@ -59,12 +63,10 @@ def _selection(name: str) -> Callable[..., None]:
                 raise ToolkenError("--test is for the selection mode: put the file into the --data folder instead.")
             if examples and name in _FIXED_EXAMPLES:
                 raise ToolkenError(
-                    f"--examples has no effect on {name} end to end, where their number is fixed: leave it away."
+                    f"--examples has no effect on {name} end to end, where their number is fixed: omit it."
                 )
             if (seeds or 1) > 1 and name in _NOTHING_DRAWN:
-                raise ToolkenError(
-                    f"--seeds has no effect on {name} end to end, where nothing is drawn: leave it away."
-                )
+                raise ToolkenError(f"--seeds has no effect on {name} end to end, where nothing is random: omit it.")
             from toolken.benchmarks.end_to_end.run import Options
 
             options = Options(
@@ -78,9 +80,10 @@ def _selection(name: str) -> Callable[..., None]:
             _end_to_end({name: data}, lm, options, traces, json_file, plot)
             return
         if mode != "selection":
-            raise ToolkenError(f"There is no mode {mode!r}: say selection or end-to-end.")
+            raise ToolkenError(f"There is no mode {mode!r}: use selection or end-to-end.")
         _refuse_end_to_end_options(context, name)
         check_outputs(file=json_file, picture=plot)
+        check_cache()
         from toolken.benchmarks.selection.plots import draw_rows
         from toolken.benchmarks.selection.rows import write_rows
         from toolken.benchmarks.selection.run import SEEDS, run
@@ -121,22 +124,22 @@ def _selection(name: str) -> Callable[..., None]:
         if plot:
             draw_rows(rows, plot)
 
-    command.__doc__ = f"Compare the methods on {name}: the tool chosen at given positions, and where any is called."
+    command.__doc__ = f"Compare methods on {name}: which tool they choose at given positions, and when they call one."
     return command
 
 
 @bench.command()
 def end_to_end(
-    data: Annotated[Path, typer.Option(help="Folder with a folder of the data for each set.")],
+    data: Annotated[Path, typer.Option(help="Parent folder of the data of each set.")],
     json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="File to draw the figures to, as PNG and as SVG.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="File name of the plots, written as PNG and SVG.")] = None,
     methods: Annotated[list[str] | None, typer.Option("--method", help="Method; may be repeated.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Random choices of the examples.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of random choices of the examples.")] = 1,
     lm: LmOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Questions of each test, the first ones.")] = 10,
-    traces: Annotated[Path | None, typer.Option(help="Folder of the trace files.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Questions of each test, counted from the first.")] = 10,
+    traces: Annotated[Path | None, typer.Option(help="Folder for the trace files.")] = None,
 ) -> None:
-    """Compare all methods on the four sets, from the question to the final answer, with the tools really called."""
+    """Compare all methods on four sets, from the question to the final answer, running the tools."""
     from toolken.benchmarks.end_to_end.run import BENCHMARKS, Options
     from toolken.benchmarks.sets.registry import folder_of
 
@@ -166,6 +169,7 @@ def _end_to_end(
 
     folder = traces or cache_folder() / "traces"
     check_outputs(file=json_file, picture=plot, folder=folder, benchmarks=list(folders))
+    check_cache()
     typed = command_line()
     try:
         encoder = SentenceEncoder()
@@ -191,12 +195,12 @@ def _end_to_end(
 
 
 def _refuse_end_to_end_options(context: typer.Context, name: str) -> None:
-    """Refuse what the selection mode would ignore.
+    """Refuse options that the selection mode would ignore.
 
     Raises
     ------
     ToolkenError
-        If an option was given that only the end-to-end mode has.
+        If an option of the end-to-end mode is given.
     """
     from toolken.benchmarks.end_to_end.run import BENCHMARKS
 
@@ -205,16 +209,16 @@ def _refuse_end_to_end_options(context: typer.Context, name: str) -> None:
         if source is None or source.name == "DEFAULT":
             continue
         if name in BENCHMARKS:
-            raise ToolkenError(f"{option} is for the end-to-end mode: add --mode end-to-end, or leave it away.")
-        raise ToolkenError(f"{option} is for the end-to-end mode, which {name} does not have: leave it away.")
+            raise ToolkenError(f"{option} is for the end-to-end mode: add --mode end-to-end, or omit it.")
+        raise ToolkenError(f"{option} is for the end-to-end mode, which {name} does not have: omit it.")
 
 
 def _count(text: str) -> int | None:
-    """Read a number of examples."""
+    """Parse a number of examples; None means all."""
     if text == "all":
         return None
     if not text.isdecimal():
-        raise ToolkenError(f"{text!r} is no number of examples: give a whole number, or `all`.")
+        raise ToolkenError(f"{text!r} is not a number of examples: give a whole number or `all`.")
     return int(text)
 
 

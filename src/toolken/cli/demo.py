@@ -1,4 +1,4 @@
-"""The demonstration: a head fitted on the project's own data answers questions it has not seen, with real tools."""
+"""The demo: fit a head on the shipped data, then answer unseen questions with the shipped tools."""
 
 import datetime
 import hashlib
@@ -31,19 +31,19 @@ from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_sources import read_tools
 from toolken.training.tool_spec import ToolSpec
 
-#: Answers that must be right for the demonstration to count as passed.
+#: Number of right answers with which the demo passes.
 ENOUGH = 8
-#: Generated examples the demo's head is fitted on: as many as two cores read in three quarters of a minute.
+#: Numbers of generated examples of the demo's head; two cores read them in 45 seconds.
 ONE_STEP, TWO_STEPS, FACTS = 270, 130, 80
-#: Problems of one step whose result is read as well: that nothing follows it is learned from these.
+#: Number of one-step problems that keep their result, from which the gate learns that no call follows.
 ENDED = 180
-#: An operation is decided on behind the first number of the question.
+#: The decision position of an operation is after the first number of the question.
 PROMPT = PromptFormat(lead="number")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A question of the demo, and how its right answer is recognised: the last result, or a word of the text."""
+    """A question of the demo with its right answer: the last result or, without a tool, a word of the text."""
 
     question: str
     right: str
@@ -75,7 +75,7 @@ def weekday_of(date: Annotated[str, Grounded(), Field(description="The date, suc
 
 
 def demo_tools() -> list[BaseTool]:
-    """Return the 13 arithmetic operations and one lookup a relation of the project's own facts."""
+    """Return the 13 arithmetic operations and one lookup per relation of the shipped facts."""
     from toolken.tools.calculator import calculator_tools
     from toolken.tools.knowledge import world_knowledge
 
@@ -83,7 +83,7 @@ def demo_tools() -> list[BaseTool]:
 
 
 def demo_examples() -> list[Example]:
-    """Return the generated examples, without the demo's own questions."""
+    """Return generated examples without the questions of the demo."""
     from toolken.tools.calculator import examples as arithmetic
     from toolken.tools.knowledge import examples as facts
 
@@ -111,7 +111,7 @@ def demo_agent(
     *,
     backend: Backend = "transformers",
 ) -> ToolkenAgent:
-    """Return an agent over a saved head, or over the demo's, which is fitted at its first use and kept.
+    """Return an agent with a saved head or the demo's head, which is fitted at first use and cached.
 
     Raises
     ------
@@ -124,11 +124,11 @@ def demo_agent(
     if saved is None:
         saved = _kept_head(loaded, demo_tools(), progress)
     elif not tools:
-        strangers = [name for name in saved.names if name not in {one.name for one in runnable}]
-        if strangers:
+        missing = [name for name in saved.names if name not in {one.name for one in runnable}]
+        if missing:
             raise HeadError(
-                f"The head calls {strangers[0]!r}, which is not among the demo's tools: "
-                "name where its tools are with --tools, such as module:attribute."
+                f"The head has the tool {missing[0]!r}, which is not among the demo's tools: "
+                "name the source of its tools with --tools, such as module:attribute."
             )
     return ToolkenAgent(loaded, saved, runnable)
 
@@ -147,14 +147,14 @@ def _kept_head(lm: FrozenLM, tools: Sequence[BaseTool], progress: Progress | Non
         try:
             return ToolkenHead.from_pretrained(folder, lm)
         except HeadError:
-            pass  # written by another version: fitted anew
+            pass  # written by another version: fit again
     fitted = fit(lm, tools, examples, prompt=PROMPT, progress=progress)
     fitted.save_pretrained(folder)
     return fitted
 
 
 def show_answer(agent: ToolkenAgent, question: str, console: Console) -> Answer:
-    """Print an answer as it is written: text, each call with its probability and arguments, results."""
+    """Print an answer while it is decoded: text, each call with its probability and arguments, results."""
     console.print(Text(question, style="bold"))
     line = ""
     for event in agent.events(question):
@@ -168,10 +168,10 @@ def show_answer(agent: ToolkenAgent, question: str, console: Console) -> Answer:
 
 
 def _show_event(event: AgentEvent, line: str, console: Console) -> str:
-    """Print one event; return what stands on the current line."""
+    """Print one event and return the text of the current line."""
     match event:
         case TextPiece(text) if not line and not any(map(str.isalnum, text)):
-            return line  # the full stop behind a result: the answer below has it
+            return line  # punctuation after a result, which the answer below repeats
         case TextPiece(text):
             console.print(Text(text if line else f"  {text.lstrip()}", style="dim"), end="")
             return line + text
@@ -186,27 +186,28 @@ def _show_event(event: AgentEvent, line: str, console: Console) -> str:
             console.print(Text(f"    {written}", style="yellow"), end="")
             return written
         case ToolResult(_, text, failed):
-            console.print(Text(f" → {text}", style="red" if failed else "magenta"), soft_wrap=True)
+            arrow = "→" if console.encoding.startswith("utf") else "->"
+            console.print(Text(f" {arrow} {text}", style="red" if failed else "magenta"), soft_wrap=True)
             return ""
         case _:
             return line
 
 
 def is_right(task: Task, answer: Answer) -> bool:
-    """Tell whether an answer is right: by its last result where a tool is needed, by its text where none is."""
+    """Return whether an answer is right: by its last result if a tool is needed, else by its text."""
     if task.kind == "no tool":
         return not answer.steps and task.right.lower() in answer.text.lower()
     return bool(answer.steps) and answer.steps[-1].result == task.right
 
 
 def run_demo(lm: str | None, console: Console, *, backend: Backend = "transformers") -> int:
-    """Run the demonstration and return how many questions were answered rightly."""
+    """Run the demo and return the number of right answers."""
     begun = time.perf_counter()
     console.print("[bold]toolken[/]: a frozen language model whose tools are tokens. CPU only, no network.\n")
     loaded = FrozenLM.from_pretrained(lm, backend=backend)
     examples, tools = demo_examples(), demo_tools()
-    console.print(f"LM: {loaded.name}, {loaded.hidden_size} dimensions, {loaded.vocab_size} words")
-    console.print(f"Tools: {len(tools)}; examples: {len(examples)}, none of which is asked below")
+    console.print(f"LM: {loaded.name}, {loaded.hidden_size} dimensions, a vocabulary of {loaded.vocab_size} tokens")
+    console.print(f"Tools: {len(tools)}; examples: {len(examples)}, without the questions below")
     ready = time.perf_counter()
     with progress_bar(console) as progress:
         head = fit(loaded, tools, examples, prompt=PROMPT, progress=progress)
@@ -235,6 +236,6 @@ def run_demo(lm: str | None, console: Console, *, backend: Backend = "transforme
     console.print(table)
     console.print(
         f"{right} of {len(TASKS)} right; {fitted:.1f} s to fit {len(tools)} tools on {len(examples)} examples; "
-        f"{time.perf_counter() - begun:.0f} s in all"
+        f"{time.perf_counter() - begun:.0f} s in total"
     )
     return right

@@ -1,4 +1,4 @@
-"""How work and answers look on a terminal."""
+"""Progress bars on the terminal."""
 
 from toolken.training.progress import progress_bar
 

@@ -1,4 +1,4 @@
-"""Commands that make heads and use them."""
+"""Commands that fit and use heads: `setup`, `demo`, `ask`, `fit`, `export`, `tools` and `trace`."""
 
 import json
 from pathlib import Path
@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolken.cli.application import BackendOption, LmOption, app, backend_of, err, out
+from toolken.cli.outputs import check_cache, check_checkpoint, check_outputs
 from toolken.errors import ToolkenError
 
 if TYPE_CHECKING:
+    from toolken.training.head.toolken_head import ToolkenHead
     from toolken.training.tool_spec import ToolSpec
 
 
 @app.command()
 def setup(lm: LmOption = None) -> None:
-    """Convert the embedded LM and read the background requests, so that everything later starts fast."""
+    """Convert the embedded LM and read the background requests once, so that later commands start fast."""
     from toolken.cli.display import progress_bar
     from toolken.training.features.background import background
     from toolken.training.lm import FrozenLM
     from toolken.training.prompts.prompt_format import PromptFormat
 
+    check_cache()
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm)
         background(loaded, PromptFormat(), started=lambda total: progress("Reading background requests", total))
@@ -29,7 +32,8 @@ def setup(lm: LmOption = None) -> None:
 
 @app.command()
 def demo(lm: LmOption = None, backend: BackendOption = "transformers") -> None:
-    """Fit a head on the project's own data, then answer questions with real tools."""
+    """Fit a head on the shipped data, then answer questions with the shipped tools."""
+    check_cache()
     from toolken.cli.demo import ENOUGH, run_demo
 
     if run_demo(lm, out, backend=backend_of(backend)) < ENOUGH:
@@ -38,18 +42,23 @@ def demo(lm: LmOption = None, backend: BackendOption = "transformers") -> None:
 
 @app.command()
 def ask(
-    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    question: Annotated[str, typer.Argument(help="The question.")],
     head: Annotated[
-        Path | None, typer.Option(help="Folder of a fitted head; default: the demo's, fitted at first use.")
+        Path | None, typer.Option(help="Folder of a fitted head; default: the demo's head, fitted at first use.")
     ] = None,
     tools: Annotated[
         list[str] | None,
-        typer.Option(help="calculator, knowledge, household, or module:attribute of your tools; default: the demo's."),
+        typer.Option(
+            help="calculator, knowledge, household, or module:attribute of your tools; default: the demo's tools."
+        ),
     ] = None,
     lm: LmOption = None,
     backend: BackendOption = "transformers",
 ) -> None:
-    """Answer one question, calling tools where their toolkens win."""
+    """Answer a question, calling tools where their toolkens win."""
+    if not question.strip():
+        raise ToolkenError('The question is empty: ask something, such as "What is 2 plus 3?".')
+    check_cache()
     from toolken.cli.demo import demo_agent, show_answer
     from toolken.cli.display import progress_bar
 
@@ -68,8 +77,8 @@ def fit(
     examples: Annotated[
         list[str] | None,
         typer.Option(
-            help="JSON lines of examples; without it, descriptions alone are used. May be repeated. On ray also "
-            "Parquet, folders and addresses."
+            help="JSON lines of examples; default: fit on descriptions alone. May be repeated. With ray also Parquet "
+            "files, folders and URLs."
         ),
     ] = None,
     lm: LmOption = None,
@@ -77,35 +86,34 @@ def fit(
         str,
         typer.Option(
             "--backend",
-            help="What runs the LM: transformers, llama.cpp (GGUF files, the embedded LM), or ray: transformers on the "
-            "workers of a cluster, RAY_ADDRESS's or one on this machine.",
+            help="Library that runs the LM: transformers, llama.cpp (for GGUF files and the embedded LM), or ray "
+            "(transformers on the workers of the cluster RAY_ADDRESS, or of one on this machine).",
         ),
     ] = "transformers",
-    workers: Annotated[int, typer.Option(min=1, help="ray: processes that read examples.")] = 2,
-    threads: Annotated[int, typer.Option(min=1, help="ray: processors of each of them.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="ray: number of processes that read examples.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="ray: threads of each process.")] = 1,
 ) -> None:
-    """Fit a head for tools, from examples and descriptions, and save it."""
+    """Fit a head for tools on descriptions and examples, and save it."""
     from toolken.cli.display import progress_bar
-    from toolken.training.examples import check_examples, read_examples
+    from toolken.training.examples import read_examples
     from toolken.training.fit import fit as fit_head
     from toolken.training.lm import FrozenLM
     from toolken.training.tool_sources import read_tool_specs
 
+    check_outputs(folder=out_folder)
+    check_cache()
     specs = read_tool_specs(tools)
     if backend == "ray":
         if not examples:
-            raise ToolkenError(
-                "The backend 'ray' reads examples: name some with --examples, or leave the backend away."
-            )
+            raise ToolkenError("The backend 'ray' reads examples: name files with --examples, or omit --backend.")
         _fit_on_ray(specs, examples, out_folder, lm, workers, threads)
         return
-    read = [example for path in examples or () for example in read_examples(path)]
-    check_examples(read, [spec.name for spec in specs])
+    read = [example for path in examples or () for example in read_examples(path, specs)]
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm, backend=backend_of(backend))
         head = fit_head(loaded, specs, read, progress=progress)
         head.save_pretrained(out_folder)
-    err.print(f"Fitted {len(specs)} tools on {len(read)} examples; the head is in {out_folder}.")
+    _report_fit(head, len(read), out_folder)
 
 
 def _fit_on_ray(
@@ -135,15 +143,26 @@ def _fit_on_ray(
         spent = time.perf_counter() - begun
         head = fit_head(loaded, specs, reading, prompt=prompt, progress=progress)
         head.save_pretrained(out_folder)
-    err.print(f"Fitted {len(specs)} tools on {reading.examples} examples; the head is in {out_folder}.")
+    _report_fit(head, reading.examples, out_folder)
     hours, share = reading.seconds / 3600, reading.examples / 1e6
     err.print(
-        f"The pass took {spent:.1f} s with {workers} workers, {reading.seconds / spent:.2f} processors busy: "
-        f"{hours / share:.1f} processor-hours a million such examples, {hours / reading.tokens * 1e9:.0f} a billion "
-        f"tokens ({reading.tokens / reading.examples:.0f} an example).",
+        f"Reading took {spent:.1f} s with {workers} workers, {reading.seconds / spent:.2f} processors busy: "
+        f"{hours / share:.1f} processor-hours per million such examples, {hours / reading.tokens * 1e9:.0f} per "
+        f"billion tokens ({reading.tokens / reading.examples:.0f} tokens per example).",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _report_fit(head: "ToolkenHead", examples: int, folder: Path) -> None:
+    err.print(
+        f"Fitted {len(head.specs)} tools on {examples} examples; the head is in {folder}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    accuracy = head.provenance.metrics.get("selection.accuracy")
+    if accuracy is not None:
+        err.print(f"Leave-one-out accuracy of the chosen tool: {accuracy:.3f}.", highlight=False)
 
 
 @app.command()
@@ -152,19 +171,21 @@ def export(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write the checkpoint to.")],
     examples: Annotated[
         list[str] | None,
-        typer.Option(help="JSON lines of examples the head was fitted on, for calls in running text; may be repeated."),
+        typer.Option(help="JSON lines of the head's examples, for calls in running text; may be repeated."),
     ] = None,
     lm: LmOption = None,
 ) -> None:
-    """Write a head and its LM as a plain Hugging Face checkpoint, which servers run without this library."""
+    """Write a head and its LM as a Hugging Face checkpoint, which servers run without this library."""
     from toolken.cli.display import progress_bar
     from toolken.training.examples import read_examples
     from toolken.training.export import export as export_head
     from toolken.training.head.toolken_head import ToolkenHead
     from toolken.training.lm import FrozenLM
 
+    check_checkpoint(out_folder)
+    check_cache()
     fitted = ToolkenHead.from_pretrained(head)
-    read = [example for path in examples or () for example in read_examples(path)]
+    read = [example for path in examples or () for example in read_examples(path, fitted.specs)]
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm or fitted.lm_name)
         export_head(fitted, loaded, out_folder, examples=read, progress=progress)
@@ -178,29 +199,33 @@ def tools(
         list[str] | None,
         typer.Argument(help="calculator, knowledge, household, module:attribute or a JSON file; default: all shipped."),
     ] = None,
-    schemas: Annotated[bool, typer.Option("--schemas", help="Show the argument schemas as well.")] = False,
+    more: Annotated[
+        list[str] | None, typer.Option("--tools", help="The same as an argument, as in `fit`; may be repeated.")
+    ] = None,
+    schemas: Annotated[bool, typer.Option("--schemas", help="Show the JSON schemas of the arguments.")] = False,
 ) -> None:
     """List tools with their descriptions and arguments."""
     from rich.table import Table
+    from rich.text import Text
 
     from toolken.training.tool_sources import read_tool_specs, shipped_families
 
-    for source in sources or list(shipped_families()):
-        table = Table(title=source, show_lines=schemas)
+    for source in [*(sources or ()), *(more or ())] or shipped_families():
+        table = Table(title=Text(source), show_lines=schemas)
         for heading in ("tool", "description", "arguments"):
             table.add_column(heading)
         for spec in read_tool_specs([source]):
             arguments = json.dumps(spec.parameters, indent=1) if schemas else ", ".join(spec.arguments)
-            table.add_row(spec.name, spec.description, arguments)
+            table.add_row(Text(spec.name), Text(spec.description), Text(arguments))
         out.print(table)
 
 
 @app.command()
 def trace(
-    file: Annotated[Path, typer.Argument(help="A trace file of `toolken bench ... --mode end-to-end`.")],
-    question: Annotated[int | None, typer.Option(help="Number of a question; default: list all.")] = None,
+    file: Annotated[Path, typer.Argument(help="A trace file written by `toolken bench ... --mode end-to-end`.")],
+    question: Annotated[int | None, typer.Option(help="Number of a question; default: list all questions.")] = None,
 ) -> None:
-    """Show how questions of a benchmark were answered: words, calls with arguments and results, scores."""
+    """Show how benchmark questions were answered: text, calls with arguments and results, scores."""
     from toolken.benchmarks.end_to_end.show_trace import list_traces, show_trace
     from toolken.benchmarks.end_to_end.traces import read_traces
     from toolken.errors import DataFormatError

@@ -1,4 +1,4 @@
-"""`toolken bench`: speed, memory and parts of the project by themselves."""
+"""`toolken bench`: speed, memory, backends, single calls, exported checkpoints and reports."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolken.cli.application import BackendOption, LmOption, backend_of, bench, command_line, err, out
-from toolken.cli.outputs import check_outputs
+from toolken.cli.outputs import check_checkpoint, check_outputs
 from toolken.errors import ToolkenError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def knowledge(
     facts: Annotated[int, typer.Option(min=1000, help="Facts to load.")] = 1_000_000,
     lookups: Annotated[int, typer.Option(min=10, help="Lookups to time.")] = 2_000,
 ) -> None:
-    """Speed and memory of the knowledge base on SQLite: loading, lookups with and without the index."""
+    """Measure the knowledge base on SQLite: loading, lookups with and without the index, memory."""
     from toolken.benchmarks.measurements.knowledge import measure
 
     measure(facts=facts, lookups=lookups)
@@ -28,12 +28,12 @@ def knowledge(
 
 @bench.command()
 def speed(
-    data: Annotated[Path, typer.Option(help="Folder with the data, or with a folder of it for each set.")],
+    data: Annotated[Path, typer.Option(help="Folder with the data of the set, or the parent folder of several sets.")],
     name: Annotated[str, typer.Option("--set", help="kamel or gsm8k-xl.")] = "kamel",
     examples: Annotated[int, typer.Option(min=1, help="Training examples.")] = 1170,
     lm: LmOption = None,
 ) -> None:
-    """Time and memory of a fit beside the bare forward pass and a published trainer, as ratios in one run."""
+    """Compare time and memory of a fit with the forward pass alone and a published trainer, in one run."""
     import random
 
     from rich.table import Table
@@ -58,10 +58,10 @@ def speed(
 
 @bench.command()
 def start(
-    runs: Annotated[int, typer.Option(min=1, help="Fresh processes to start.")] = 5,
+    runs: Annotated[int, typer.Option(min=1, help="Number of processes to start.")] = 5,
     lm: LmOption = None,
 ) -> None:
-    """Time from the start of a process until the LM is ready."""
+    """Measure the time from the start of a process until the LM is ready."""
     from toolken.benchmarks.measurements.startup import measure, start_table
 
     out.print(start_table(measure(lm, runs=runs)))
@@ -69,7 +69,7 @@ def start(
 
 @bench.command()
 def agent(lm: LmOption = None, backend: BackendOption = "transformers") -> None:
-    """Speed of the decoder: beside transformers' generate, with prefix reuse, in batches, with many tools."""
+    """Measure the decoder: against transformers' generate, with prefix reuse, in batches, with many tools."""
     from toolken.benchmarks.measurements.speed import measure
     from toolken.training.lm import FrozenLM
 
@@ -78,12 +78,14 @@ def agent(lm: LmOption = None, backend: BackendOption = "transformers") -> None:
 
 @bench.command()
 def scale(
-    data: Annotated[Path, typer.Option(help="Folder with the data of VirtualHome, or with a folder of it.")],
+    data: Annotated[Path, typer.Option(help="Folder with the data of VirtualHome, or its parent folder.")],
     tools: Annotated[int, typer.Option(min=1000, help="Tools of the head.")] = 100_000,
-    read: Annotated[int, typer.Option(min=8, help="Descriptions that the LM reads, to measure its speed.")] = 128,
+    read: Annotated[
+        int, typer.Option(min=8, help="Descriptions that the LM reads for the measurement of its speed.")
+    ] = 128,
     lm: LmOption = None,
 ) -> None:
-    """Very many tools: reading, computing, saving, deciding, subsets, memory; as ratios in one run."""
+    """Measure 100,000 tools: reading, fitting, saving, deciding, subsets, memory, as ratios in one run."""
     from rich.table import Table
 
     from toolken.benchmarks.measurements.scale import measure
@@ -104,11 +106,11 @@ def scale(
 
 @bench.command()
 def backends(
-    data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL, or with a folder of it.")],
+    data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL, or its parent folder.")],
     examples: Annotated[int, typer.Option(min=1, help="Training examples of each tool.")] = 5,
     lm: LmOption = None,
 ) -> None:
-    """The same LM on transformers and on llama.cpp: hidden states, and the tools that the same head chooses."""
+    """Compare transformers and llama.cpp: hidden states, and the tools that one head chooses on both."""
     from toolken.benchmarks.measurements.backends import agreement
     from toolken.benchmarks.sets.registry import folder_of, read_dataset
     from toolken.cli.display import progress_bar
@@ -129,26 +131,26 @@ def backends(
 
 @bench.command()
 def calls(
-    data: Annotated[Path, typer.Option(help="Folder with the data, or with a folder of it for each set.")],
+    data: Annotated[Path, typer.Option(help="Folder with the data of the set, or the parent folder of several sets.")],
     name: Annotated[str, typer.Option("--set", help="kamel, funcqa or metatool.")] = "kamel",
-    no_tool: Annotated[
-        Path | None, typer.Option(help="metatool: JSON lines with a question each that needs no tool.")
+    no_tool: Annotated[Path | None, typer.Option(help="metatool: JSON lines with questions that need no tool.")] = None,
+    split: Annotated[str, typer.Option(help="test or dev.")] = "test",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Number of questions, counted from the first; default: all.")
     ] = None,
-    split: Annotated[str, typer.Option(help="test, or dev to choose settings on.")] = "test",
-    limit: Annotated[int | None, typer.Option(min=1, help="Questions, the first ones.")] = None,
     lm: LmOption = None,
     backend: BackendOption = "transformers",
 ) -> None:
-    """Calls by themselves: exact subjects (kamel), valid arguments (funcqa), call or no call (metatool)."""
+    """Measure single calls: exact subjects (kamel), valid arguments (funcqa), call or no call (metatool)."""
     from toolken.benchmarks.end_to_end import calls
     from toolken.benchmarks.sets.registry import folder_of
     from toolken.cli.display import progress_bar
     from toolken.training.lm import FrozenLM
 
     if name not in ("kamel", "funcqa", "metatool"):
-        raise ToolkenError(f"{name!r} has no calls to measure by themselves: say kamel, funcqa or metatool.")
+        raise ToolkenError(f"{name!r} has no measurement of single calls: use kamel, funcqa or metatool.")
     if name == "metatool" and no_tool is None:
-        raise ToolkenError("With metatool goes --no-tool: a file with questions that need no tool.")
+        raise ToolkenError("The set metatool needs --no-tool: a file with questions that need no tool.")
     data = folder_of(name, data)
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm, backend=backend_of(backend))
@@ -167,21 +169,23 @@ def calls(
 def export(
     data: Annotated[Path, typer.Option(help="Folder with the data of KAMEL and GSM8K-XL.")],
     names: Annotated[list[str] | None, typer.Option("--set", help="kamel or gsm8k-xl; may be repeated.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Dev examples of each set, the last ones.")] = 300,
-    examples: Annotated[int, typer.Option(min=1, help="Training examples: a tool (kamel), a tenth of all.")] = 5,
+    limit: Annotated[int, typer.Option(min=1, help="Number of dev examples of each set, counted from the last.")] = 300,
+    examples: Annotated[
+        int, typer.Option(min=1, help="Training examples: per tool (kamel), or in tenths of all (gsm8k-xl).")
+    ] = 5,
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder to keep the checkpoints in.")] = None,
     lm: LmOption = None,
 ) -> None:
-    """An exported checkpoint beside the decoder: the same next token, by kind of step, and what the fold costs."""
+    """Compare an exported checkpoint with the decoder: equal next tokens by kind of step, and the cost of export."""
     from toolken.benchmarks.measurements.export import SETS, measure
     from toolken.cli.display import progress_bar
     from toolken.training.lm import FrozenLM
 
     for name in names or SETS:
         if name not in SETS:
-            raise ToolkenError(f"There is no dev set {name!r} to compare on: say {' or '.join(SETS)}.")
+            raise ToolkenError(f"There is no dev set {name!r} to compare on: use {' or '.join(SETS)}.")
         if out_folder is not None:
-            _check_checkpoint(out_folder / name)
+            check_checkpoint(out_folder / name)
     for name in names or SETS:
         with progress_bar(err) as progress:
             loaded = FrozenLM.from_pretrained(lm)
@@ -190,22 +194,6 @@ def export(
         out.print(_shares(f"{name}, dev: the next token of decoder and checkpoint", lines, "steps"))
         for line in found.notes:
             out.print(line, highlight=False)
-
-
-def _check_checkpoint(folder: Path) -> None:
-    """Make sure, before anything is fitted, that a checkpoint can be written to a folder.
-
-    Raises
-    ------
-    ToolkenError
-        If it cannot.
-    """
-    from toolken.errors import ExportError
-    from toolken.training.export.manifest import MANIFEST
-
-    check_outputs(folder=folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise ExportError(f"{str(folder)!r} holds something that is no exported head: name another folder as --out.")
 
 
 def _shares(title: str, lines: Sequence[tuple[str, float, float, float, int]], counted: str = "questions") -> "Table":
@@ -222,13 +210,13 @@ def _shares(title: str, lines: Sequence[tuple[str, float, float, float, int]], c
 
 @bench.command()
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Files that the other commands wrote with --json.")],
+    files: Annotated[list[Path], typer.Argument(help="Files that other `bench` commands wrote with --json.")],
     out_file: Annotated[Path | None, typer.Option("--out", help="Markdown file to write; default: print it.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="File to draw the figures to, as PNG and as SVG; the page shows them.")
+        Path | None, typer.Option(help="File name of the plots, written as PNG and SVG and shown on the page.")
     ] = None,
 ) -> None:
-    """Turn rows into a page of Markdown tables, with the command lines that measured them."""
+    """Write Markdown tables of measured rows, with the commands that measured them."""
     from toolken.benchmarks.end_to_end.plots import draw_end_to_end
     from toolken.benchmarks.end_to_end.report import page as end_to_end_page
     from toolken.benchmarks.selection.plots import draw_rows
@@ -240,7 +228,7 @@ def report(
     found = read_rows(files)
     modes = {row.mode for row in found}
     if plot is not None and len(modes) > 1:
-        raise DataFormatError("The rows are of both modes: make a page of each, or leave --plot away.")
+        raise DataFormatError("The rows are of both modes: write one page per mode, or omit --plot.")
     check_outputs(file=out_file, picture=plot, benchmarks=list(dict.fromkeys(row.benchmark for row in found)))
     pages = [
         write([row for row in found if row.mode == mode], command_line())
@@ -261,7 +249,7 @@ def report(
 
 
 def _pictures(files: Sequence[Path], page: Path | None) -> str:
-    """Return Markdown that shows pictures, seen from where the page is."""
+    """Return Markdown that shows pictures, with paths relative to the page."""
     folder = page.parent if page is not None else Path()
     links = {file.stem: os.path.relpath(file, folder) for file in files if file.suffix == ".png"}
     return "\n\n".join(["## Pictures", *(f"![{name}]({Path(link).as_posix()})" for name, link in links.items())]) + "\n"

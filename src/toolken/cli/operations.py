@@ -1,4 +1,4 @@
-"""Commands on saved heads: compared, merged, pushed to a repository and pulled from one."""
+"""Commands on saved heads: `diff`, `merge`, `push` and `pull`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from toolken.cli.application import app, err, out
+from toolken.cli.outputs import check_outputs
 
 
 @app.command()
@@ -13,7 +14,7 @@ def diff(
     one: Annotated[Path, typer.Argument(help="Folder of a head.")],
     other: Annotated[Path, typer.Argument(help="Folder of another head.")],
 ) -> None:
-    """Show in what two heads differ: tools, examples, settings, rows, decisions. Exit code 1 where they do."""
+    """Show the differences of two heads: tools, examples, settings, embeddings, decisions. Exit code 1 if any."""
     from rich.table import Table
     from rich.text import Text
 
@@ -28,20 +29,23 @@ def diff(
     for heading in ("what", str(one), str(other)):
         table.add_column(heading, overflow="fold")
     for line in found:
-        table.add_row(*map(Text, line))  # names of tools may look like markup
+        table.add_row(*map(Text, line))  # tool names may look like markup
     out.print(table)
     raise typer.Exit(1)
 
 
 @app.command()
 def merge(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of heads of one LM, fitted on different examples.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of heads of the same LM, fitted on different examples.")
+    ],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write the merged head to.")],
 ) -> None:
-    """Make one head of several, with the tools and the examples of all."""
+    """Merge heads into one with the tools and examples of all."""
     from toolken.training.head.merging import merge as merge_heads
     from toolken.training.head.toolken_head import ToolkenHead
 
+    check_outputs(folder=out_folder)
     heads = [ToolkenHead.from_pretrained(folder) for folder in folders]
     merged = merge_heads(heads)
     version = merged.save_pretrained(out_folder)
@@ -56,11 +60,11 @@ def merge(
 def push(
     folder: Annotated[Path, typer.Argument(help="Folder of a head.")],
     repository: Annotated[str, typer.Argument(help="Hub repository OWNER/NAME, or a folder.")],
-    revision: Annotated[str | None, typer.Option(help="Branch to push to; default: the main one.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch to push to; default: the main branch.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
-    message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
+    message: Annotated[str | None, typer.Option(help="Commit message.")] = None,
 ) -> None:
-    """Put a head into a repository of the Hugging Face hub, tagged with its version, or into a folder."""
+    """Upload a head to a Hugging Face hub repository, tagged with its version, or copy it to a folder."""
     from toolken.training.head.hub import push_head
 
     pushed = push_head(folder, repository, revision=revision, private=private, message=message)
@@ -72,11 +76,12 @@ def pull(
     repository: Annotated[str, typer.Argument(help="Hub repository OWNER/NAME, or a folder.")],
     folder: Annotated[Path, typer.Argument(help="Folder to write the head to.")],
     revision: Annotated[
-        str | None, typer.Option(help="Branch, tag (a version) or commit; default: the newest.")
+        str | None, typer.Option(help="Branch, tag (a version) or commit; default: the newest commit.")
     ] = None,
 ) -> None:
-    """Fetch a head from a repository of the Hugging Face hub, or from a folder, after checking its files."""
+    """Download a head from a Hugging Face hub repository, or copy it from a folder, and check its files."""
     from toolken.training.head.hub import pull_head
 
+    check_outputs(folder=folder)
     pulled = pull_head(repository, folder, revision=revision)
     err.print(f"Version {pulled.version[:16]} of {len(pulled.tools)} tools is in {folder}.", highlight=False)
