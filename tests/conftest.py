@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny random LMs built in memory for the plumbing, and the embedded LM for the claims."""
+"""Shared fixtures: tiny random LMs built in memory, and the embedded LM for tests of quality."""
 
 import copy
 import os
@@ -14,13 +14,13 @@ from toolken import Call, Example, FrozenLM, ToolkenHead, ToolSpec, fit
 from toolken.errors import LMNotFoundError
 from toolken.training.lm.embedded import embedded_gguf
 
-# Workers that run tests side by side share the cores: more threads than cores are slower than one.
+# Parallel test workers share the cores; more threads than cores are slower than one thread.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if WORKERS > 1:
     torch.set_num_threads(max(1, torch.get_num_threads() // WORKERS))
     os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # for the processes that tests start
 
-#: Sentences that the tiny tokenizer is trained on: enough for tokens of several characters.
+#: Training sentences of the tiny tokenizer: enough for tokens of several characters.
 SENTENCES = [
     "Question: What is the sum of 12 and 30?\nAnswer: The answer is 42, then 7.",
     "Question: Where is the capital of France?\nAnswer: The answer is Paris.",
@@ -28,7 +28,7 @@ SENTENCES = [
     "Known: 17, 25\nWhat is the weather in the city of the user's question? The weather is fine.",
 ]
 
-# A first call that loads a library takes as long as it takes; examples are the same in every run.
+# No deadline, since a first call may load a library; the same examples in every run.
 settings.register_profile("toolken", deadline=None, derandomize=True)
 settings.load_profile("toolken")
 
@@ -37,7 +37,7 @@ BuildLM = Callable[..., FrozenLM]
 
 @pytest.fixture(autouse=True)
 def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Use one thread but for the embedded LM: products as small as the tiny LMs' are slower with more."""
+    """Use one thread except with the embedded LM: the small products of tiny LMs are slower with more threads."""
     threads = torch.get_num_threads()
     if "embedded_lm" not in request.fixturenames:
         torch.set_num_threads(1)
@@ -47,7 +47,7 @@ def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Any:
-    """A byte-level BPE of some 400 tokens with four special ones."""
+    """A byte-level BPE tokenizer with 400 tokens, four of them special."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -71,7 +71,7 @@ def tiny_tokenizer() -> Any:
 
 @pytest.fixture(scope="session")
 def build_lm(tiny_tokenizer: Any) -> BuildLM:
-    """Build a tiny random LM: an architecture, tied or untied embeddings, a seed, a context length."""
+    """A function that builds a tiny random LM of an architecture, with tied or untied embeddings."""
     from transformers import (
         AutoModelForCausalLM,
         GPT2Config,
@@ -95,7 +95,7 @@ def build_lm(tiny_tokenizer: Any) -> BuildLM:
             "tie_word_embeddings": tied,
             "eos_token_id": tiny_tokenizer.eos_token_id,
             "bos_token_id": tiny_tokenizer.eos_token_id,
-            "initializer_range": 0.2,  # wide enough that different texts give clearly different states
+            "initializer_range": 0.2,  # wide enough that different texts have clearly different states
         }
         layers: dict[str, Any] = {
             "hidden_size": 32,
@@ -136,7 +136,7 @@ NOUNS = ("city", "sum of 3 and 4", "weather", "baby dog", "capital of France", "
 
 
 def make_background_small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Make the background a few texts long and cache it in a folder."""
+    """Reduce the background to a few texts, and cache it in a folder."""
     requests = [f"{verb} the {noun}" for verb in ("What is", "Find", "Tell me") for noun in NOUNS]
     plain = [Example(question=f"What do you call a {noun}?", answer=f"The answer is a {noun}.") for noun in NOUNS]
     monkeypatch.setattr("toolken.training.features.background.background_requests", lambda: requests)
@@ -146,7 +146,7 @@ def make_background_small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None
 
 @pytest.fixture(scope="module")
 def module_background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Make the background small for all tests of a module."""
+    """Use a small background in all tests of a module."""
     with pytest.MonkeyPatch.context() as patch:
         make_background_small(patch, tmp_path_factory.mktemp("cache"))
         yield
@@ -154,7 +154,7 @@ def module_background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 @pytest.fixture
 def tiny_background(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Make the background small and cache it in a folder of the test's own; returns the folder."""
+    """Use a small background, cached in the temporary folder of the test; return the cache folder."""
     make_background_small(monkeypatch, tmp_path / "cache")
     return tmp_path / "cache"
 
@@ -177,7 +177,7 @@ def specs() -> list[ToolSpec]:
 
 @pytest.fixture(scope="session")
 def examples() -> list[Example]:
-    """A few examples of each of the three tools, and some that need none."""
+    """A few examples of each of the three tools, and some without calls."""
     found = []
     for a, b in ((1, 2), (30, 4), (7, 8), (12, 30)):
         call = Call(tool="add", args={"numbers": [a, b]}, result=str(a + b))
@@ -205,13 +205,13 @@ def fitted_head(
 
 @pytest.fixture
 def tiny_head(fitted_head: ToolkenHead) -> ToolkenHead:
-    """A head fitted on the tiny examples, the test's own to change."""
+    """A head fitted on the tiny examples; a copy, which the test may change."""
     return copy.deepcopy(fitted_head)
 
 
 @pytest.fixture(scope="session")
 def embedded_lm() -> FrozenLM:
-    """The embedded LM; tests that need it are skipped where its package is not installed."""
+    """The embedded LM; tests that use it are skipped if its package is not installed."""
     try:
         embedded_gguf()
     except LMNotFoundError as error:
@@ -225,7 +225,7 @@ SHOPS = ("bakery", "book shop", "bank", "old market", "post office", "museum", "
 
 @pytest.fixture(scope="session")
 def served_tools() -> list[ToolSpec]:
-    """The tools of the exported checkpoint that servers run."""
+    """The tools of the exported checkpoint that the servers load."""
     return [
         ToolSpec(name="weather", description="Tell what the weather is like in a city.", parameters=_text("city")),
         ToolSpec(name="opening_hours", description="Tell when a shop opens.", parameters=_text("shop")),
@@ -238,7 +238,7 @@ def _text(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def checkpoint(embedded_lm: FrozenLM, served_tools: list[ToolSpec], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded LM with two tools, exported: fitted on fewer texts than usual, since every server's test waits."""
+    """The embedded LM with two tools, exported; the fold is fitted on fewer texts than usual, to save time."""
     from toolken.training.export import export
     from toolken.training.features import background as shipped
 
@@ -264,9 +264,9 @@ def checkpoint(embedded_lm: FrozenLM, served_tools: list[ToolSpec], tmp_path_fac
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder with the published data sets: $TOOLKEN_DATA, or ../shared/data beside the repository."""
+    """The folder of the published data sets: $TOOLKEN_DATA, or shared/data next to the repository."""
     configured = os.environ.get("TOOLKEN_DATA")
     folder = Path(configured) if configured else Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"There is no data folder {folder}: set TOOLKEN_DATA to one.")
+        pytest.skip(f"There is no data folder {folder}: set TOOLKEN_DATA to its path.")
     return folder

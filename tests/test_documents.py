@@ -1,4 +1,4 @@
-"""What README and docs show is what happens: code runs, output is real, commands exist, links lead somewhere."""
+"""README and docs are true: code runs and prints the shown output, commands exist, links lead somewhere."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = runpy.run_path(str(ROOT / "docs" / "scripts" / "pages.py"))
 
 BLOCK = RawFencedCodeBlockLexer(re.compile(r'(?P<language>\w*)(?: title="(?P<title>[^"]+)")?[ ]*\n'))
-#: Chances and seconds, which differ a little between machines.
+#: Probabilities and seconds, which differ slightly between machines.
 DECIMALS = re.compile(r"\d+\.\d+")
 
 
@@ -65,7 +65,7 @@ def test_links_inside_the_project_lead_somewhere(path: Path) -> None:
 
 
 class Runner:
-    """Runs the blocks of a document one after another, as a reader would, in a folder of its own."""
+    """Runs the blocks of a document one after another, as a reader would, in a given folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,7 +92,7 @@ class Runner:
         elif language == "text" and (self.printed or self.commands):
             if self.commands:
                 printed = "".join(map(run_command, self.commands)).strip()
-                # Progress bars may stand in front.
+                # Progress bars may precede the output.
                 assert DECIMALS.sub("#", printed).endswith(DECIMALS.sub("#", str(source).strip()))
             else:
                 assert self.printed.strip() == str(source).strip()
@@ -146,7 +146,7 @@ def test_commands_that_are_shown_exist_with_their_options(path: Path) -> None:
 
 
 def parses(line: str) -> None:
-    """Make sure that a command line names a command and options that exist; `...` and capitals stand for values."""
+    """Check that the command and options of a command line exist; `...` and capitals are placeholders."""
     command: Any = get_command(cli.app)
     words = shlex.split(line, comments=True)[1:]
     while words and hasattr(command, "commands"):

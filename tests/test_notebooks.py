@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and show what they showed when they were saved."""
+"""The notebooks run from top to bottom and give the saved outputs."""
 
 import copy
 import re
@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-#: How far a figure may lie from the saved one: on another machine numbers are rounded otherwise.
+#: Largest difference of a number from the saved one: rounding differs between machines.
 TOLERANCE = 0.15
 
 DURATION = re.compile(r"\b\d+(?:\.\d+)? s\b")
@@ -28,7 +28,7 @@ def code_cells(notebook: Any) -> list[Any]:
 
 
 def text_of(cell: Any) -> str:
-    """Return what a cell shows as text, without how long it took."""
+    """Return the text output of a cell without durations."""
     parts = [one.text for one in cell.outputs if one.output_type == "stream"]
     parts += [one.data.get("text/plain", "") for one in cell.outputs if one.output_type == "execute_result"]
     return EXPONENT.sub("#", DURATION.sub("# s", "".join(parts)))
@@ -39,7 +39,7 @@ def pictures_of(cell: Any) -> int:
 
 
 def shape_of(text: str) -> list[str]:
-    """Return a text without its decimals, white space counting as one space, since columns move with them."""
+    """Split a text at its decimals, with runs of white space as one space: the columns of tables move with them."""
     return " ".join(DECIMAL.sub("#", text).split()).split("#")
 
 
@@ -58,7 +58,7 @@ def test_saved_outputs_are_those_of_one_run_from_top_to_bottom(path: Path) -> No
 def test_notebooks_run_and_show_what_was_saved(
     path: Path, embedded_lm: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A kernel that believes itself under test has no file behind stderr, which the server of a notebook writes to.
+    # With this variable set, ipykernel gives stderr no file descriptor, which a server in a notebook writes to.
     monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
     if "household" in path.stem:
         pytest.importorskip("virtualhome_eval", reason="pip install --no-deps virtualhome-eval==0.1.1")
@@ -71,7 +71,7 @@ def test_notebooks_run_and_show_what_was_saved(
     for before, after in zip(code_cells(saved), code_cells(fresh), strict=True):
         assert pictures_of(after) == pictures_of(before), before.source
         if "varies" in before.metadata.get("tags", []):
-            continue  # follows what data there is, and the settings that a fit chooses
+            continue  # depends on the available data and on the settings that a fit chooses
         old, new = text_of(before), text_of(after)
         assert shape_of(new) == shape_of(old)
         assert [float(one) for one in DECIMAL.findall(new)] == pytest.approx(

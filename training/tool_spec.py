@@ -1,4 +1,4 @@
-"""`ToolSpec`: what a head needs to know of a tool, whatever form the tool comes in."""
+"""`ToolSpec`: name, description and argument schema of a tool, read from any of the forms that LangChain accepts."""
 
 import hashlib
 import json
@@ -16,29 +16,29 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from toolken.errors import ToolSpecError
 
-#: Every form a tool may come in: a LangChain tool, a function, a pydantic class or TypedDict, an OpenAI-style dict.
+#: Accepted forms of a tool: a LangChain tool, a function, a pydantic class or TypedDict, an MCP or OpenAI-style dict.
 ToolLike = BaseTool | Callable[..., Any] | type | dict[str, Any]
 
 
-#: A signature in front of a description, as published tool sets have it: `capital_of(country): gets the capital ...`.
+#: A signature at the start of a description, as in published tool sets: `capital_of(country): gets the capital ...`.
 _SIGNATURE = re.compile(r"^(?P<name>\w+)\((?P<arguments>[^()]*)\)\s*[:.-]\s*")
 
 
-#: A reference to a definition of a schema, in JSON.
+#: A JSON reference to a definition of the same schema.
 _REFERENCE = re.compile(r'"\$ref": "#/\$defs/([^"/]+)"')
 
 
 class Signature(NamedTuple):
-    """The signature with which a description begins.
+    """The signature at the start of a description.
 
     Attributes
     ----------
     name
-        Of the function.
+        Name of the function.
     arguments
         Names of its arguments.
     rest
-        The description behind it.
+        The description after the signature.
     """
 
     name: str
@@ -54,9 +54,9 @@ class ToolSpec(BaseModel):
     name
         The tool's name, unique within a head.
     description
-        What the tool does, in words. The prior of its toolken is made from it.
+        What the tool does, in plain language. The prior of its output embedding is computed from it.
     parameters
-        JSON schema of the arguments, an object.
+        JSON schema of the arguments, of type "object".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,7 +67,7 @@ class ToolSpec(BaseModel):
 
     @classmethod
     def of(cls, tool: "ToolLike | ToolSpec") -> "ToolSpec":
-        """Read a spec off a LangChain tool, a function, a pydantic class, a TypedDict, an MCP or OpenAI-style dict.
+        """Return the spec of a LangChain tool, a function, a pydantic class, a TypedDict, an MCP or OpenAI-style dict.
 
         Raises
         ------
@@ -77,7 +77,7 @@ class ToolSpec(BaseModel):
         if isinstance(tool, ToolSpec):
             return tool
         if isinstance(tool, dict) and "inputSchema" in tool:
-            # A tool as an MCP server lists it.
+            # The form in which an MCP server lists its tools.
             tool = {"name": tool.get("name"), "description": tool.get("description"), "parameters": tool["inputSchema"]}
         try:
             function = convert_to_openai_tool(tool)["function"]
@@ -95,24 +95,24 @@ class ToolSpec(BaseModel):
 
     @cached_property
     def digest(self) -> str:
-        """Hex digest of name, description and schema: the key under which anything computed from them is cached."""
+        """Hex digest of name, description and schema: the cache key of everything computed from them."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:32]
 
     @property
     def arguments(self) -> dict[str, dict[str, Any]]:
         """The schema of each argument by name."""
         properties = self.parameters.get("properties") or {}
-        # `true` and `false` are schemas, too.
+        # `true` and `false` are JSON schemas, too.
         return {name: schema if isinstance(schema, dict) else {} for name, schema in properties.items()}
 
     @property
     def words(self) -> str:
-        """The description, or the name's words where there is none."""
+        """The description or, if it is empty, the name split into words."""
         return self.description.strip() or name_words(self.name)
 
     @property
     def signature(self) -> Signature | None:
-        """The signature in front of the description, if there is one."""
+        """The signature at the start of the description, if there is one."""
         text = self.words
         found = _SIGNATURE.match(text)
         if found is None:
@@ -122,19 +122,19 @@ class ToolSpec(BaseModel):
 
 def name_words(name: str) -> str:
     """Split a tool's name into words: `get_weatherReport` becomes "get weather report"."""
-    # Vowel signs and accents of their own are no letters to `isalnum`, and belong to the letter in front of them.
+    # `isalnum` is false for combining marks (vowel signs, accents), which belong to the letter before them.
     spelt = "".join(one if one.isalnum() or unicodedata.category(one).startswith("M") else " " for one in name)
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", spelt)
     return " ".join(spaced.split()).lower() or name
 
 
 def tool_specs(tools: "Iterable[ToolLike | ToolSpec]") -> list[ToolSpec]:
-    """Read the specs of several tools and check that they can stand beside each other.
+    """Return the specs of several tools, whose names must be distinct.
 
     Raises
     ------
     ToolSpecError
-        If there is no tool at all, or two tools share a name.
+        If there are no tools, or two tools have the same name.
     """
     specs = [ToolSpec.of(tool) for tool in tools]
     if not specs:
@@ -146,21 +146,21 @@ def tool_specs(tools: "Iterable[ToolLike | ToolSpec]") -> list[ToolSpec]:
 
 
 def check_descriptions(specs: Sequence[ToolSpec], known: Sequence[ToolSpec] = (), *, stacklevel: int = 3) -> None:
-    """Make sure that descriptions tell tools apart, and name tools without one in a warning.
+    """Check that no two tools have the same description, and warn about tools without one.
 
     Parameters
     ----------
     specs
         The tools.
     known
-        Tools beside which they are going to stand, and which were checked before.
+        Tools of the same head that were checked before.
     stacklevel
-        Of the warnings, as it is counted from this function.
+        Stack level of the warnings, counted from this function.
 
     Raises
     ------
     ToolSpecError
-        If a tool has the description of another one.
+        If two tools have the same description.
     """
     by_words = {spec.words.strip().lower(): spec.name for spec in known}
     for spec in specs:
@@ -172,8 +172,8 @@ def check_descriptions(specs: Sequence[ToolSpec], known: Sequence[ToolSpec] = ()
         words = spec.words.strip().lower()
         if words in by_words:
             raise ToolSpecError(
-                f"The tools {by_words[words]!r} and {spec.name!r} have one description, so nothing tells them apart: "
-                "describe what each is for."
+                f"The tools {by_words[words]!r} and {spec.name!r} have one description, so they cannot be "
+                "distinguished: describe what each of them does."
             )
         by_words[words] = spec.name
 
@@ -184,7 +184,7 @@ def unknown_tools(names: Iterable[str], known: Sequence[str]) -> None:
     Raises
     ------
     ToolSpecError
-        Naming the first unknown tool and the closest known ones.
+        If a name is unknown; the message suggests the most similar known names.
     """
     import difflib
 
@@ -196,9 +196,9 @@ def unknown_tools(names: Iterable[str], known: Sequence[str]) -> None:
 
 
 def _recursive_schema(tool: Any) -> dict[str, Any] | None:
-    """Return the schema of a tool whose arguments contain themselves; None for all others.
+    """Return the argument schema of a tool if it is recursive, else None.
 
-    LangChain's conversion expands references and replaces a recursive one by a schema that admits anything.
+    LangChain's conversion expands references and replaces a recursive one by a schema that accepts any value.
     """
     if isinstance(tool, BaseTool):
         own: Any = tool.tool_call_schema
@@ -208,7 +208,7 @@ def _recursive_schema(tool: Any) -> dict[str, Any] | None:
         try:
             own = StructuredTool.from_function(tool).tool_call_schema
         except (ValueError, TypeError, NameError):
-            return None  # a function that the conversion reads in another way
+            return None  # `convert_to_openai_tool` accepts such a function, without a recursive schema
     else:
         return None
     schema: dict[str, Any] = own if isinstance(own, dict) else own.model_json_schema()
@@ -227,7 +227,7 @@ def _recursive_schema(tool: Any) -> dict[str, Any] | None:
 
 
 def _with_extensions(parameters: dict[str, Any], tool: BaseTool) -> dict[str, Any]:
-    """Carry `x-` keywords of the arguments over from the tool's own schema, where LangChain's conversion drops them."""
+    """Copy the `x-` keywords of the arguments from the tool's schema, since LangChain's conversion drops them."""
     schema: Any = tool.tool_call_schema
     own = schema if isinstance(schema, dict) else schema.model_json_schema()
     result = dict(parameters, properties=dict(parameters.get("properties") or {}))

@@ -1,4 +1,4 @@
-"""The example generator: what a head is fitted with must be varied, sensible and true."""
+"""The generated training examples are varied, sensible and correct."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Expressions, equations, calculus and units: what is computed, and what the grammar keeps out."""
+"""Expressions, equations, calculus and units: results, and what the grammar rejects."""
 
 import itertools
 import math
@@ -208,7 +208,7 @@ def test_an_equation_is_solved_for_the_unknown_that_is_named():
         (["x + a = 1", "x + b = 2"], ["x"], "no real solution for a, b in general"),
         (["x^2 + y^2 = -1", "x = y"], None, "no real solution"),
         (["e^x = y", "x = 0"], None, "x = 0, y = 1 (there may be more)"),
-        # atan is never as large, so that what inverting it gives solves nothing.
+        # atan is never this large, so the solution that its inverse gives is none.
         (["atan(x^2) = 368/27"], None, "no real solution"),
     ],
 )
@@ -225,7 +225,7 @@ def test_solutions_that_are_not_found_are_not_said_not_to_be(equations):
 
 
 def test_a_system_that_is_not_understood_is_not_said_to_have_no_solution():
-    # It has one near x = 2.1, which sympy does not find.
+    # There is one near x = 2.1, which sympy does not find.
     with pytest.raises(CalculationError, match="No solution of the equations was found"):
         solve(["x^y = z", "sin(x)*exp(y) = z", "z^x + y = 3"])
 

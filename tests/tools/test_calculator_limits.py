@@ -1,4 +1,4 @@
-"""The hard limits hold on the real code path: an error, no memory taken, and the calculator goes on.
+"""The hard limits hold on the real code path: they raise an error, free the memory, and later calculations work.
 
 Nothing here is timed by the clock, which a busy machine would break: what is asked is which limit ended a calculation,
 and how much of the processor its worker got before.
@@ -51,13 +51,13 @@ def kill_workers():
 
 
 def seconds_of_limit(sentence):
-    """The seconds an error says a calculation was given."""
+    """Return the time limit that an error message states."""
     return float(re.search(r"takes too long, more than ([0-9.]+) s", sentence)[1])
 
 
 @pytest.fixture
 def pool_with(monkeypatch):
-    """Give a pool of its own whose workers are started by another command; it is closed in the end."""
+    """Yield a new pool whose workers are started by another command, and close it afterwards."""
     pools = []
 
     def build(*command, seconds=SECONDS):
@@ -73,7 +73,7 @@ def pool_with(monkeypatch):
 
 
 def patient(memory):
-    """The command of a worker that gives a calculation that much memory and all the time it wants."""
+    """Return the command of a worker with this memory limit and no time limit."""
     return *isolation._COMMAND[:-2], "600", str(memory)
 
 
@@ -104,7 +104,7 @@ PATHOLOGICAL = [
 ]
 
 
-# Hours of work in little memory, so that on any machine it is the time that ends it.
+# Hours of work in little memory, so that the time limit is reached first on any machine.
 SLOW = ("simplify", {"expression": "sin(" * 150 + "x" + ")" * 150})
 
 
@@ -130,7 +130,7 @@ def test_a_calculation_that_never_ends_is_given_its_seconds_and_its_worker_is_en
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert seconds_of_limit(message.content) == SECONDS < 2
     assert any(not worker.is_running() for worker in before)
-    # The system itself ends a worker a second past its limit, should this program be kept from it.
+    # The operating system ends a worker one second after its limit, in case this process cannot.
     used = spent.ru_utime + spent.ru_stime - reaped.ru_utime - reaped.ru_stime
     assert used - started < SECONDS + 1.1
 
@@ -255,14 +255,14 @@ def test_a_queue_that_does_not_move_is_one_sentence_and_is_left(monkeypatch):
 
 
 def interrupt(thread, noticed):
-    # Again and again: an interrupt that comes while Python runs a callback of its own is lost.
+    # Repeatedly, because Python loses an interrupt that arrives while it runs an internal callback.
     while not noticed.wait(0.2):
         signal.pthread_kill(thread, signal.SIGINT)
 
 
 @pytest.fixture
 def heeded_interrupts():
-    # A process that a shell started in the background ignores them.
+    # A process that a shell starts in the background ignores interrupts.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -323,7 +323,7 @@ def test_the_event_loop_runs_on_while_the_calculator_works():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_process_has_workers_of_its_own():
+def test_a_forked_process_starts_its_own_workers():
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     child = context.Process(target=lambda: queue.put(run_isolated("evaluate", expression="6*7").text))

@@ -109,7 +109,7 @@ def test_the_text_of_a_number_is_within_half_a_unit_of_its_last_digit(value):
     if written == value:
         return
     assert abs(written - value) <= max(abs(value) / 10**10 * 5, Fraction(1, 10**40))
-    assert Fraction(str(parse_number(text))) == written  # and it can be read back
+    assert Fraction(str(parse_number(text))) == written  # and the text is parsed to the same number
 
 
 @given(st.integers(1, 10**30 - 1), st.integers(0, 25))

@@ -1,4 +1,4 @@
-"""A household can be acted in by the simulator's rules, and says in words what happened and what is missing."""
+"""Actions in a household follow the simulator's rules; observations and errors say what happened or is missing."""
 
 import copy
 import json
@@ -212,7 +212,7 @@ def test_observations_say_where_one_is_and_what_is_there(home: Household) -> Non
     assert "kitchen" not in seen
 
 
-def test_a_step_tells_what_it_changed(home: Household) -> None:
+def test_a_step_reports_what_it_changed(home: Household) -> None:
     home.step("walk", "kitchen light")
     step = home.step("switch_on", "kitchen light")
     assert list(step.changes.states.values()) == [(frozenset({"OFF"}), frozenset({"ON"}))]

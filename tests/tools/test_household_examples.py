@@ -1,4 +1,4 @@
-"""The generated requests are many, varied, and carried out by the calls they come with."""
+"""The generated requests are many and varied, and their calls carry them out."""
 
 from itertools import islice
 

@@ -1,4 +1,4 @@
-"""Published programs become tasks in a scene they can be carried out in, and none of them is a test task's."""
+"""Published programs become tasks in a scene in which they can be carried out; none belongs to a test task."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ READ = program("Read", "Get my book.", "[Find] <book> (1)", "[Grab] <book> (1)")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data folder whose scenes are the flat of the package."""
+    """A data folder whose scenes are all the flat of the package."""
     (tmp_path / "scene_graphs").mkdir()
     (tmp_path / "resources").mkdir()
     for scene in SCENES:
@@ -50,7 +50,7 @@ def test_a_program_becomes_a_task_whose_plan_can_be_carried_out(folder: Path) ->
     assert first.scene != second.scene
 
 
-def test_programs_outside_the_toolkens_or_the_simulators_rules_are_left_out(folder: Path) -> None:
+def test_programs_outside_the_toolkens_or_the_simulators_rules_are_omitted(folder: Path) -> None:
     write(
         folder,
         [

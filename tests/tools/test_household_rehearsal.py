@@ -1,4 +1,4 @@
-"""A rehearsal predicts which plans are possible and what they bring about, and leaves the home as it is."""
+"""A rehearsal predicts which plans are possible and which effects they have, and does not change the home."""
 
 import pytest
 from hypothesis import given, settings
@@ -49,7 +49,7 @@ def test_a_rehearsal_starts_in_the_home_as_it_is_then() -> None:
     assert rehearsal.possible([("SWITCHON", "kitchen_light")])
 
 
-def test_a_copy_of_a_home_goes_its_own_way() -> None:
+def test_a_copy_of_a_home_is_independent() -> None:
     home = Household()
     home.step("walk", "couch")
     twin = home.copy()

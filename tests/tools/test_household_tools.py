@@ -1,4 +1,4 @@
-"""The household's tools are well-behaved LangChain tools."""
+"""The tools of the household pass LangChain's standard tests."""
 
 import asyncio
 from typing import Any
@@ -23,7 +23,7 @@ from toolken.tools.household.toolkens import END, next_toolkens, read_plan, tool
 
 pytest.importorskip("virtualhome_eval", reason="the VirtualHome simulator is not installed")
 
-# What a call of each tool needs first, and a call that then works.
+# Per tool: the steps that its call requires, and a call that then works.
 CALLS: dict[str, tuple[list[tuple[str, ...]], tuple[str, ...]]] = {
     "drink": ([("walk", "water"), ("grab", "water")], ("water",)),
     "find": ([], ("phone",)),
@@ -59,7 +59,7 @@ CALLS: dict[str, tuple[list[tuple[str, ...]], tuple[str, ...]]] = {
 
 
 def prepared(name: str) -> BaseTool:
-    """The tool on a household in which its call works."""
+    """Return the tool, on a household in which its call works."""
     home = Household()
     for step in CALLS[name][0]:
         home.step(*step)
@@ -84,7 +84,7 @@ for _name in CALLS:
         _tests = standard_tests(_name, _base)
         globals()[_tests.__name__] = _tests
 del _tests, _base, _name
-# The bases are abstract: collected by themselves they would fail.
+# The base classes are abstract; pytest would collect them, and they would fail.
 del ToolsUnitTests, ToolsIntegrationTests
 
 
@@ -152,7 +152,7 @@ def test_calls_made_at_once_are_done_one_after_another() -> None:
     assert len(home.history) == 4
 
 
-def test_the_58_toolkens_have_descriptions_of_their_own() -> None:
+def test_the_58_toolkens_have_different_descriptions() -> None:
     descriptions = toolken_descriptions()
     assert tuple(descriptions) == TOOLKENS
     assert len(set(descriptions.values())) == len(TOOLKENS) == 58

@@ -1,4 +1,4 @@
-"""The atlas: a made-up land with hundreds of relations, whose questions its own lookups answer."""
+"""The atlas: a fictional country with hundreds of relations, whose lookups answer the generated questions."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import pytest
 from toolken.tools.knowledge import KnowledgeBase, KnowledgeError, atlas_facts, atlas_questions, atlas_relations
 
 
-def test_relations_are_many_and_told_apart_by_name_and_description() -> None:
+def test_relations_are_many_and_differ_in_name_and_description() -> None:
     relations = atlas_relations()
     assert len(relations) > 200
     assert len({relation.name for relation in relations}) == len(relations)

@@ -1,4 +1,4 @@
-"""Hostile text in every argument: nothing but rows is read, and the database stays as it was, byte for byte."""
+"""Hostile text in every argument only reads rows and leaves the database unchanged, byte for byte."""
 
 import hashlib
 import itertools
@@ -95,7 +95,7 @@ def file(tmp_path):
 
 
 def ask_everything(tools, corpus):
-    """Return what each string got: a text or the sentence of a tool error; anything raised fails the test."""
+    """Return the answer to each string: a text, or the message of a tool error; other exceptions fail the test."""
     return [tool.invoke({"subject": text}) for tool, text in itertools.product(tools, corpus)]
 
 

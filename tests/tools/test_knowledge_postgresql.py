@@ -36,7 +36,7 @@ insert into cinema.films (title, tags, facts, length, director_id)
 
 
 def start_pgserver(folder):
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # it warns without one
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # pgserver warns if it is not set
     pgserver = pytest.importorskip("pgserver", reason="the package pgserver is not installed")
     try:
         server = pgserver.get_server(folder / "data", cleanup_mode="stop")
@@ -71,7 +71,7 @@ def start_system_server(folder):
 
 @pytest.fixture(scope="module", params=[start_pgserver, start_system_server], ids=["pgserver", "system"])
 def server(request):
-    # Neither pytest's own folder nor a long path will do: another user runs the server, and sockets have short names.
+    # Not pytest's temporary folder: another user runs the server, and the paths of sockets must be short.
     with tempfile.TemporaryDirectory(prefix="toolken-pg-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         url, stop = request.param(Path(folder))
@@ -88,7 +88,7 @@ def admin(server):
 
 @pytest.fixture
 def url(server, admin):
-    """An empty database of its own for each test."""
+    """Yield the URL of a new, empty database."""
     name = f"test_{next(NUMBERS)}"
     with admin.connect() as connection:
         connection.execute(text(f"create database {name}"))
@@ -128,7 +128,7 @@ def checksum(url):
     """Digest every row of every table of the database."""
     engine = create_engine(url)
     with engine.connect() as connection:
-        # Object ids below 16,384 are the server's own.
+        # Object ids below 16,384 belong to the system catalogs.
         query = "select oid::regclass::text from pg_class where relkind = 'r' and oid >= 16384"
         tables = connection.scalars(text(query)).all()
         digests = {
@@ -247,7 +247,7 @@ def test_hostile_text_in_every_argument_reads_nothing_but_rows_and_changes_nothi
         for tool, hostile in itertools.product(tools, corpus):
             assert list(tool.args) == ["subject"]
             answer = tool.invoke({"subject": hostile})
-            # A sentence that says nothing was found; none of the strings is the name of anything.
+            # The sentence of "nothing found": no string is a stored name.
             assert answer.endswith((".", "?")), (tool.name, hostile)
             assert "swordfish" not in answer
         for hostile in corpus:

@@ -1,4 +1,4 @@
-"""Any existing schema as lookup tools: which there are, what they find, what they say, and what they never do."""
+"""An existing schema as lookup tools: their names and descriptions, results, errors and limits."""
 
 import datetime
 import sqlite3
@@ -154,7 +154,7 @@ def test_near_matches_are_offered(cinema):
     assert caught.value.suggestions == ["Germany"]
 
 
-def test_a_known_key_without_value_is_told_from_an_unknown_one(cinema):
+def test_a_known_key_without_value_is_distinguished_from_an_unknown_one(cinema):
     with pytest.raises(NothingFoundError, match='"Österreich" is stored, but with nothing filled in'):
         cinema.lookup("countries_population", "Österreich")
     with pytest.raises(NothingFoundError, match='Nothing is stored under "Cy" for employees_employees_as_manager'):
@@ -209,7 +209,7 @@ def test_wrong_options_get_a_sentence(url, options, why):
         ReflectedSchema(url, **options)
 
 
-def test_what_is_broken_in_a_schema_is_left_out(tmp_path):
+def test_broken_parts_of_a_schema_are_omitted(tmp_path):
     file = tmp_path / "broken.db"
     connection = sqlite3.connect(file)
     connection.executescript(

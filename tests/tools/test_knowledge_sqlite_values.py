@@ -1,4 +1,4 @@
-"""SQLite columns store any value under any declared type: what is stored comes out, and a bad row harms only itself."""
+"""SQLite columns store any value under any declared type: lookups return it, and a bad row affects no other."""
 
 import datetime
 import sqlite3

@@ -1,4 +1,4 @@
-"""The world's facts and the questions over them; LangChain's standard tests of every relation's tool."""
+"""The facts about the world and the questions about them; LangChain's standard tests of each relation's tool."""
 
 import csv
 import itertools

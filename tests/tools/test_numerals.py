@@ -1,4 +1,4 @@
-"""Numerals of running text: the right value or none, and never a part of a longer one."""
+"""Numerals in running text are read with the right value or not at all, and never as a part of a longer one."""
 
 import itertools
 import re
@@ -126,7 +126,7 @@ def test_any_text_is_read_without_cutting_a_numeral(text: str) -> None:
         assert before.end <= after.start
     for one in found:
         assert one.text == text[one.start : one.end]
-        # No digit or decimal comma is left at either side of what is read.
+        # No digit or decimal comma is next to the text that was read.
         if one.value is not None:
             assert not re.match(r"[0-9]|[.,'][0-9]{1,2}(?![0-9,])$", text[one.end :])
             assert not _is_alone(one.text) or one.value == parse_number(one.text)

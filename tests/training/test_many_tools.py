@@ -1,4 +1,4 @@
-"""Very many tools: everything that is done with a head takes time in proportion to them, or these tests never end."""
+"""Heads with 60,000 tools: an operation of more than linear time would not finish here."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ MANY = 60_000
 
 @pytest.fixture(scope="module")
 def many(fitted_head: ToolkenHead) -> ToolkenHead:
-    """A head of very many tools, with the background and the gate of a fitted one; every seventh has an example."""
+    """A head of `MANY` tools with the background and the gate of a fitted head; every seventh tool has an example."""
     random = torch.Generator().manual_seed(0)
     size = fitted_head.statistics.hidden_size
     specs = [ToolSpec(name=f"tool_{i}", description=f"Do thing number {i}.") for i in range(MANY)]
@@ -45,7 +45,7 @@ def many(fitted_head: ToolkenHead) -> ToolkenHead:
     return head
 
 
-def test_very_many_tools_are_saved_loaded_added_to_taken_from_and_merged(
+def test_a_head_of_many_tools_can_be_saved_loaded_extended_reduced_and_merged(
     many: ToolkenHead, tiny_lm: FrozenLM, tmp_path: Path
 ) -> None:
     many.save_pretrained(tmp_path / "head")
@@ -61,7 +61,7 @@ def test_very_many_tools_are_saved_loaded_added_to_taken_from_and_merged(
     assert merged.output_embeddings.shape == (MANY + 20, tiny_lm.hidden_size)
 
 
-def test_a_request_may_be_bound_to_any_subset_without_a_head_of_its_own(many: ToolkenHead) -> None:
+def test_a_request_may_be_bound_to_any_subset_of_the_tools_of_one_head(many: ToolkenHead) -> None:
     toolset = Toolset(BoundTools.of(many.specs), many, many.prompt, Evidence.of(many))
     hidden = torch.randn(many.output_embeddings.shape[1], generator=torch.Generator().manual_seed(1))
     whole = toolset.shares(hidden, toolset.tools.names)

@@ -1,4 +1,4 @@
-"""Tools are read from every form they come in, and what is no tool is refused."""
+"""Specs are read from every accepted form of a tool, and anything else is refused."""
 
 from typing import Annotated, Any, TypedDict
 
@@ -56,12 +56,12 @@ def test_every_form_of_a_tool_gives_its_description_and_arguments(form: Any) -> 
 
 
 @pytest.mark.parametrize("form", [weather, weather_of_dict], ids=["annotation", "dict"])
-def test_that_an_argument_is_copied_from_the_text_is_kept(form: Any) -> None:
+def test_the_mark_of_extractive_arguments_is_kept(form: Any) -> None:
     assert ToolSpec.of(form).arguments["city"]["x-grounded"] is True
 
 
 @pytest.mark.parametrize("form", [5, None, "weather", {"no": "name"}, object()])
-def test_what_is_no_tool_is_refused(form: Any) -> None:
+def test_anything_else_is_refused(form: Any) -> None:
     with pytest.raises(ToolSpecError, match="is not a tool"):
         ToolSpec.of(form)
 
@@ -99,7 +99,7 @@ def test_a_name_is_split_into_words(name: str, words: str) -> None:
     assert ToolSpec(name=name).words == words
 
 
-def test_an_unknown_name_is_answered_with_near_ones() -> None:
+def test_an_unknown_name_raises_an_error_with_similar_names() -> None:
     unknown_tools(["add"], ["add", "weather"])
     with pytest.raises(ToolSpecError, match=r"'wether': did you mean 'weather'\?"):
         unknown_tools(["add", "wether"], ["add", "weather"])

@@ -35,7 +35,7 @@ class TwoObjects(NoObject):
 
 
 def household_tools(household: Household) -> list[BaseTool]:
-    """The 25 actions of the published benchmark as tools on one household, in the order of their toolkens.
+    """Return the 25 published actions as tools on one household, in the order of their toolkens.
 
     Each tool takes the object in words and returns what happened as text, with the `Observation` as artifact. An
     impossible action returns a tool message with status "error" and one sentence that says what to do first
@@ -50,7 +50,7 @@ def household_tools(household: Household) -> list[BaseTool]:
 
 
 def further_tools(household: Household) -> list[BaseTool]:
-    """Tools beyond the published 25: stand_up, put_on, put_in, unplug, and look_around, which changes nothing.
+    """Return the further tools: stand_up, put_on, put_in, unplug, and look_around, which changes nothing.
 
     Parameters
     ----------

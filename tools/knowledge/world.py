@@ -15,7 +15,7 @@ def world_relations() -> list[Relation]:
 
 
 def world_facts() -> Iterator[Triple]:
-    """Return an iterator over the facts: countries, books, music, films, elements, people, events, mountains, …"""
+    """Return an iterator over the facts, which are about countries, books, films, people, mountains and more."""
     return read_csv(_lines("world.csv"), "world.csv")
 
 

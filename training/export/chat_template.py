@@ -43,23 +43,23 @@ _TEMPLATE = """\
   {%- if content | length <= @READ@ and joined | length <= @LONGEST@ -%}{{- joined -}}
   {%- else -%}{{- joined[:@CUT@] ~ '\\u2026' -}}{%- endif -%}
 {%- endmacro -%}
-{%- set at = namespace(system='', turns='', open=false, question='', answer='', results=false, behind=false) -%}
+{%- set at = namespace(system='', turns='', open=false, question='', answer='', results=false, after_result=false) -%}
 {%- for message in messages -%}
   {%- set content = harmless(plain(message.content)) | trim -%}
   {%- if message.role in ('system', 'developer') -%}
     {%- set at.system = at.system ~ @SYSTEM@ -%}
   {%- elif message.role in ('tool', 'function') -%}
     {%- set at.open = true -%}
-    {%- set at.answer = (at.answer or @OPENING@) ~ (@BETWEEN@ if at.behind else '') ~ ' ' ~ line(content) -%}
+    {%- set at.answer = (at.answer or @OPENING@) ~ (@BETWEEN@ if at.after_result else '') ~ ' ' ~ line(content) -%}
     {%- set at.results = true -%}
-    {%- set at.behind = true -%}
+    {%- set at.after_result = true -%}
   {%- elif message.role == 'assistant' -%}
     {%- set at.open = true -%}
     {%- if content -%}
       {%- set before = at.answer | trim -%}
       {%- set grown = not content.startswith(before) or content | length > before | length -%}
       {%- set at.answer = ' ' ~ content if content.startswith(before) else at.answer ~ ' ' ~ content -%}
-      {%- set at.behind = at.behind and not grown -%}
+      {%- set at.after_result = at.after_result and not grown -%}
     {%- endif -%}
   {%- elif at.open and not at.answer and not at.results -%}
     {%- set at.question = (at.question ~ '\\n' ~ content) | trim -%}
@@ -69,7 +69,7 @@ _TEMPLATE = """\
     {%- set at.question = content -%}
     {%- set at.answer = '' -%}
     {%- set at.results = false -%}
-    {%- set at.behind = false -%}
+    {%- set at.after_result = false -%}
   {%- endif -%}
 {%- endfor -%}
 {%- set at.answer = at.answer or @OPENING@ -%}
@@ -84,7 +84,7 @@ _TEMPLATE = """\
 {%- endif -%}
 """
 
-_BEHIND_RESULTS = "  {%- if at.behind -%}{{- @BETWEEN@ -}}{%- endif -%}"
+_AFTER_RESULT = "  {%- if at.after_result -%}{{- @BETWEEN@ -}}{%- endif -%}"
 
 #: The first number of the question, `\\d+(?:,\\d{3})*(?:\\.\\d+)?`, found without regular expressions.
 _LEAD = """\
@@ -138,7 +138,7 @@ def chat_template(
     """
     begin, end = TOOL.split("{name}")
     virtual = VIRTUAL.partition("{form}")[0]
-    ahead = "" if prompt.everywhere or not prompt.between else _BEHIND_RESULTS
+    ahead = "" if prompt.everywhere or not prompt.between else _AFTER_RESULT
     if prompt.lead and not prompt.everywhere:
         ahead = f"{ahead}\n{_LEAD}" if ahead else _LEAD
     broken = "".join(
@@ -181,8 +181,8 @@ def response_template(prompt: PromptFormat, ends: Sequence[str]) -> dict[str, An
         Texts of the tokens that end an answer.
     """
     begin, end = (re.escape(one) for one in TOOL.split("{name}"))
-    behind = re.escape(VIRTUAL.format(form=0, place=0)).replace("0", r"\d+")
-    behind = f"(?:{behind}){{{VIRTUAL_COUNT}}}"
+    virtual = re.escape(VIRTUAL.format(form=0, place=0)).replace("0", r"\d+")
+    virtual = f"(?:{virtual}){{{VIRTUAL_COUNT}}}"
     close = "|".join([*(re.escape(one) for one in ends), *(re.escape(one) for one in prompt.stop)])
     asked = re.escape(prompt.question.rpartition(_QUESTION)[2])
     opening = prompt.opening
@@ -198,7 +198,7 @@ def response_template(prompt: PromptFormat, ends: Sequence[str]) -> dict[str, An
         "start_anchor_pattern": anchor,
         "fields": {
             "tool_calls": {
-                "open_pattern": rf"{begin}(?P<name>[^<>\s]+){end}{behind}",
+                "open_pattern": rf"{begin}(?P<name>[^<>\s]+){end}{virtual}",
                 "close_pattern": close,
                 "repeats": True,
                 "content": "json",
@@ -206,7 +206,7 @@ def response_template(prompt: PromptFormat, ends: Sequence[str]) -> dict[str, An
                 "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
             },
             # The whole answer follows these tokens, which are dropped.
-            "chain_end": {"open_pattern": re.escape(ANSWER) + behind, "close": " ", "content": "text"},
+            "chain_end": {"open_pattern": re.escape(ANSWER) + virtual, "close": " ", "content": "text"},
             "content": {"close_pattern": close, "content": "text"},
         },
     }

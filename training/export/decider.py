@@ -1,4 +1,4 @@
-"""`Decider`: what the project's own decoder does at a step, as an exported checkpoint has to do it."""
+"""`Decider`: the decision of the library's decoder at each step, which an exported checkpoint has to reproduce."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -8,30 +8,30 @@ from toolken.training.export.step_texts import StepKind
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.prior.evidence import Evidence
 
-#: What comes next at a step: one of the LM's words, a tool, the token that ends a chain of calls, or a virtual one.
+#: Classes of the next token: one of the vocabulary, a tool, the token that ends a chain of calls, or a virtual token.
 TEXT, CALL, ANSWER, VIRTUAL = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps of writing.
+    """Decoding steps.
 
     Attributes
     ----------
     hidden
-        States `(n, d) float32`.
+        Hidden states, `(n, d) float32`.
     best
-        The largest word logit there, `(n,) float32`.
+        Largest next-token logit over the vocabulary, `(n,) float32`.
     word
-        The word it is the logit of, `(n,) int64`.
+        Vocabulary token with that logit, `(n,) int64`.
     kinds
-        `(n,) int64`, of `StepKind`.
+        `StepKind` of each step, `(n,) int64`.
     results
-        `(n,) int64`, how many results stand before.
+        Number of results before each step, `(n,) int64`.
     virtual
-        `(n,) int64`, which of all virtual tokens comes next; below zero where none does.
+        Index of the virtual token that comes next, `(n,) int64`; negative if none does.
     texts
-        `(n,) int64`, the text each belongs to.
+        Index of the text of each step, `(n,) int64`.
     """
 
     hidden: torch.Tensor
@@ -43,27 +43,26 @@ class Steps:
     texts: torch.Tensor
 
     def where(self, mask: torch.Tensor) -> "Steps":
-        """Return the steps at which a mask `(n,) bool` holds."""
+        """Return the steps that a mask `(n,) bool` selects."""
         return replace(self, **{one.name: getattr(self, one.name)[mask] for one in fields(self)})
 
     def of(self, *kinds: StepKind) -> torch.Tensor:
-        """Return which steps are of these kinds, `(n,) bool`."""
+        """Return a mask `(n,) bool` of the steps of these kinds."""
         return torch.isin(self.kinds, torch.tensor([int(one) for one in kinds]))
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """What the decoder does at some steps.
+    """The decisions of the decoder at some steps.
 
     Attributes
     ----------
     classes
-        `(n,) int64`: `TEXT`, `CALL`, `ANSWER` or `VIRTUAL`.
+        `TEXT`, `CALL`, `ANSWER` or `VIRTUAL`, `(n,) int64`.
     tools
-        The tool that is or would be called, `(n,) int64`; the virtual token where one comes.
+        Index of the tool with the highest score or, if a virtual token comes next, of that token, `(n,) int64`.
     odds
-        By how much the log odds of a call are above the threshold, `(n,) float64`; minus infinity where nothing is
-        decided.
+        Log odds of a call minus those of the threshold, `(n,) float64`; minus infinity except at decision positions.
     """
 
     classes: torch.Tensor
@@ -72,7 +71,7 @@ class Decisions:
 
 
 class Decider:
-    """Decides as the decoder does with all tools of a head at temperature 0.
+    """Decides like the decoder with all tools of a head at temperature 0.
 
     Parameters
     ----------
@@ -86,11 +85,11 @@ class Decider:
         self._evidence = Evidence.of(head) if seeks_evidence and bool((head.statistics.counts == 0).any()) else None
 
     def decide(self, steps: Steps) -> Decisions:
-        """Return what the decoder does at each step."""
+        """Return the decision of the decoder at each step."""
         head, hidden = self._head, steps.hidden
         scores = head.scores(hidden)
-        behind = steps.of(StepKind.AFTER_RESULT)
-        odds = head.gate.log_odds(hidden.double(), results=steps.results * behind)
+        after_result = steps.of(StepKind.AFTER_RESULT)
+        odds = head.gate.log_odds(hidden.double(), results=steps.results * after_result)
         if self._evidence is not None:
             for at in steps.of(StepKind.OPENING, StepKind.AFTER_LEAD).nonzero()[:, 0].tolist():
                 odds[at] += self._evidence.log_odds(hidden[at], None, lambda at=at: scores[at])  # type: ignore[misc]

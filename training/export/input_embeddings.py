@@ -124,11 +124,11 @@ class _Batch:
 
     @classmethod
     def of(cls, network: ExportNetwork, texts: Sequence[ArgumentText], count: int) -> "_Batch":
-        before, behind = max(len(one.before) for one in texts), max(len(one.written) for one in texts)
+        before, after = max(len(one.before) for one in texts), max(len(one.written) for one in texts)
         ids = torch.zeros(len(texts), before, dtype=torch.long)
-        mask = torch.zeros(len(texts), before + count + behind, dtype=torch.long)
-        written = torch.zeros(len(texts), behind, dtype=torch.long)
-        labels = torch.full((len(texts), count + behind), -100, dtype=torch.long)
+        mask = torch.zeros(len(texts), before + count + after, dtype=torch.long)
+        written = torch.zeros(len(texts), after, dtype=torch.long)
+        labels = torch.full((len(texts), count + after), -100, dtype=torch.long)
         for row, one in enumerate(texts):
             # Left padding puts all calls into the same columns.
             ids[row, before - len(one.before) :] = torch.tensor(one.before)

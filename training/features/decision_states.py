@@ -95,7 +95,7 @@ def decision_positions(encoding: Encoding, rendered: Rendered, names: dict[str, 
 def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tuple[list[DecisionPosition], str | None]:
     """Return what `decision_positions` does, and the first tool whose call has no place of its own, if there is one."""
     labels: dict[int, int] = {}
-    behind_results = {offset: count for count, offset in enumerate(sorted(rendered.behind_results), 1)}
+    after_results = {offset: count for count, offset in enumerate(sorted(rendered.after_results), 1)}
     results: dict[int, int] = {}
     if rendered.everywhere:
         for position in range(max(encoding.last_token_before(rendered.begin), 0), len(encoding.ids)):
@@ -113,8 +113,8 @@ def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tu
             called.add(position)
         if position >= 0:
             labels[position] = NO_CALL if tool is None else names[tool]
-            if offset in behind_results:
-                results[position] = behind_results[offset]
+            if offset in after_results:
+                results[position] = after_results[offset]
     return [
         DecisionPosition(position, labels[position], results.get(position, 0)) for position in sorted(labels)
     ], unplaced_tools

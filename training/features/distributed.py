@@ -1,4 +1,4 @@
-"""Fitting on a cluster: the pass over the examples is spread over the workers of Ray, and their readings are joined."""
+"""Feature extraction on a cluster: Ray workers compute the features of groups of examples, which are then joined."""
 
 import os
 import time
@@ -16,9 +16,9 @@ from toolken.training.features.shards import count_examples, read_shards
 from toolken.training.lm import FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
 
-#: Groups of examples that a worker has in hand at a time: one that it reads, and one so that it need not wait.
-IN_HAND = 2
-#: Deaths of one worker after which the cluster, and not chance, is at fault.
+#: Groups of examples assigned to a worker at a time: the one it processes, and the next, so that it never waits.
+ASSIGNED = 2
+#: Restarts of one worker before the fit fails.
 RESTARTS = 20
 
 
@@ -33,31 +33,36 @@ def extract_on_ray(
     seed: int = 0,
     started: Callable[[int], Callable[[int], None]] | None = None,
 ) -> ExampleFeatures:
-    """Read examples with workers of Ray; the result is what `read` gives for them in one process.
+    """Compute the features of examples with Ray workers; the result is that of a single process.
 
-    Groups of examples go to whichever worker is free. A worker that dies is started again, and reads anew what it had
-    in hand; readings are joined in the order of the examples, so that neither the number of the workers nor their
-    deaths change the result by more than rounding does.
+    Groups of examples go to the next free worker. A worker that dies is restarted and processes its groups again. The
+    features are joined in the order of the examples, so the number of workers and restarts change the result by
+    rounding errors only.
 
     Parameters
     ----------
     lm
-        The LM, which each worker loads by its name: a path must be one that all of them see.
+        The LM. Each worker loads it by its name; if that is a path, all workers must be able to read it.
     paths
-        JSON lines or Parquet: files, folders or addresses; see `read_shards`.
+        Files, folders or URLs of JSON lines or Parquet; see `read_shards`.
+    prompt
+        The prompt format.
+    names
+        Names of the tools.
     workers, threads
-        Number of workers, and of processors each of them uses.
+        Number of workers, and number of processors that each of them uses.
     seed
-        As in `fit`.
+        Seed, as in `fit`.
     started
-        Called with the number of examples before the first is read; returns what is called as they are done.
+        Called with the number of examples before the first is read; returns a function that is called with the number
+        of examples completed since its last call.
 
     Raises
     ------
     BackendError
-        If Ray is not installed, a worker dies again and again, or loads another LM than this one.
+        If Ray is not installed, a worker dies too often, or the LM that a worker loads is not `lm`.
     ExampleError
-        If a file cannot be read, or an example is broken or calls an unknown tool.
+        If a file cannot be read, or an example is malformed or calls an unknown tool.
     """
     ray = _ray()
     with _session(workers * threads):
@@ -73,7 +78,9 @@ def extract_on_ray(
             raise _cause(error) from error
         except ray.exceptions.RayError as error:
             reason = str(error).strip().split("\n")[0]
-            raise BackendError(f"The cluster gave up ({reason}): see Ray's logs, and start the fit again.") from error
+            raise BackendError(
+                f"The Ray cluster failed ({reason}): see Ray's logs, and start the fit again."
+            ) from error
         finally:
             for worker in pool:
                 ray.kill(worker)
@@ -88,10 +95,10 @@ def _joined(
     names: Sequence[str],
     advance: Callable[[int], None],
 ) -> ExampleFeatures:
-    whole = ExampleFeatures.nothing(names, lm.hidden_size)
+    joined = ExampleFeatures.nothing(names, lm.hidden_size)
     under_way: dict[Any, tuple[int, int]] = {}
     waiting: dict[int, ExampleFeatures] = {}
-    free = list(range(len(pool))) * IN_HAND
+    free = list(range(len(pool))) * ASSIGNED
     known, next_one = set(names), 0
     pending = enumerate(groups(read_shards(paths)))
     exhausted = False
@@ -110,20 +117,20 @@ def _joined(
             continue
         done, _ = ray.wait(list(under_way), num_returns=1)
         number, worker = under_way.pop(done[0])
-        reading = ray.get(done[0])
+        features = ray.get(done[0])
         free.append(worker)
-        waiting[number] = reading
-        advance(reading.examples)
+        waiting[number] = features
+        advance(features.examples)
         while next_one in waiting:
-            whole.join(waiting.pop(next_one))
+            joined.join(waiting.pop(next_one))
             next_one += 1
-    if not whole.examples:
+    if not joined.examples:
         raise ExampleError(f"There is no example in {', '.join(map(repr, paths))}: put one JSON object on each line.")
-    return whole
+    return joined
 
 
 class _Worker:
-    """Loads the LM once and reads groups of examples."""
+    """Loads the LM once and computes the features of groups of examples."""
 
     def __init__(self, source: str, fingerprint: str, dtype: str, threads: int) -> None:
         import torch
@@ -132,25 +139,26 @@ class _Worker:
         self.lm = FrozenLM.from_pretrained(source, dtype=getattr(torch, dtype))
         if self.lm.fingerprint != fingerprint:
             raise BackendError(
-                f"A worker finds another LM at {source!r}: give a path under which all find the same one."
+                f"A worker loaded another LM from {source!r}: give a path that leads to the same LM on all machines."
             )
 
     def read(self, shared: tuple[str, list[str], int], number: int, lines: list[str]) -> ExampleFeatures:
+        """Return the features of one group, given as JSON lines."""
         prompt, names, seed = shared
         examples = [Example.model_validate_json(line) for line in lines]
         form = PromptFormat.model_validate_json(prompt)
         begun = time.process_time()
-        reading = ExampleFeatures.of_group(self.lm, form, examples, names, number=number, seed=seed)
-        reading.seconds = time.process_time() - begun
+        features = ExampleFeatures.of_group(self.lm, form, examples, names, number=number, seed=seed)
+        features.seconds = time.process_time() - begun
         texts = [rendered.text for one in examples for rendered in form.renderings(one)]
-        reading.tokens = sum(len(self.lm.encode(text).ids) for text in texts)
-        return reading
+        features.tokens = sum(len(self.lm.encode(text).ids) for text in texts)
+        return features
 
 
 def _ray() -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of libraries that Ray tries for
+            warnings.simplefilter("ignore")  # warnings of Ray's optional dependencies
             import ray
     except ImportError as error:
         raise BackendError(
@@ -161,7 +169,7 @@ def _ray() -> Any:
 
 @contextmanager
 def _session(processors: int) -> Iterator[None]:
-    """Join the session of Ray that there is, or one that RAY_ADDRESS names, or start one on this machine."""
+    """Use the current Ray session, else connect to the cluster at RAY_ADDRESS, else start Ray on this machine."""
     ray = _ray()
     if ray.is_initialized():
         yield
@@ -185,7 +193,7 @@ def _session(processors: int) -> Iterator[None]:
 
 
 def _cause(error: Any) -> Exception:
-    """Return what went wrong in a worker, in the project's own words where it has any."""
+    """Return the error that a worker raised, as a `BackendError` unless it is one of the project's errors."""
     from toolken.errors import ToolkenError
 
     cause = getattr(error, "cause", None)

@@ -1,4 +1,4 @@
-"""Shards: examples in JSON lines or Parquet, in files, folders or at addresses, read in order and never all at once."""
+"""Shards: examples in JSON lines or Parquet, from files, folders or URLs, streamed in order."""
 
 import io
 import json
@@ -11,25 +11,25 @@ from pydantic import ValidationError
 from toolken.errors import BackendError, ExampleError
 from toolken.training.examples import Example, parse_example
 
-#: Rows of a Parquet file that are in memory at a time.
+#: Rows of a Parquet file per batch in memory.
 ROWS = 1024
-#: Beginnings of file names that are no data, as everywhere on clusters.
+#: Prefixes of file names that are skipped, by the convention of Hadoop and Spark.
 HIDDEN = (".", "_")
 
 
 def read_shards(paths: Sequence[str]) -> Iterator[Example]:
-    """Yield the examples of files in order; of a folder, file after file by name.
+    """Yield the examples of files in the given order; the files of a folder are sorted by name.
 
-    Paths and addresses (`s3://`, `gs://`, `hdfs://`) are those that pyarrow resolves, as Ray does too. What ends in
-    `.parquet` is Parquet, and everything else JSON lines. In Parquet files the columns are those of the JSON objects;
-    `calls` may be a list of structures, or its JSON as a string.
+    Paths and URLs (`s3://`, `gs://`, `hdfs://`) are resolved by pyarrow, as in Ray. Files named `*.parquet` are read as
+    Parquet, all others as JSON lines. The columns of a Parquet file are the keys of the JSON objects; `calls` is a list
+    of structs, or a string of JSON.
 
     Raises
     ------
     BackendError
         If pyarrow is not installed.
     ExampleError
-        If a file cannot be read, or a line or row is broken; it is named.
+        If a file cannot be read, or a line or row is malformed; the message names it.
     """
     for path in paths:
         for system, file in _files(path):
@@ -38,7 +38,7 @@ def read_shards(paths: Sequence[str]) -> Iterator[Example]:
 
 
 def count_examples(paths: Sequence[str]) -> int:
-    """Return the number of lines and rows of files, empty lines included."""
+    """Return the number of lines and rows of files, including empty lines."""
     total = 0
     for path in paths:
         for system, file in _files(path):
@@ -69,7 +69,7 @@ def _parquet(system: Any, file: str) -> Iterator[Example]:
 
 
 def _from_row(row: dict[str, Any], where: str) -> Example:
-    """Turn a row into an example; Parquet gives every field of a structure, those that are not there as None."""
+    """Convert a row to an example; Parquet fills the missing fields of a struct with None."""
     try:
         calls = row.get("calls")
         listed = json.loads(calls) if isinstance(calls, str) else [_present(call) for call in calls or ()]
@@ -77,7 +77,7 @@ def _from_row(row: dict[str, Any], where: str) -> Example:
         return Example.model_validate(record | {"calls": listed})
     except (ValidationError, ValueError, TypeError, AttributeError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise ExampleError(f"{where} is not an example: {reason}; mend or remove it.") from error
+        raise ExampleError(f"{where} is not an example: {reason}; correct or remove it.") from error
 
 
 def _present(record: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _present(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _files(path: str) -> list[tuple[Any, str]]:
-    """Return the files at a path or address, each with its file system."""
+    """Return the files at a path or URL, each with its file system."""
     filesystems = _pyarrow().fs
     with _readable(path):
         system, place = (
@@ -116,9 +116,9 @@ def _pyarrow() -> Any:
 
 @contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Turn what file systems and formats raise into a sentence."""
+    """Raise the errors of file systems and file formats as `ExampleError`."""
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are these, or derived from them
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are subclasses of these
         reason = str(error).strip().split("\n")[0][:300]
         raise ExampleError(f"The examples {path!r} cannot be read: {reason}.") from error

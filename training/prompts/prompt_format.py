@@ -1,4 +1,4 @@
-"""`PromptFormat`: how a question, an example or a description becomes text, and where the decisions fall in it."""
+"""`PromptFormat`: the text of a question, an example or a description, and its decision positions."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from toolken.training.examples import Example, FewShotExample
 from toolken.training.tool_spec import ToolSpec
 
-#: Characters of a tool's result that are written into the text; a model this small loses the thread in more.
+#: Largest number of characters of a tool's result in the text; small LMs lose track in longer results.
 MAX_RESULT = 2000
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
@@ -21,24 +21,24 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n")
 
 @dataclass(frozen=True)
 class Rendered:
-    """An example as text.
+    """An example as text with its decision positions.
 
     Attributes
     ----------
     text
         The whole text.
     begin
-        Character offset from which the model writes; what stands before is given to it.
+        Character offset at which the LM starts to write; the text before it is the prompt.
     calls
-        `(offset, tool)`: after the text up to this offset the tool is called.
+        `(offset, tool)`: the tool is called after the text up to this offset.
     words
-        Offsets after which words follow and no tool is called, where these are known singly.
+        Offsets of decisions against a call: text follows there. Decisions implied by `everywhere` are not listed.
     given
-        Character spans `[start, end)` inside which nothing is decided: the results, and what joins them.
-    behind_results
-        Those of the offsets of calls and words that stand behind a result.
+        Character spans `[start, end)` without decisions: the results with the white space before them.
+    after_results
+        The offsets in `calls` and `words` that follow a result.
     everywhere
-        Whether a word is decided after every token from `begin` on that is not given, besides `words`.
+        Whether each token from `begin` on, outside `given`, is a decision: a call at `calls`, else text.
     """
 
     text: str
@@ -46,48 +46,48 @@ class Rendered:
     calls: tuple[tuple[int, str], ...]
     words: tuple[int, ...] = ()
     given: tuple[tuple[int, int], ...] = ()
-    behind_results: tuple[int, ...] = ()
+    after_results: tuple[int, ...] = ()
     everywhere: bool = False
 
 
 class PromptFormat(BaseModel):
-    """The text around questions, answers and results; saved with every head, which is fitted for this wording only.
+    """The text around questions, answers and results; saved with each head, which is valid for this format only.
 
     Attributes
     ----------
     preamble
         Text before everything else, such as few-shot examples.
     words_preamble
-        Text before everything else while words are written, where decisions are not taken everywhere. A few answered
-        questions show a small model how short an answer is; in front of decisions they cost accuracy.
+        Text before everything else while the LM writes an answer without a call, unless `everywhere` is set. A few
+        answered questions show a small LM how short an answer is; before decisions they cost accuracy.
     system
-        How a system message is written.
+        Template of a system message.
     question
-        How a question is written, up to the place where the answer begins.
+        Template of a question, up to the position where the answer begins.
     joint
-        White space between a question and an answer that stands as it is given.
+        White space between a question and an answer that an example gives as text.
     opening
-        The first words of each answer, written for the model. A question's decision falls right after them, so their
-        wording decides how well the tools can be told apart there.
+        The beginning of each answer, part of the prompt. Its last token is the decision position of a question, so its
+        wording determines how well the hidden state separates the tools.
     lead
-        What stands behind the opening while a question's decision is taken, and is taken back afterwards: nothing, or
-        the first `number` of the question if it has one. Behind its first operand a small model foresees the operator,
-        which it does not in front of it: for arithmetic.
+        Text after the opening while the LM decides on a question; it is removed afterwards. Either empty, or "number":
+        the first number of the question, if there is one. After the first operand of a sum, the hidden state of a
+        small LM predicts the operator; before it, it does not.
     between
-        Written in front of a result that directly follows another result. Whether another one follows is decided
-        after these words, which are taken back if none does: behind a bare number a small model knows less.
+        Text between a result and one that directly follows it. The decision whether another call follows is taken
+        after this text, which is removed if none does: the hidden state after a bare number says less.
     closing
-        The end of an answer that consists of results alone.
+        The end of an answer that consists only of results.
     separator
-        Written between two turns of a conversation.
+        Text between two turns of a conversation.
     stop
-        Texts at which an answer ends.
+        Texts that end an answer.
     everywhere
-        Whether a tool may be called after every token of the answer, as calls in running text need it, rather than
-        after the opening and after each result only. The fewer places, the fewer calls by mistake.
+        Whether each token of the answer is a decision position, as calls in running text require, instead of only the
+        opening and the end of each result. Fewer decision positions mean fewer false calls.
     argument_question, argument_results, arguments
-        How a question, the results there are already, and the place where the arguments begin are written while the
-        model writes a call's arguments.
+        Templates of the question and of the results so far, and the text before the arguments, while the LM writes the
+        arguments of a call.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,35 +113,35 @@ class PromptFormat(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of all the wording."""
-        # Heads are older than these two: what they are by default must not tell them from newer ones.
+        """Hex digest of all fields."""
+        # These fields are newer than some saved heads, so their defaults must not change the digest.
         left_out = {name for name, default in (("joint", " "), ("lead", "")) if getattr(self, name) == default}
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()[:32]
 
     def prompt(self, question: str) -> str:
-        """Return the text up to the place where the answer begins, without the opening."""
+        """Return the text up to the position where the answer begins, without the opening."""
         return self.preamble + self.question.replace("{question}", question.strip())
 
     def query(self, request: str) -> str:
-        """Return the text whose last position is the decision on a request (or on a description posing as one)."""
+        """Return the text whose last token is the decision position of a request, or of a description used as one."""
         return self.prompt(request) + self.opening + self.leading(request)
 
     def leading(self, request: str) -> str:
-        """Return what stands behind the opening while a request is decided on."""
+        """Return the text of `lead` for a request: the text between the opening and the decision position."""
         number = _NUMBER.search(request) if self.lead and not self.everywhere else None
         return f" {number.group()}" if number else ""
 
     def result(self, text: str, *, follows_result: bool) -> str:
-        """Return a result as it is written into the answer."""
+        """Return the text of a result in the answer."""
         return f"{self.between if follows_result else ''} {text}"
 
     def argument_prompt(
         self, spec: ToolSpec, shown: Sequence[FewShotExample], question: str, results: Sequence[str]
     ) -> str:
-        """Return the text after which the arguments of a call are written, as one JSON object.
+        """Return the prompt after which the LM writes the arguments of a call as one JSON object.
 
-        The tool is described only where there is no few-shot example of its arguments. None of this text is part of the
-        conversation; it stands in a context of its own.
+        It contains the description of the tool only if there is no few-shot example of its arguments. The prompt is
+        separate from the conversation.
         """
         blocks = [spec.words + self.separator] if not shown else []
         blocks += [
@@ -156,13 +156,13 @@ class PromptFormat(BaseModel):
 
     @staticmethod
     def recent(text: str) -> str:
-        """Return the sentence in which running text has arrived: what a call in its midst takes its arguments from."""
+        """Return the last, unfinished sentence of running text, from which a call takes its arguments."""
         return _SENTENCE_END.split(text.rstrip())[-1].lstrip()
 
     def renderings(self, example: Example) -> list[Rendered]:
-        """Write an example out as the texts in which something is decided: what is decided behind a lead stands apart.
+        """Return an example as texts with decisions; a decision after a lead has a separate text.
 
-        See `render` for each of them.
+        See `render` for each text.
         """
         whole = self.render(example)
         leading = self.leading(example.question)
@@ -183,11 +183,11 @@ class PromptFormat(BaseModel):
         return [led, rest] if rest.calls or rest.words or rest.everywhere else [led]
 
     def render(self, example: Example) -> Rendered:
-        """Write an example out, without a lead, and mark what is decided in it.
+        """Return an example as text without a lead, with its decision positions.
 
-        An answer that consists of the opening and the results alone is written as the model will meet it: after the
-        last result stands what would introduce another one, and that is where it is decided that none follows. Other
-        answers stand as they are, and an example without a question without the words of this format.
+        An answer that consists only of the opening and the results gets the text that the decoder produces: `between`
+        follows the last result, and its end is the position of the decision that no further call follows. Other
+        answers are unchanged. An example without a question contains no text of this format.
         """
         if example.answer is None or (not self.everywhere and self._is_results_alone(example)):
             return self._compose(example)
@@ -199,18 +199,18 @@ class PromptFormat(BaseModel):
             if text.startswith(opened):
                 begin = len(opened)
             elif not example.calls:
-                # The model always begins with the opening, so of another beginning only the question is of use.
+                # Every answer starts with the opening, so an answer that starts otherwise only provides the question.
                 return Rendered(opened, len(opened), (), (len(opened),))
         calls: list[tuple[int, str]] = []
         given: list[tuple[int, int]] = []
         for call in example.calls:
-            assert call.start is not None  # Example checks it where there is an answer
+            assert call.start is not None  # `Example` requires it if there is an answer
             start = len(prompt) + call.start
             decided = len(text[:start].rstrip())
             calls.append((decided, call.tool))
             given.append((decided, start + len(call.result)))
         words = () if example.calls or not example.question else (begin,)
-        # Running text without a question is of no use unless each of its words is a decision.
+        # Running text without a question has no other decision positions than its tokens.
         everywhere = self.everywhere or not example.question
         return Rendered(text, begin, tuple(calls), words, tuple(given), everywhere=everywhere)
 
@@ -226,9 +226,9 @@ class PromptFormat(BaseModel):
         calls: list[tuple[int, str]] = []
         for call in example.calls:
             calls.append((len(text), call.tool))
-            behind = tuple(offset for offset, _ in calls[1:])
+            later = tuple(offset for offset, _ in calls[1:])
             if not call.result:
-                # What follows an unknown result is unknown too.
-                return Rendered(text, begin, tuple(calls), behind_results=behind)
+                # The text after an unknown result is unknown, too.
+                return Rendered(text, begin, tuple(calls), after_results=later)
             text += f" {call.result}{self.between}"
-        return Rendered(text, begin, tuple(calls), (len(text),), behind_results=(*behind, len(text)))
+        return Rendered(text, begin, tuple(calls), (len(text),), after_results=(*later, len(text)))

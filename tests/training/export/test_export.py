@@ -57,7 +57,7 @@ def test_each_tool_is_a_special_token(exported: tuple[Path, Exported], specs: li
 
 @pytest.fixture(scope="module")
 def wide_lm(build_lm: Callable[..., FrozenLM]) -> FrozenLM:
-    """A tiny LM with as many dimensions as it takes to part all kinds of steps from each other."""
+    """A tiny LM with enough dimensions to separate all kinds of steps."""
     return build_lm(hidden_size=384, intermediate_size=128)
 
 
@@ -73,7 +73,7 @@ def test_its_largest_logits_are_those_of_the_fold(
     chosen = model.lm_head(steps.hidden).argmax(1)
     folded = built.fold.decide(steps)
     assert torch.equal(chosen, next_tokens(built.tokens, steps, folded))
-    # Random words compete with what a few texts teach; with a real LM `toolken bench export` measures it.
+    # The LM is random and the texts are few; `toolken bench export` measures the agreement with a real LM.
     assert agreement(folded, Decider(head).decide(steps)).double().mean() > 0.8
 
 
@@ -168,7 +168,7 @@ def test_names_that_cannot_be_tokens_are_refused(tiny_tokenizer: Any) -> None:
         add_tokens(taken, ["add"], [()], PromptFormat(), [0])
 
 
-def test_what_is_no_export_is_said_to_be_none(tmp_path: Path) -> None:
+def test_other_folders_are_not_read_as_exports(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="is not an exported head"):
         read_manifest(tmp_path)
     (tmp_path / "toolken.json").write_text(json.dumps({"format": 0}))

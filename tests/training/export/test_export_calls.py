@@ -1,4 +1,4 @@
-"""Calls as a checkpoint writes them: arguments that are copied, and made-up calls to learn that from."""
+"""Calls in the form of a checkpoint, and synthetic calls to fit it on."""
 
 import json
 from typing import Any
@@ -22,12 +22,12 @@ ARGUMENTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("args", ARGUMENTS)
-def test_the_space_in_front_of_a_value_is_read_away(args: dict[str, Any]) -> None:
+def test_the_space_before_a_value_is_removed_when_read(args: dict[str, Any]) -> None:
     written = write_arguments(args)
     plain = without_spaces(written)
     if args.get("led") is None:
         assert json.loads(plain) == args
-    # Pieces of a stream come out as the beginnings of the whole.
+    # Each prefix of a stream is read as a prefix of the whole.
     for length in range(len(written)):
         assert plain.startswith(without_spaces(written[:length]))
 
@@ -37,7 +37,7 @@ def test_transformers_reads_the_same(args: dict[str, Any]) -> None:
     assert parse_content(write_arguments(args), "json", {"string_delims": DELIMITERS}) == args
 
 
-def test_values_stand_behind_a_space_as_in_the_question() -> None:
+def test_values_follow_a_space_as_in_the_question() -> None:
     assert write_arguments({"city": "Oslo"}) == '{"city": " Oslo"}'
 
 
@@ -58,12 +58,12 @@ def test_few_shot_examples_are_varied_where_their_values_stand() -> None:
         assert str(one.args["place"]) in one.question
         assert one.args["place"].islower() == shown[at % 2].args["place"].islower()
         assert (str(one.args["amount"]) in one.question) == (at % 2 == 0)
-    # What the question does not say stays as it is.
+    # Values that the question does not contain are unchanged.
     assert {one.args["amount"] for one in found[1::2]} == {1}
     assert with_other_values(shown, 12) == found
 
 
-def test_tools_that_nothing_shows_get_calls_with_values_of_their_types() -> None:
+def test_tools_without_examples_get_calls_with_values_of_their_types() -> None:
     spec = _spec(
         amount={"type": "number"},
         place={"type": "string"},

@@ -1,4 +1,4 @@
-"""Of many few-shot examples of a tool's arguments those most like the call at hand are shown."""
+"""The prompt for arguments contains the few-shot examples whose states are nearest to that of the call."""
 
 import torch
 
@@ -10,7 +10,7 @@ SIZE = 3
 
 
 def added(examples: list[Example], states: torch.Tensor, numbers: list[int]) -> FewShotExamples:
-    """Return the few-shot examples of calls with given states, each of one of the examples."""
+    """Return the few-shot examples of calls: their states, and the index of the example of each call."""
     made = FewShotExamples()
     count = len(numbers)
     part = DecisionStates(
@@ -21,12 +21,12 @@ def added(examples: list[Example], states: torch.Tensor, numbers: list[int]) -> 
 
 
 def asked(number: int, **fields: object) -> Example:
-    """An example of one call."""
+    """Return an example with one call."""
     call = Call.model_validate({"tool": "add", "args": {"n": number}, "result": str(number)} | fields)
     return Example(question=f"Q{number}", calls=(call,))
 
 
-def test_the_nearest_are_shown_with_the_likest_last() -> None:
+def test_the_nearest_are_shown_with_the_most_similar_last() -> None:
     count = SHOWN + 3
     states = torch.arange(count).float()[:, None].repeat(1, SIZE)
     made = added([asked(i) for i in range(count)], states, list(range(count)))
@@ -56,7 +56,7 @@ def test_calls_before_are_shown_with_a_later_one() -> None:
     assert [(one.results, one.before) for one in made.shown] == [((), ()), (("1",), ({"n": 1},))]
 
 
-def test_likeness_is_measured_in_the_given_metric() -> None:
+def test_similarity_is_measured_in_the_given_metric() -> None:
     states = torch.tensor([[10.0, 0, 0], [0, 2.0, 0]])
     made = added([asked(0), asked(1)], states, [0, 1])
     whiten = torch.diag(torch.tensor([100.0, 0.1, 1.0]))
@@ -82,9 +82,9 @@ def test_calls_without_arguments_or_question_show_nothing() -> None:
     assert added([asked(1, args={}), running], torch.zeros(2, SIZE), [0, 1]).shown == []
 
 
-def test_tools_can_be_left_out() -> None:
+def test_tools_can_be_omitted() -> None:
     made = added([asked(0), asked(1, tool="double")], torch.arange(6.0).reshape(2, SIZE), [0, 1])
-    left = made.without(["add"])
-    assert [one.tool for one in left.shown] == ["double"]
-    assert torch.equal(left.states, made.states[1:])
+    remaining = made.without(["add"])
+    assert [one.tool for one in remaining.shown] == ["double"]
+    assert torch.equal(remaining.states, made.states[1:])
     assert made.without(["add", "double"]).shown == []

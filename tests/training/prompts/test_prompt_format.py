@@ -1,4 +1,4 @@
-"""Examples become the text that the model will meet, and the decisions fall where it will take them."""
+"""Examples become the text that the decoder produces, with the same decision positions."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def test_nothing_is_decided_after_a_result_that_is_not_known() -> None:
     assert rendered.words == ()
 
 
-def test_a_lead_stands_only_while_the_question_is_decided_on() -> None:
+def test_a_lead_is_part_of_the_text_only_at_the_decision_on_the_question() -> None:
     prompt = PromptFormat(lead="number")
     led, rest = prompt.renderings(Example(question="What is 1,250.5 plus 3?", calls=(ADD, DOUBLE)))
     asked = "Question: What is 1,250.5 plus 3?\nAnswer: The answer is"
@@ -64,17 +64,17 @@ def test_a_lead_stands_only_while_the_question_is_decided_on() -> None:
         Example(question="What is 2 plus 3?", answer="It is 5.", calls=(ADD.model_copy(update={"start": 6}),)),
     ],
 )
-def test_nothing_leads_without_a_number_or_where_the_opening_does_not_stand(example: Example) -> None:
+def test_there_is_no_lead_without_a_number_or_without_the_opening(example: Example) -> None:
     assert PromptFormat(lead="number").renderings(example) == [PromptFormat().render(example)]
 
 
-def test_what_a_format_is_by_default_does_not_tell_its_heads_from_older_ones() -> None:
+def test_defaults_of_newer_fields_do_not_change_the_fingerprint() -> None:
     assert PromptFormat().fingerprint == PromptFormat(lead="", joint=" ").fingerprint
     assert PromptFormat().fingerprint != PromptFormat(lead="number").fingerprint
 
 
 @pytest.mark.parametrize("answer", ["The answer is 5.", "The answer is 5", " The answer is 5. "])
-def test_an_answer_of_results_alone_is_written_as_the_model_will_meet_it(answer: str) -> None:
+def test_an_answer_of_results_alone_becomes_the_text_that_the_decoder_produces(answer: str) -> None:
     call = ADD.model_copy(update={"start": answer.index("5")})
     prompt = PromptFormat()
     natural = Example(question="What is 2 plus 3?", calls=(call,), answer=answer)
@@ -93,7 +93,7 @@ def test_a_natural_answer_stands_as_it_is() -> None:
     assert [rendered.text[a:b] for a, b in rendered.given] == [" 5", " 10"]
 
 
-def test_words_are_decided_after_the_opening_of_an_answer_without_a_call() -> None:
+def test_text_is_decided_after_the_opening_of_an_answer_without_a_call() -> None:
     rendered = PromptFormat().render(Example(question="What is a young dog?", answer="The answer is a puppy."))
     assert before(rendered.text, rendered.words) == ["Question: What is a young dog?\nAnswer: The answer is"]
     assert rendered.calls == ()
@@ -105,7 +105,7 @@ def test_of_an_answer_that_begins_otherwise_only_the_question_counts() -> None:
     assert rendered.words == (len(rendered.text),)
 
 
-def test_running_text_has_none_of_the_formats_words_and_is_decided_everywhere() -> None:
+def test_running_text_contains_no_text_of_the_format_and_is_decided_everywhere() -> None:
     call = Call(tool="add", result="5", start=13)
     rendered = PromptFormat(preamble="Hello. ").render(Example(answer="2 and 3 make 5 apples.", calls=(call,)))
     assert rendered.text == "2 and 3 make 5 apples."
@@ -136,7 +136,7 @@ def test_the_text_decided_on_is_the_same_for_examples_questions_and_the_prompt()
     assert rendered.text[: rendered.begin] == prompt.query("What is 2 plus 3?")
 
 
-def test_every_wording_has_a_fingerprint_of_its_own() -> None:
+def test_different_formats_have_different_fingerprints() -> None:
     formats = [
         PromptFormat(),
         PromptFormat(opening=" It is"),
@@ -149,7 +149,7 @@ def test_every_wording_has_a_fingerprint_of_its_own() -> None:
         PromptFormat(openning=" It is")  # type: ignore[call-arg]
 
 
-def test_arguments_are_asked_for_with_few_shot_examples_or_else_the_description() -> None:
+def test_the_prompt_for_arguments_has_few_shot_examples_or_else_the_description() -> None:
     spec = ToolSpec(name="add", description="Add numbers.")
     shown = FewShotExample(tool="add", question="1 and 1?", results=("7",), args={"numbers": [1, 1]})
     prompt = PromptFormat()
@@ -174,7 +174,7 @@ def with_bytes() -> Any:
 
 
 def with_word_marks() -> Any:
-    """Return a tokenizer in the manner of sentencepiece: words carry a mark in front, and bytes stand for the rest."""
+    """Return a tokenizer like SentencePiece's: a mark precedes each word, and unknown characters become bytes."""
     from tokenizers import Tokenizer, decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast
 
@@ -191,14 +191,14 @@ def with_word_marks() -> Any:
 
 @pytest.fixture(params=["byte-level BPE", "bytes", "word marks"])
 def lm(request: pytest.FixtureRequest, tiny_lm: FrozenLM) -> FrozenLM:
-    """An LM whose tokenizer is one of several kinds; only its tokenizer is used."""
+    """An LM with one of several kinds of tokenizer, of which only the tokenizer is used."""
     if request.param == "byte-level BPE":
         return tiny_lm
     return FrozenLM(tiny_lm.model, with_bytes() if request.param == "bytes" else with_word_marks(), request.param)
 
 
 def texts_at(lm: FrozenLM, example: Example, prompt: PromptFormat) -> list[tuple[str, int, bool]]:
-    """Return the decoded text up to each decision, what is decided there, and whether that is behind a result."""
+    """Return the decoded text up to each decision position, the label there, and whether a result precedes it."""
     rendered = prompt.render(example)
     encoding = lm.encode(rendered.text)
     places: list[DecisionPosition] = decision_positions(encoding, rendered, {"add": 0, "double": 1})
@@ -225,7 +225,7 @@ def test_decisions_of_natural_answers_are_taken_before_the_results(lm: FrozenLM)
     ]
 
 
-def test_in_running_text_every_word_is_a_decision_but_those_of_results(lm: FrozenLM) -> None:
+def test_in_running_text_every_token_is_a_decision_except_those_of_results(lm: FrozenLM) -> None:
     answer = "The sum is 55 in all."
     example = Example(answer=answer, calls=(Call(tool="add", result="55", start=answer.index("55")),))
     found = texts_at(lm, example, PromptFormat())
