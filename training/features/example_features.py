@@ -149,9 +149,7 @@ class ExampleFeatures:
         if None not in (self.lm_fingerprint, lm_fingerprint) and self.lm_fingerprint != lm_fingerprint:
             raise FingerprintError("The features were extracted by another LM: extract them again with this one.")
         if None not in (self.prompt_fingerprint, prompt_fingerprint) and self.prompt_fingerprint != prompt_fingerprint:
-            raise FingerprintError(
-                "The features were extracted in another prompt format: extract them again in this one."
-            )
+            raise FingerprintError("The features were extracted in another prompt format: extract them again.")
 
     def calls(self, most: int | None = None) -> DecisionStates:
         """Return at most `most` calls of the sample (default: `CALL_POINTS`)."""
