@@ -1,4 +1,4 @@
-"""Background: how the hidden states of ordinary requests spread, whatever tools there will be."""
+"""`Background`: mean and covariance of the hidden states of ordinary requests, independent of any tools."""
 
 import hashlib
 import json
@@ -24,20 +24,20 @@ from toolken.training.prompts.prompt_format import PromptFormat
 
 @dataclass(frozen=True)
 class Background:
-    """States of requests that need no particular tool, computed once for an LM and a prompt format.
+    """Hidden states of requests of all kinds, computed once per LM and prompt format.
 
     Attributes
     ----------
     mean
-        Mean state at the decision on a request, `(d,) float64`.
+        Mean state at the decision position of a request, `(d,) float64`.
     covariance
         Their covariance, `(d, d) float64`: the metric of a head that has seen no example.
     texts
         The requests.
     requests
-        Decisions on the requests (labelled 0: something is called).
+        Decisions on the requests, with the label 0 of a call.
     no_calls
-        Decisions of questions and answers that need no tool (labelled `NO_CALL`).
+        Decisions of questions and answers that need no tool, with the label `NO_CALL`.
     """
 
     mean: torch.Tensor
@@ -59,11 +59,11 @@ class Background:
 
     @property
     def decisions(self) -> DecisionStates:
-        """A sample of the requests, and the words, as the gate sees them."""
+        """The decisions that the call gate is fitted on: a sample of the requests, and those without a call."""
         return DecisionStates.join([self.requests.where(self.requests.examples < GATE_REQUESTS), self.no_calls])
 
     def extended(self, texts: Sequence[str], requests: States) -> "Background":
-        """Return the background with further requests, which come behind its own."""
+        """Return the background with further requests appended."""
         own = self.requests
         joined = States(torch.cat([own.hidden, requests.hidden]), torch.cat([own.logsumexp, requests.logsumexp]))
         return Background.of([*self.texts, *texts], joined, self.no_calls)
@@ -71,12 +71,12 @@ class Background:
 
 #: What the progress report of the background pass is called.
 LABEL = "Running the LM over background requests (once per model)"
-#: Requests that the gate is shown.
+#: Number of requests that the call gate is fitted on.
 GATE_REQUESTS = 500
 
 
 def background_requests() -> list[str]:
-    """Return the requests that the package ships, one of every kind the authors could think of, in mixed order."""
+    """Return the requests that the package ships, of many kinds and in mixed order."""
     text = (files("toolken.training") / "data" / "requests.txt").read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line.strip()]
 
@@ -87,14 +87,14 @@ def plain_examples() -> list[Example]:
     return [Example.model_validate(json.loads(line)) for line in text.splitlines() if line.strip()]
 
 
-#: What it costs to attend to a token that is there already, beside reading one; measured with 500 and 600 tokens.
+#: Cost of attending to a cached token relative to computing one, measured with 500 and 600 tokens.
 ATTENDED = 0.055
 
 
 def tokens_to_prefill(lm: FrozenLM, prompt: PromptFormat) -> int:
-    """Return about how many tokens are still to be read for the background of an LM and a prompt format.
+    """Return the approximate number of tokens that the background pass has to compute; 0 if it is cached.
 
-    What all texts begin with is read once, but each of them attends to it. None are left where it is cached.
+    The common prefix of all texts is computed once, but each text attends to it.
     """
     prompt = without_lead(prompt)
     if in_cache(_path(lm, prompt)):
@@ -110,7 +110,7 @@ def background(
 ) -> Background:
     """Return the background of an LM and a prompt format, from the cache or by running the LM once (about a minute).
 
-    A cached one that is damaged, or has states that are not numbers, is computed anew.
+    A cached background that is damaged, or has states that are not finite, is computed again.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def background(
 
 
 def without_lead(prompt: PromptFormat) -> PromptFormat:
-    """Return the format whose background a format shares: few requests have a number that would lead a decision."""
+    """Return the prompt format without its lead: both have the same background, since few requests have a number."""
     return prompt.model_copy(update={"lead": ""})
 
 

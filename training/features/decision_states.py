@@ -1,4 +1,4 @@
-"""The feature pass: one run of the LM over the examples, hidden states kept only where something is decided."""
+"""The feature pass: one forward pass over the examples, which keeps the hidden states at decision positions."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,29 +13,29 @@ from toolken.training.lm import Encoding, FrozenLM, States
 from toolken.training.lm.states import on_cpu
 from toolken.training.prompts.prompt_format import PromptFormat, Rendered
 
-#: The label of a position at which the model writes a word and calls no tool.
+#: The label of a decision position at which the model writes a vocabulary token and calls no tool.
 NO_CALL = -1
-#: Examples are tokenized and batched by length in groups of this many, so that memory does not grow with their number.
+#: Number of examples that are tokenized and batched by length together, which bounds memory.
 GROUP = 512
 
 
 @dataclass(frozen=True)
 class DecisionStates:
-    """The decisions of some texts.
+    """Hidden states and labels at the decision positions of some texts, on the CPU.
 
     Attributes
     ----------
     hidden
         Hidden states `(n, d) float32`.
     logsumexp
-        Log of the summed exponentiated word logits, `(n,) float32`.
+        Log of the summed exponentiated next-token logits, `(n,) float32`.
     labels
-        `(n,) int64`: index of the tool that was called, or `NO_CALL`.
+        `(n,) int64`: index of the called tool, or `NO_CALL`.
     examples
         `(n,) int64`: index of the example each decision belongs to.
     results
-        `(n,) int64`: how many results stand before it, where it is decided behind a result if another call follows;
-        else 0.
+        `(n,) int64`: number of earlier tool results at a position after a result, where another call may follow;
+        0 elsewhere.
     """
 
     hidden: torch.Tensor
@@ -46,12 +46,12 @@ class DecisionStates:
 
     @property
     def after_result(self) -> torch.Tensor:
-        """`(n,) bool`: whether it is decided behind a result if another call follows."""
+        """`(n,) bool`: whether the position follows a tool result, after which another call may follow."""
         return self.results > 0
 
     @classmethod
     def join(cls, parts: "Iterable[DecisionStates]") -> "DecisionStates":
-        """Put one or more sets of decisions together."""
+        """Concatenate one or more sets of decisions."""
         found = list(parts)
         return cls(*(torch.cat([getattr(part, one.name) for part in found]) for one in fields(cls)))
 
@@ -62,21 +62,21 @@ class DecisionStates:
         return cls(torch.empty(0, hidden_size), torch.empty(0), integers, integers, integers)
 
     def calls(self) -> "DecisionStates":
-        """Return the positions at which a tool was called."""
+        """Return the decisions with a call."""
         return self.where(self.labels != NO_CALL)
 
     def shifted(self, offset: int) -> "DecisionStates":
-        """Return the same decisions of examples whose indices are larger by an offset."""
+        """Return the decisions with an offset added to the indices of their examples."""
         return replace(self, examples=self.examples + offset)
 
     def where(self, mask: torch.Tensor) -> "DecisionStates":
-        """Return the positions at which a mask `(n,) bool` holds."""
+        """Return the decisions at which a mask `(n,) bool` holds."""
         return DecisionStates(*(getattr(self, one.name)[mask] for one in fields(self)))
 
 
 @dataclass(frozen=True)
 class DecisionPosition:
-    """A token position at which something is decided: the state there, and what comes next."""
+    """A token position at which the model either calls a tool or writes on, with its label."""
 
     position: int
     label: int
@@ -84,16 +84,16 @@ class DecisionPosition:
 
 
 def decision_positions(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> list[DecisionPosition]:
-    """Return the token positions of an example at which something is decided, in order.
+    """Return the decision positions of an example, in order.
 
-    A call, or a word whose place is known, is decided at the last token that ends before it. Where everything is
-    decided, so is every token that the model itself writes; those that touch a result are not.
+    The decision position of a call, or of a text without a call, is the last token that ends before it. In running
+    text every token that the model writes has one too, except tokens that overlap a tool result.
     """
     return _placed(encoding, rendered, names)[0]
 
 
 def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tuple[list[DecisionPosition], str | None]:
-    """Return what `decision_positions` does, and the first tool whose call has no place of its own, if there is one."""
+    """Return the decision positions, and the first tool whose call has none of its own, or None."""
     labels: dict[int, int] = {}
     after_results = {offset: count for count, offset in enumerate(sorted(rendered.after_results), 1)}
     results: dict[int, int] = {}
@@ -121,7 +121,7 @@ def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tu
 
 
 def states_source(lm: FrozenLM, cache: FeatureCache | None) -> FrozenLM | FeatureCache:
-    """Return where the states of an LM come from: a cache of them, or the LM itself.
+    """Return the source of hidden states: the cache, or the LM without one.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def states_source(lm: FrozenLM, cache: FeatureCache | None) -> FrozenLM | Featur
     if cache.lm.fingerprint != lm.fingerprint:
         raise FingerprintError(
             f"The feature cache holds the states of the LM {cache.lm.name!r}, and {lm.name!r} is another one: "
-            f"make one for {lm.name!r}."
+            f"make a cache for {lm.name!r}."
         )
     return cache
 
@@ -149,7 +149,7 @@ def decisions(
     advance: Callable[[int], None] | None = None,
     skipped: Callable[[int, str], None] | None = None,
 ) -> Iterator[DecisionStates]:
-    """Run the LM once over examples and yield their decisions, a group of examples at a time.
+    """Run the LM once over examples and yield their decisions per group of examples.
 
     Parameters
     ----------
@@ -158,18 +158,18 @@ def decisions(
     no_calls
         Whether to include positions at which no tool is called.
     cache
-        Where states are kept and looked for; by default they are computed and not kept.
+        Cache of the states; by default they are computed and not kept.
     advance
         Called with the number of examples done since the last call.
     skipped
-        Called with the index of an example that is left out, and the reason; by default that is an error. Left out is
-        what does not fit the LM's context, and what has a call without a place of its own: no token stands in front of
-        it, or another call is decided behind the same one.
+        Called with the index of an omitted example and the reason; by default that is an error. Examples are omitted
+        that do not fit the LM's context, or that have a call without a decision position of its own: no token precedes
+        it, or another call has the same one.
 
     Raises
     ------
     ExampleError
-        If an example has to be left out and `skipped` is not given.
+        If an example has to be omitted and `skipped` is not given.
     FingerprintError
         If the cache is of another LM.
     HeadError
@@ -193,9 +193,9 @@ def decisions(
         placed = [_placed(encoding, rendered, index_of) for rendered, encoding in zip(texts, encodings, strict=True)]
         unplaced_tools = next((tool for _, tool in placed if tool is not None), None)
         if unplaced_tools is not None:
-            reason = f"calls {unplaced_tools!r} where no text stands in front, or where another call is decided"
+            reason = f"calls {unplaced_tools!r} where no text precedes the call, or where another call is decided"
             if skipped is None:
-                raise ExampleError(f"Example {number + 1} {reason}: mend or remove it.")
+                raise ExampleError(f"Example {number + 1} {reason}: fix or remove it.")
             skipped(number, reason)
             continue
         for (places, _), encoding in zip(placed, encodings, strict=True):
@@ -219,7 +219,7 @@ def query_states(
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> States:
-    """Return the states at the decision on each request, one row a request (design: the query form).
+    """Return the states at the decision position of each request, one row per request, on the CPU.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def moved_to_cpu(found: Iterable[tuple[int, States]]) -> Iterator[tuple[int, Sta
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A text whose states are wanted: its example, its tokens, and the places."""
+    """A text whose states are computed: its example, its tokens, and its decision positions."""
 
     example: int
     ids: list[int]
@@ -267,7 +267,7 @@ def _run(
     examples, done = len({one.example for one in group}), [0]
 
     def advance_texts(count: int) -> None:
-        # An example may be several texts; told are examples, in proportion.
+        # An example may be several texts; progress counts examples, in proportion.
         assert advance is not None
         before, done[0] = done[0], done[0] + count
         advance(done[0] * examples // len(group) - before * examples // len(group))
@@ -282,5 +282,5 @@ def _run(
             torch.full((len(one.places),), one.example),
             torch.tensor([place.results for place in one.places]),
         )
-    # In the order of the examples and their texts, whatever order they ran in.
+    # In the order of the examples and their texts.
     return DecisionStates.join(parts[index] for index in sorted(parts))

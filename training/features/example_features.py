@@ -1,4 +1,4 @@
-"""`ExampleFeatures`: the statistics of a pass of the LM over examples; those of splits add up to those of the whole."""
+"""`ExampleFeatures`: what a fit needs of a feature pass over examples; features of splits can be joined."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,20 +16,20 @@ from toolken.training.lm import FrozenLM
 from toolken.training.prompts.few_shot import FewShotExamples
 from toolken.training.prompts.prompt_format import PromptFormat
 
-#: Calls and words that are kept: a bound on memory, whatever the number of examples. In running text there are tens of
-#: words to a call, and the gate there is as good as the sample is large.
+#: Largest numbers of decisions with and without a call that are kept, which bounds memory. Running text has tens of
+#: decisions without a call per call, and the call gate improves with the size of the sample.
 CALLS_KEPT, NO_CALL_POINTS = 16_000, 64_000
-#: Calls of these for the choice of settings, the refinement, and a gate that decides behind openings alone.
+#: Largest number of calls for choosing settings, for the refinement, and for a gate outside running text.
 CALL_POINTS = 4000
 
 
 @dataclass
 class ExampleFeatures:
-    """Everything a fit needs to know of some examples.
+    """Everything that a fit needs of some examples.
 
-    Its parts are sums, or samples of bounded size whose choice does not depend on what was read together: each group of
-    `GROUP` examples draws its own random keys, and the smallest keys of all stay. So readings of parts can be made
-    anywhere, and joined in the order of the groups they are that of the whole.
+    All fields are sums, or samples of bounded size that do not depend on how the examples are split: each group of
+    `GROUP` examples draws its own random keys, and the decisions with the smallest keys stay. Features that several
+    processes extract, joined in the order of the groups, equal those of one process.
 
     Attributes
     ----------
@@ -40,21 +40,21 @@ class ExampleFeatures:
     provenance
         Number and hash of the examples.
     sample
-        Calls (True) and words (False) of a uniform sample, each with its random keys.
+        Uniform samples of the decisions with (True) and without (False) a call, each with its random keys.
     no_calls
-        Number of all words that were decided.
+        Number of all decisions without a call.
     too_long
         Indices of the examples that do not fit the LM's context.
     unplaced
-        Indices of the examples with a call that has no place of its own; see `decisions`.
+        Indices of the examples with a call that has no decision position of its own; see `decisions`.
     omitted_tools
-        Tools that those call.
+        Tools that the omitted examples call.
     examples
-        Number of examples, those that are left out included.
+        Number of examples, including the omitted ones.
     tokens, seconds
-        What it cost, where workers of a cluster have read: tokens of the texts, and seconds of a processor.
+        Cost on a cluster: tokens of the texts, and processor seconds.
     lm_fingerprint, prompt_fingerprint
-        What has read them, and in which wording; None where that is not known.
+        Fingerprints of the LM and the prompt format; None if unknown.
     """
 
     statistics: ToolStatistics
@@ -73,7 +73,7 @@ class ExampleFeatures:
 
     @classmethod
     def nothing(cls, names: Sequence[str], hidden_size: int) -> "ExampleFeatures":
-        """Return the reading of no examples."""
+        """Return the features of no examples."""
         return cls(ToolStatistics.empty(names, hidden_size))
 
     @classmethod
@@ -89,7 +89,7 @@ class ExampleFeatures:
         cache: FeatureCache | None = None,
         advance: Callable[[int], None] | None = None,
     ) -> "ExampleFeatures":
-        """Run the LM over at most `GROUP` examples, the ones of a number, and return what a fit needs of them."""
+        """Run the LM over one group of at most `GROUP` examples, given its number, and return its features."""
         reading = cls.nothing(names, lm.hidden_size)
         reading.lm_fingerprint, reading.prompt_fingerprint = lm.fingerprint, prompt.fingerprint
         random = torch.Generator().manual_seed(seed * 1_000_003 + number)
@@ -103,7 +103,7 @@ class ExampleFeatures:
             reading.no_calls += int((~called).sum())
             for kind in (True, False):
                 chosen = part.where(called if kind else ~called)
-                # Examples are told apart by their index among all: folds must not part those of one example.
+                # Indices are unique among all examples, so that folds never split an example.
                 chosen = chosen.shifted(number * GROUP)
                 reading._keep(kind, chosen, torch.rand(len(chosen.labels), generator=random))
         for at in left_out:
@@ -115,12 +115,12 @@ class ExampleFeatures:
         return reading
 
     def join(self, other: "ExampleFeatures") -> None:
-        """Add the reading of the examples that come next.
+        """Add the features of the next examples.
 
         Raises
         ------
         FingerprintError
-            If another LM has read them, or this one in another wording.
+            If they are of another LM or prompt format.
         """
         self.check(other.lm_fingerprint, other.prompt_fingerprint)
         self.lm_fingerprint = self.lm_fingerprint or other.lm_fingerprint
@@ -139,20 +139,20 @@ class ExampleFeatures:
         self.seconds += other.seconds
 
     def check(self, lm_fingerprint: str | None, prompt_fingerprint: str | None) -> None:
-        """Make sure that the examples were read by an LM and in a wording, as far as these are known.
+        """Check that the features are of an LM and a prompt format, if these are known.
 
         Raises
         ------
         FingerprintError
-            If they were not.
+            If they are of others.
         """
         if None not in (self.lm_fingerprint, lm_fingerprint) and self.lm_fingerprint != lm_fingerprint:
-            raise FingerprintError("The examples were read by another LM: read them anew with this one.")
+            raise FingerprintError("The features were extracted by another LM: extract them again with this one.")
         if None not in (self.prompt_fingerprint, prompt_fingerprint) and self.prompt_fingerprint != prompt_fingerprint:
-            raise FingerprintError("The examples were read in another prompt format: read them anew in this one.")
+            raise FingerprintError("The features were extracted in another prompt format: extract them again.")
 
     def calls(self, most: int | None = None) -> DecisionStates:
-        """Return the sample's calls, at most so many (default: `CALL_POINTS`)."""
+        """Return at most `most` calls of the sample (default: `CALL_POINTS`)."""
         nothing = DecisionStates.none(self.statistics.hidden_size)
         if True not in self.sample:
             return nothing
@@ -160,13 +160,15 @@ class ExampleFeatures:
         return chosen if len(chosen.labels) else nothing
 
     def points(self, calls: int | None = None) -> tuple[DecisionStates, float]:
-        """Return the sample with at most so many calls (default: `CALL_POINTS`), and how many words each of its words
-        stands for if each of these calls stands for one."""
+        """Return the sample with at most `calls` calls (default: `CALL_POINTS`), and the weight of its other decisions.
+
+        A weight of w means that each sampled decision without a call stands for w of them per call.
+        """
         called = self.calls(calls)
         points = DecisionStates.join([called, *([self.sample[False][0]] if False in self.sample else [])])
-        words = len(points.labels) - len(called.labels)
+        no_calls = len(points.labels) - len(called.labels)
         total = int(self.statistics.counts.sum())
-        return points, no_call_weight(self.no_calls, words, total, len(called.labels))
+        return points, no_call_weight(self.no_calls, no_calls, total, len(called.labels))
 
     def _keep(self, kind: bool, chosen: DecisionStates, keys: torch.Tensor) -> None:
         if kind in self.sample:
@@ -176,9 +178,9 @@ class ExampleFeatures:
 
 
 def _smallest(chosen: DecisionStates, keys: torch.Tensor, most: int) -> tuple[DecisionStates, torch.Tensor]:
-    """Return at most so many decisions with their random keys, in their order.
+    """Return the decisions with the `most` smallest random keys, in their order.
 
-    Keeping the smallest of independent random keys is a uniform sample whatever the order and the grouping.
+    The smallest of independent random keys are a uniform sample, independent of order and grouping.
     """
     if len(keys) <= most:
         return chosen, keys
@@ -187,9 +189,9 @@ def _smallest(chosen: DecisionStates, keys: torch.Tensor, most: int) -> tuple[De
     return chosen.where(mask), keys[mask]
 
 
-def no_call_weight(words: int, kept_words: int, calls: int, kept_calls: int) -> float:
-    """Return how many words each word of a sample stands for, for one call of each call in it."""
-    return (words / max(kept_words, 1) or 1.0) * (kept_calls / calls if calls else 1.0)
+def no_call_weight(no_calls: int, kept_no_calls: int, calls: int, kept_calls: int) -> float:
+    """Return the weight of a sampled decision without a call, relative to a sampled call."""
+    return (no_calls / max(kept_no_calls, 1) or 1.0) * (kept_calls / calls if calls else 1.0)
 
 
 def groups(examples: Iterable[Example]) -> Iterator[list[Example]]:
@@ -209,7 +211,7 @@ def extract_features(
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> ExampleFeatures:
-    """Run the LM once over examples, in this process."""
+    """Run the LM once over examples in this process and return their features."""
     whole = ExampleFeatures.nothing(names, lm.hidden_size)
     for number, group in enumerate(groups(examples)):
         whole.join(

@@ -77,7 +77,7 @@ def _from_row(row: dict[str, Any], where: str) -> Example:
         return Example.model_validate(record | {"calls": listed})
     except (ValidationError, ValueError, TypeError, AttributeError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise ExampleError(f"{where} is not an example: {reason}; correct or remove it.") from error
+        raise ExampleError(f"{where} is not an example: {reason}; fix or remove it.") from error
 
 
 def _present(record: dict[str, Any]) -> dict[str, Any]:

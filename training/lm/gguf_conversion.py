@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
+from toolken.training.lm.pytorch.collector import collector_paused
 from toolken.training.progress import announce
 
 if TYPE_CHECKING:
@@ -127,19 +128,21 @@ def write_conversion(gguf: Path, folder: Path, dtype: "torch.dtype") -> None:
     """Write the tokenizer and the dequantised weights of a GGUF file as a checkpoint of transformers."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=dtype, quantization_config=GgufConfig(dequantize=True)
-    )
-    # transformers refuses to save a model that it takes for a quantised one, although every weight is dense now.
-    for mark in ("hf_quantizer", "is_quantized", "quantization_method"):
-        if hasattr(model, mark):
-            delattr(model, mark)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.config._name_or_path = gguf.stem
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
+    # Parsing a GGUF file makes millions of objects that stay.
+    with collector_paused():
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=dtype, quantization_config=GgufConfig(dequantize=True)
+        )
+        # transformers refuses to save a model that it takes for a quantised one, although every weight is dense now.
+        for mark in ("hf_quantizer", "is_quantized", "quantization_method"):
+            if hasattr(model, mark):
+                delattr(model, mark)
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.config._name_or_path = gguf.stem
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)
 
 
 def _content_key(gguf: Path) -> str:

@@ -1,4 +1,4 @@
-"""`Network`: what computes inside a `FrozenLM`."""
+"""`Network`: the interface of the backends of `FrozenLM`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class Network(ABC):
-    """The weights of a causal LM and an backend that runs them.
+    """The weights of a causal LM and the backend that runs them.
 
     Attributes
     ----------
     config
-        The model's configuration, as transformers keeps it.
+        The model's configuration of transformers.
     device, dtype
-        Where hidden states are computed, and their number format there.
+        Device and number format of the hidden states.
     number_format
-        What the states depend on besides weights and tokens: the number format, or the backend.
+        What the states depend on beside weights and tokens: the number format, or the backend.
     hidden_size, vocab_size
-        Dimension d of a hidden state as the output matrix sees it, and the number V of word logits.
+        Dimension d of a hidden state as the output matrix sees it, and the number V of next-token logits.
     weight_bytes
-        Bytes of the weights as they are in memory.
+        Bytes of the weights in memory.
     max_tokens
         Tokens for which the backend has room, where that may be less than the model takes.
     end_ids
@@ -79,7 +79,7 @@ class Network(ABC):
 
     @abstractmethod
     def start_batch(self, lm: "FrozenLM") -> Batch[Any]:
-        """Begin a batch of texts that grow together."""
+        """Begin a batch of texts that are decoded together."""
 
     @abstractmethod
     def states(
@@ -89,7 +89,7 @@ class Network(ABC):
         positions: Sequence[Sequence[int]],
         advance: Callable[[int], None] | None,
     ) -> Iterator[tuple[int, States]]:
-        """Do the work of `FrozenLM.hidden_states`, on sequences that fit the context."""
+        """Yield what `FrozenLM.hidden_states` yields, for sequences that fit the context."""
 
     def fingerprint(self, tokenizer: Any) -> str:
         """Return the hex digest of architecture, tokenizer and a sample of the weights."""
@@ -97,7 +97,7 @@ class Network(ABC):
 
 
 def shared_prefix(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> int:
-    """Return how many leading tokens all sequences share, short of every position that is asked for."""
+    """Return the number of leading tokens that all sequences share and that precede every requested position."""
     if len(sequences) < 2:
         return 0
     shared = min(min((min(p) for p in positions if p), default=0), min(len(s) for s in sequences) - 1)

@@ -1,4 +1,4 @@
-"""`PrefixCache`: texts that were read before; a text that begins like one of them is not read from the start."""
+"""`PrefixCache`: KV caches of earlier texts, so that a prefill computes only the tokens after a known prefix."""
 
 import threading
 from collections import OrderedDict
@@ -10,22 +10,22 @@ import torch
 from toolken.training.lm.frozen import FrozenLM
 from toolken.training.lm.session import Session
 
-#: Texts that are kept, and bytes of the KV caches of all of them together; the least recently used go first.
+#: Largest number of texts, and of bytes of their KV caches together; the least recently used texts are evicted first.
 MAX_TEXTS, MAX_BYTES = 32, 512 * 2**20
 
 
 @dataclass(frozen=True)
 class Prefill:
-    """A text that has been read.
+    """The result of a prefill.
 
     Attributes
     ----------
     session
-        The text, the reader's own to go on with.
+        The text, which the caller may extend.
     hidden, logits
-        Hidden state `(d,) float32` and word logits `(V,) float32` after its last token.
+        Hidden state `(d,) float32` and next-token logits `(V,) float32` after its last token.
     reused
-        Leading tokens whose KV cache was there already.
+        Number of leading tokens whose KV cache was reused.
     """
 
     session: Session
@@ -35,14 +35,14 @@ class Prefill:
 
 
 class PrefixCache:
-    """KV caches of texts, of which the longest shared prefix is reused.
+    """KV caches of texts; a prefill reuses the longest common prefix.
 
     Parameters
     ----------
     lm
-        The LM that reads.
+        The LM.
     max_texts, max_bytes
-        Bounds on what is kept; 0 texts keep nothing.
+        Bounds of the cache; 0 texts turn it off.
     """
 
     def __init__(self, lm: FrozenLM, *, max_texts: int = MAX_TEXTS, max_bytes: int = MAX_BYTES) -> None:
@@ -53,14 +53,14 @@ class PrefixCache:
         self._lock = threading.Lock()
 
     def prefill(self, ids: Sequence[int], *, keep: bool = True) -> Prefill:
-        """Read a text.
+        """Compute the state after a text.
 
-        Texts are read one after another, so that of several that begin alike the first one serves the others.
+        Prefills run one after another, so that the first of several texts with a common prefix serves the others.
 
         Parameters
         ----------
         keep
-            Whether later texts may begin with it; without it only the session itself knows the text.
+            Whether to cache the text for later prefills.
 
         Raises
         ------
@@ -78,32 +78,32 @@ class PrefixCache:
         return Prefill(session, hidden, logits, reused)
 
     def keep(self, session: Session) -> None:
-        """Keep a text for others to begin with; it must not be changed any more."""
+        """Cache a text, which must not change afterwards."""
         croppable = session.shareable
         with self._lock:
             for key, kept in list(self._texts.items()):
                 is_beginning = kept.common_prefix(session.ids) == len(kept.ids)
                 if is_beginning and (croppable or len(kept.ids) == len(session.ids)):
-                    del self._texts[key]  # the new one serves wherever it did
+                    del self._texts[key]  # the new text covers it
             self._texts[id(session)] = session
             while len(self._texts) > self.max_texts or self.nbytes > self.max_bytes:
                 self._texts.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget all texts."""
+        """Remove all texts."""
         with self._lock:
             self._texts.clear()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the KV caches of all the texts that are kept."""
+        """Bytes of the KV caches of all cached texts."""
         return sum(kept.nbytes for kept in self._texts.values())
 
     def __len__(self) -> int:
         return len(self._texts)
 
     def _longest(self, ids: Sequence[int]) -> Session:
-        """Return a session with the longest kept prefix, short of the last token, whose state is wanted."""
+        """Return a session with the longest cached prefix, without the last token, whose state is computed."""
         with self._lock:
             best = max(self._texts.values(), key=lambda kept: kept.common_prefix(ids), default=None)
             shared = 0 if best is None else min(best.common_prefix(ids), len(ids) - 1)

@@ -1,4 +1,4 @@
-"""`Session`: one text under construction; `Batch`: several that grow together."""
+"""`Session`: one text and its KV cache; `Batch`: batched decoding of several texts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from toolken.errors import PromptTooLongError
 if TYPE_CHECKING:
     from toolken.training.lm.frozen import FrozenLM
 
-#: Hidden state `(d,) float32` and word logits `(V,) float32` after a token.
+#: Hidden state `(d,) float32` and next-token logits `(V,) float32` after a token.
 State: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 
 class Session(ABC):
     """The tokens of one text and the LM's KV cache over them.
 
-    `feed` appends tokens and returns what the LM thinks after the last one; `truncate` goes back to a prefix; `fork`
-    copies the text so that two continuations can be tried, sharing what is cached.
+    `feed` appends tokens and returns the state after the last one, on the LM's device; `truncate` returns to a prefix;
+    `fork` copies the text for another continuation and shares the KV cache.
     """
 
     def __init__(self, lm: "FrozenLM") -> None:
@@ -34,7 +34,7 @@ class Session(ABC):
         Returns
         -------
         hidden, logits
-            Hidden state `(d,) float32` and word logits `(V,) float32` after the last token.
+            Hidden state `(d,) float32` and next-token logits `(V,) float32` after the last token.
 
         Raises
         ------
@@ -46,7 +46,7 @@ class Session(ABC):
 
     @abstractmethod
     def truncate(self, length: int) -> None:
-        """Go back to the first `length` tokens."""
+        """Remove all tokens after the first `length`."""
 
     @abstractmethod
     def fork(self) -> "Session":
@@ -55,7 +55,7 @@ class Session(ABC):
     @property
     @abstractmethod
     def shareable(self) -> bool:
-        """Whether the KV cache keeps all the past, so that it can be cropped, shared and repeated."""
+        """Whether the KV cache keeps every token, so that it can be cropped, shared and repeated."""
 
     @property
     @abstractmethod
@@ -64,7 +64,7 @@ class Session(ABC):
 
     @property
     def cached(self) -> int:
-        """Leading tokens that the KV cache holds; the others are computed at the next feed."""
+        """Number of leading tokens in the KV cache; the next feed computes the others."""
         return self._cached
 
     def check_room(self, count: int) -> None:
@@ -82,11 +82,11 @@ class Session(ABC):
             )
 
     def pending(self, ids: Sequence[int]) -> list[int]:
-        """Return the tokens that have to go through the LM to append `ids`: those that are not cached yet, and them."""
+        """Return the tokens that the LM has to compute to append `ids`: the uncached ones, then `ids`."""
         return self.ids[self._cached :] + list(ids)
 
     def appended(self, ids: Sequence[int]) -> None:
-        """Note that the LM has computed these tokens."""
+        """Record that the LM has computed these tokens."""
         self.ids.extend(ids)
         self._cached = len(self.ids)
 
@@ -104,7 +104,7 @@ AnySession = TypeVar("AnySession", bound=Session)
 
 
 class Batch(ABC, Generic[AnySession]):
-    """Texts that are extended by one run of the LM for all of them."""
+    """Texts that one forward pass of the LM extends together."""
 
     @abstractmethod
     def feed(self, pieces: Sequence[tuple[AnySession, Sequence[int]]]) -> list[State]:
@@ -113,12 +113,12 @@ class Batch(ABC, Generic[AnySession]):
         Parameters
         ----------
         pieces
-            Different texts, and the tokens to append to each.
+            Different texts, each with the tokens to append.
 
         Returns
         -------
         states
-            Hidden state `(d,) float32` and word logits `(V,) float32` after the last token of each text.
+            Hidden state `(d,) float32` and next-token logits `(V,) float32` after the last token of each text.
 
         Raises
         ------

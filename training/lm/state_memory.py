@@ -1,4 +1,4 @@
-"""`StateMemory`: an LM that remembers the hidden states of short texts, such as descriptions that are bound again."""
+"""`StateMemory`: an LM with a cache for the hidden states of short texts, such as tool descriptions."""
 
 import threading
 from collections import OrderedDict
@@ -8,14 +8,14 @@ from typing import Any
 from toolken.training.lm.frozen import FrozenLM
 from toolken.training.lm.states import States
 
-#: Texts whose states are remembered; at a hidden size of 576 that is about forty megabytes.
+#: Number of cached texts: about forty megabytes at a hidden size of 576.
 REMEMBERED = 16384
 
 _Key = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class StateMemory:
-    """Everything of an LM, and a memory in front of its `hidden_states`: it can stand wherever states are asked for."""
+    """A `FrozenLM` whose `hidden_states` are cached in memory, on the LM's device; everything else is the LM's own."""
 
     def __init__(self, lm: FrozenLM) -> None:
         self._lm = lm
@@ -32,7 +32,7 @@ class StateMemory:
         *,
         advance: Callable[[int], None] | None = None,
     ) -> Iterator[tuple[int, States]]:
-        """Yield the states at the asked positions as `FrozenLM.hidden_states` does; only new texts are run."""
+        """Yield what `FrozenLM.hidden_states` yields; only texts that are not cached go through the LM."""
         keys: list[_Key] = [(tuple(s), tuple(p)) for s, p in zip(sequences, positions, strict=True)]
         with self._lock:
             known = {index: self._states[key] for index, key in enumerate(keys) if key in self._states}

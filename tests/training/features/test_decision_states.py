@@ -90,7 +90,7 @@ def test_a_call_without_a_place_of_its_own_is_told(tiny_lm: FrozenLM) -> None:
     calls = (Call(tool="double", result="", start=13), Call(tool="add", result="5", start=14))
     both = Example(question="Q?", answer=answer, calls=calls)
     for example in (first, both):
-        with pytest.raises(ExampleError, match="Example 2 calls 'add' where no text stands in front"):
+        with pytest.raises(ExampleError, match="Example 2 calls 'add' where no text precedes the call"):
             passed(tiny_lm, [CHAIN, example])
         skipped: dict[int, str] = {}
         found = passed(tiny_lm, [CHAIN, example, WORDED], skipped=skipped.__setitem__)

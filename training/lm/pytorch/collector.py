@@ -1,4 +1,4 @@
-"""Pausing the garbage collector while a great many objects are made that stay."""
+"""`collector_paused`: no garbage collection while many long-lived objects are made."""
 
 import gc
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from looking for garbage inside the block.
+    """Turn the garbage collector off inside the block.
 
-    Importing torch and transformers makes several hundred thousand objects, of which none is garbage; the collector
-    would go through them again and again.
+    Importing torch and transformers makes several hundred thousand objects, none of them garbage, which the collector
+    would traverse repeatedly.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""`Llama`: the forward pass of a Llama checkpoint, without the seconds that importing transformers' own class takes."""
+"""`Llama`: the forward pass of a Llama checkpoint, without the seconds that importing transformers' class takes."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from toolken.training.lm.pytorch.network import TensorNetwork
 
-#: What the configuration has to say, or to leave out, for this forward pass to be the model's own.
+#: Settings for which this forward pass equals transformers'; None stands for an absent one.
 COVERED: dict[str, Any] = {
     "model_type": "llama",
     "hidden_act": "silu",
@@ -106,7 +106,7 @@ class Llama(TensorNetwork):
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if not covers(values):
             return None
-        # Copied even where the format stays, so that nothing hangs on the file once the model is loaded.
+        # Copied even if the dtype stays, so that the weights do not depend on the memory-mapped file.
         weights = {
             name: tensor.to(dtype, copy=True) for name, tensor in load_file(folder / "model.safetensors").items()
         }
@@ -146,7 +146,6 @@ class Llama(TensorNetwork):
         past_key_values: Any = None,
         use_cache: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        # A cache that is given is always used.
         length = ids.shape[1]
         past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
         if position_ids is None:
@@ -163,7 +162,7 @@ class Llama(TensorNetwork):
             gated = functional.silu(functional.linear(normed, layer.gate)) * functional.linear(normed, layer.up)
             hidden = hidden + functional.linear(gated, layer.down)
         hidden = self._normed(hidden, self._norm)
-        # Every position goes through the norm before the choice: it is cheap, and the output matrix is not.
+        # The norm is cheap for all positions; the output matrix is not, so only selected positions enter it.
         chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, select).unsqueeze(0)
         return chosen[0], functional.linear(chosen, self.output_matrix)[0]
 
@@ -188,7 +187,7 @@ class Llama(TensorNetwork):
         value = functional.linear(hidden, layer.value).view(shape).transpose(1, 2)
         if cache is not None:
             key, value = cache.update(key, value, index)
-        # The same three ways to share keys between query heads as transformers takes, for the sake of the last bit.
+        # The same three cases for grouped queries as in transformers, for bit-equal results.
         grouped = mask is None and self._groups > 1
         if mask is not None and self._groups > 1:
             if length == 1:
@@ -209,7 +208,7 @@ class Llama(TensorNetwork):
 
 
 def covers(config: dict[str, Any]) -> bool:
-    """Tell whether `Llama` computes what a checkpoint with this configuration means."""
+    """Return whether `Llama` computes the same as transformers for a configuration."""
     rope = config.get("rope_parameters") or {}
     needed = ("head_dim", "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "rms_norm_eps")
     return (
@@ -229,7 +228,7 @@ def _rotated(states: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) 
 
 
 def _mask(length: int, past: int, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-    """Return what each new token may look at, `(B or 1, 1, T, C + T) bool`, or None for all of its past."""
+    """Return the attention mask `(B or 1, 1, T, C + T) bool`, or None where plain causal attention does."""
     if attention_mask is not None and bool(attention_mask.all()):
         attention_mask = None
     if attention_mask is None and (length == 1 or past == 0):

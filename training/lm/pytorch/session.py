@@ -1,4 +1,4 @@
-"""`TensorSession`: a text whose KV cache consists of tensors, for the networks that run on torch."""
+"""`TensorSession`: a text whose KV cache consists of tensors on the LM's device."""
 
 import copy
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class TensorSession(Session):
                     use_cache=True,
                 )
             except BaseException:
-                # Some layers may have grown and others not: the text is computed anew at the next feed.
+                # Some layers may have grown and others not, so the next feed recomputes the cache.
                 self._cache, self._cached = None, 0
                 raise
         self.appended(ids)
@@ -51,7 +51,7 @@ class TensorSession(Session):
             self._cache.crop(-surplus)
             self._cached = length
         else:
-            # Sliding windows and recurrent layers cannot go back: the prefix is computed anew at the next feed.
+            # Sliding windows and recurrent layers cannot be cropped, so the next feed recomputes the prefix.
             self._cache, self._cached = None, 0
 
     def fork(self) -> "TensorSession":
