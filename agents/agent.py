@@ -18,14 +18,14 @@ from langchain_core.tools import BaseTool
 
 from toolken.agents.agent_input import input_messages
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.conversation import Prompt, canonical, to_prompt
+from toolken.agents.conversation import Prompt, to_prompt
 from toolken.agents.decoding.batching import Lockstep, at_once, claimed, in_a_thread, in_lockstep, taking_part
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.agents.decoding.lazy_model import LazyModel
 from toolken.agents.decoding.stepping import Stepping
 from toolken.agents.errors import OptionError
-from toolken.agents.retry import RetryStep
+from toolken.agents.retry import Retries, RetryStep
 from toolken.agents.runnable_tools import runnable_tools
 from toolken.agents.tool_runner import ToolRunner
 from toolken.training.head.toolken_head import ToolkenHead
@@ -261,14 +261,14 @@ class ToolkenAgent(Runnable[Any, Answer]):
         messages: list[BaseMessage] = list(given)
         steps: list[Step] = []
         low, high = 0.0, 1.0
-        retries = _Retries(self._retry)
+        retries = Retries(self._retry)
         while True:
             prompt = to_prompt(messages, self.decoder.toolset.prompt)
             failed = prompt.failed - retries.settled
             # After the last permitted call the answer has to be finished in text.
             spent = len(steps) >= self.max_calls or len(failed) > MAX_FAILED
             names = () if spent else tuple(name for name in self.tools if name not in failed)
-            again = retries.pending(names, prompt)
+            again = retries.pending(names, prompt.answered)
             events = self._retried(again) if again else self._decoded(prompt, names, stepping, lockstep)
             text = prompt.answer
             made: list[tuple[CallStarted, CallFinished]] = []
@@ -306,7 +306,8 @@ class ToolkenAgent(Runnable[Any, Answer]):
                         result.failed,
                     )
                 )
-                retries.note(call.name, call.arguments, result, prompt.question)
+                if result.failed:
+                    retries.note_failure(call.name, call.arguments, result.text, prompt.question)
             if all(self.tools[one["name"]].return_direct for one in calls) and not any(
                 one.status == "error" for one in answers
             ):
@@ -343,38 +344,6 @@ class ToolkenAgent(Runnable[Any, Answer]):
         if call.error is not None:
             return self._runner.refused(call.call, call.error)
         return await self._runner.arun(call.call, config)
-
-
-class _Retries:
-    """Failed calls of one question that are made again with corrected arguments, at most one per tool."""
-
-    def __init__(self, step: RetryStep | None) -> None:
-        self._step = step
-        self._refused: set[str] = set()
-        self._pending: list[tuple[str, dict[str, Any]]] = []
-        #: Tools whose only failure has been retried: they may be called again.
-        self.settled: set[str] = set()
-
-    def note(self, tool: str, arguments: dict[str, Any], result: ToolResult, question: str) -> None:
-        """Note a result; a first failure may have corrected arguments."""
-        if not result.failed or self._step is None:
-            return
-        better = None if tool in self._refused else self._step(arguments, result.text, question)
-        self._refused.add(tool)
-        if better is None:
-            self.settled.discard(tool)
-        else:
-            self.settled.add(tool)
-            self._pending.append((tool, better))
-
-    def pending(self, tools: Sequence[str], prompt: Prompt) -> list[tuple[str, dict[str, Any]]]:
-        """Return the calls to be made again, and forget them."""
-        calls, self._pending = self._pending, []
-        return [
-            (tool, arguments)
-            for tool, arguments in calls
-            if tool in tools and (tool, canonical(arguments)) not in prompt.answered
-        ]
 
 
 def _check_bounds(max_calls: int, tool_timeout: float | None, tool_retries: int) -> None:

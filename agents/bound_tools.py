@@ -1,4 +1,4 @@
-"""`BoundTools`: the tools of one call as LangChain passes them on, with what their own classes check."""
+"""`BoundTools`: the tools of one call, with the pydantic classes that validate their arguments."""
 
 import json
 from collections import OrderedDict
@@ -18,16 +18,16 @@ from toolken.tools.grounding import GROUNDED
 from toolken.training.examples import FewShotExample
 from toolken.training.tool_spec import ToolLike, ToolSpec, tool_specs, unknown_tools
 
-#: Tools whose specs are remembered: an agent loop binds the same ones again before each step.
-REMEMBERED = 4096
+#: Tools whose specs are cached: an agent loop binds the same tools before each step.
+CACHED = 2**17
 
 ArgumentsClass = type[BaseModel] | type[BaseModelV1]
 
 
 class BoundTools(list[dict[str, Any]]):
-    """OpenAI-style dicts of the tools, which also know the specs and the pydantic classes of the arguments.
+    """A list of OpenAI-style tool dicts that also holds the specs and the pydantic classes of the arguments.
 
-    It is what `bind_tools` binds: for tracers and caches a list of dicts like any other chat model's.
+    `bind_tools` binds it. Tracers and caches see a list of dicts, as with any other chat model.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class BoundTools(list[dict[str, Any]]):
     classes
         The pydantic class of a tool's arguments by the tool's name, where it has one.
     few_shot
-        Examples of the tools' arguments, shown to the LM while it writes some.
+        Examples of the tools' arguments, which the LM reads only while it writes arguments.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class BoundTools(list[dict[str, Any]]):
         Parameters
         ----------
         tools
-            The tools; one that is given twice counts once.
+            The tools; duplicates count once.
         grounded
             Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city"
             or "weather.city", or True for every string and number.
@@ -77,8 +77,8 @@ class BoundTools(list[dict[str, Any]]):
         Raises
         ------
         ToolSpecError
-            If a tool cannot be read, two different ones share a name, `grounded` names no argument, or a few-shot
-            example is of none of the tools.
+            If a tool cannot be read, two different ones share a name, `grounded` names no argument, or a few-shot example
+            names another tool.
         """
         if isinstance(tools, BoundTools) and not grounded and not few_shot:
             return tools
@@ -91,7 +91,7 @@ class BoundTools(list[dict[str, Any]]):
             spec, found = _read(tool)
             known = specs.setdefault(spec.name, spec)
             if known is not spec and not _is_same_tool(known, spec):
-                extra.append(spec)  # reported below
+                extra.append(spec)  # `tool_specs` reports it
             if found is not None:
                 classes.setdefault(spec.name, found)
         read = tool_specs([*specs.values(), *extra]) if specs else []
@@ -102,18 +102,18 @@ class BoundTools(list[dict[str, Any]]):
         return cls(_with_grounded(read, grounded) if grounded else read, classes, shown)
 
     def problem(self, name: str, arguments: dict[str, Any]) -> str | None:
-        """Return why arguments do not pass the tool's schema or its pydantic class, or None if they do."""
+        """Return why arguments violate the tool's schema or its pydantic class, or None if they are valid."""
         spec = self.by_name[name]
         wrong = schema_problem(spec.parameters, arguments) or _class_problem(self.classes.get(name), arguments)
-        return f"The arguments do not pass the check of {name!r} ({wrong})." if wrong else None
+        return f"The arguments of {name!r} are invalid ({wrong})." if wrong else None
 
 
-_remembered: "OrderedDict[Any, tuple[Any, ToolSpec, ArgumentsClass | None]]" = OrderedDict()
+_cache: "OrderedDict[Any, tuple[Any, ToolSpec, ArgumentsClass | None]]" = OrderedDict()
 _lock = Lock()
 
 
 def _read(tool: "ToolLike | ToolSpec") -> tuple[ToolSpec, ArgumentsClass | None]:
-    """Return the spec of a tool and the class of its arguments, remembered from the last time it was read."""
+    """Return the spec of a tool and the class of its arguments, from the cache where possible."""
     if isinstance(tool, ToolSpec):
         return tool, None
     key: Any
@@ -127,30 +127,30 @@ def _read(tool: "ToolLike | ToolSpec") -> tuple[ToolSpec, ArgumentsClass | None]
     else:
         key = (id(tool), getattr(tool, "__doc__", None))
     with _lock:
-        if key in _remembered:
-            _remembered.move_to_end(key)
-            return _remembered[key][1:]
+        if key in _cache:
+            _cache.move_to_end(key)
+            return _cache[key][1:]
     spec, found = _without_config(ToolSpec.of(tool), tool), _arguments_class(tool)
     with _lock:
-        # The tool is kept with its spec, so that no other one can come to have its id.
-        _remembered[key] = (tool, spec, found)
-        while len(_remembered) > REMEMBERED:
-            _remembered.popitem(last=False)
+        # The cache keeps the tool alive, so that its id stays unique.
+        _cache[key] = (tool, spec, found)
+        while len(_cache) > CACHED:
+            _cache.popitem(last=False)
     return spec, found
 
 
 def _as_dict(spec: ToolSpec) -> dict[str, Any]:
-    # The schema is shared with the spec: of very many tools, copies would take more memory than their toolkens.
+    # Specs and dicts share the schema: for very many tools, copies would take more memory than their toolkens.
     return {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
 
 
 def chosen(choice: Any, names: Sequence[str]) -> tuple[tuple[str, ...], bool]:
-    """Return the tools that may be called under a `tool_choice`, and whether one must be.
+    """Return the tools that a `tool_choice` allows, and whether a call is required.
 
     Raises
     ------
     ToolSpecError
-        If it names no bound tool, or a call is required and no tool is bound.
+        If it names a tool that is not bound, or a call is required and no tool is bound.
     """
     if isinstance(choice, dict):
         function = choice.get("function", choice)
@@ -185,7 +185,7 @@ def _arguments_class(tool: Any) -> ArgumentsClass | None:
 
 
 def _config_argument(tool: BaseTool) -> str | None:
-    """Return the argument of a tool's `_run` that takes the RunnableConfig, which LangChain passes by itself."""
+    """Return the argument of a tool's `_run` that takes the RunnableConfig, which LangChain passes."""
     return next((name for name, kind in tool._run.__annotations__.items() if kind is RunnableConfig), None)
 
 
@@ -202,7 +202,7 @@ def _without_config(spec: ToolSpec, tool: Any) -> ToolSpec:
 
 
 def _is_same_tool(one: ToolSpec, other: ToolSpec) -> bool:
-    """Tell whether two specs of one name are the same tool in two forms: titles say nothing."""
+    """Tell whether two specs of one name are the same tool in two forms; titles in schemas are ignored."""
     return one.description == other.description and _untitled(one.parameters) == _untitled(other.parameters)
 
 
@@ -244,6 +244,6 @@ def _class_problem(schema: ArgumentsClass | None, arguments: dict[str, Any]) -> 
     except (ValidationError, ValidationErrorV1) as error:
         first = error.errors()[0]
         return f"{'/'.join(map(str, first['loc']))}: {str(first['msg'])[:300]}"
-    except Exception as error:  # a validator of the tool's own may raise anything
+    except Exception as error:  # a tool's validator may raise anything
         return f"{type(error).__name__}: {str(error)[:300]}"
     return None

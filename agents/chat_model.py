@@ -423,7 +423,7 @@ class ToolkenChatModel(BaseChatModel):
             result = generate_from_stream(self._chunks(messages, stop, run_manager, writer, stepping, kwargs))
         message = result.generations[0].message
         assert isinstance(message, AIMessage)
-        writer.tell_reasons(message)
+        writer.move_invalid_calls(message)
         return result
 
     def _stream(

@@ -1,4 +1,4 @@
-"""`ChunkWriter`: a turn's events as the chunks of a LangChain message."""
+"""`ChunkWriter`: turns the events of a turn into the chunks of a LangChain message."""
 
 import uuid
 from collections.abc import Iterable, Iterator
@@ -25,19 +25,19 @@ class ChunkWriter:
 
     def __init__(self, model_name: str) -> None:
         self._model_name = model_name
-        #: Calls whose arguments cannot be used: arguments and reason by the call's id.
+        #: Calls whose arguments are invalid: name, arguments and reason by the call's id.
         self._refused: dict[str, tuple[str, str, str]] = {}
 
     def chunks(self, events: Iterable[Event], prompt: Prompt) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks of the message.
 
-        A message carries the whole answer so far, so that the last one of a turn stands for itself.
+        A message has the whole answer so far, so that the last one of a turn can be read alone.
         """
         if opening := prompt.answer.lstrip():
             yield _chunk(opening)
         calls: list[dict[str, Any]] = []
         call_id = ""
-        # An index counts the blocks of a message's content, of which the text is one.
+        # The index counts the content blocks of the message; its text is one of them.
         index = -1 + bool(opening)
         for event in events:
             match event:
@@ -55,13 +55,13 @@ class ChunkWriter:
                 case CallFinished(name, _, text, error):
                     if error is not None:
                         self._refused[call_id] = (name, text, error)
-                        yield _call_chunk(None, _spoilt(text, error), None, index)
+                        yield _call_chunk(None, _invalidation(text, error), None, index)
                 case Finished():
                     toolken = {"call_probability": event.call_probability, "calls": calls}
                     yield self._last(event, {"toolken": toolken} if event.call_probability is not None else {})
 
-    def tell_reasons(self, message: AIMessage) -> None:
-        """Write into a finished message why calls of it cannot be used."""
+    def move_invalid_calls(self, message: AIMessage) -> None:
+        """Move the calls with invalid arguments to the finished message's `invalid_tool_calls`, with the reasons."""
         if self._refused:
             message.tool_calls = [call for call in message.tool_calls if call["id"] not in self._refused]
             message.invalid_tool_calls = [
@@ -92,11 +92,11 @@ def _call_chunk(name: str | None, args: str, call_id: str | None, index: int) ->
     return _chunk("", tool_call_chunks=[tool_call_chunk(name=name, args=args, id=call_id, index=index)])
 
 
-def _spoilt(text: str, error: str) -> str:
-    """Return what to append to streamed arguments that cannot be used, so that nobody takes them for usable.
+def _invalidation(text: str, error: str) -> str:
+    """Return what to append to streamed arguments that are invalid, so that LangChain reads them as invalid.
 
-    LangChain completes half-written JSON by itself; a bracket that closes nothing is what it does not accept. The
-    reason follows, as chunks have no other place for it.
+    LangChain completes truncated JSON, but rejects a bracket without its counterpart. The reason follows the bracket,
+    since chunks have no field for it.
     """
     for end in ("}", "]", '"}', '"]'):
         try:

@@ -1,8 +1,10 @@
-"""Retry steps: the arguments with which a failed call is made again."""
+"""Retry steps, which correct the arguments of failed calls, and the calls of a question that are made again."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
+
+from toolken.agents.conversation import canonical
 
 #: Returns the arguments with which a failed call is made again, or None to leave it failed. It gets the arguments of
 #: the call, the tool's error and the user's question.
@@ -63,6 +65,44 @@ def offered_name(arguments: Mapping[str, Any], error: str, question: str) -> dic
             if new:
                 found[argument] = max(new, key=len)
     return {**arguments, **found} if found else None
+
+
+class Retries:
+    """Failed calls of one question that are made again with corrected arguments, at most one per tool."""
+
+    def __init__(self, step: RetryStep | None) -> None:
+        self._step = step
+        self._refused: set[str] = set()
+        self._pending: list[tuple[str, dict[str, Any]]] = []
+        #: Tools whose only failure has been retried: they may be called again.
+        self.settled: set[str] = set()
+
+    def note_failure(self, tool: str, arguments: dict[str, Any], error: str, question: str) -> None:
+        """Note a failed call; the first one of a tool may be made again."""
+        better = None if self._step is None or tool in self._refused else self._step(arguments, error, question)
+        self._refused.add(tool)
+        if better is None:
+            self.settled.discard(tool)
+        else:
+            self.settled.add(tool)
+            self._pending.append((tool, better))
+
+    def pending(self, tools: Sequence[str], answered: Collection[tuple[str, str]]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the calls to be made again, and forget them.
+
+        Parameters
+        ----------
+        tools
+            Names of the tools that may be called.
+        answered
+            Calls that were answered, as `Prompt.answered` has them; they are not made again.
+        """
+        calls, self._pending = self._pending, []
+        return [
+            (tool, arguments)
+            for tool, arguments in calls
+            if tool in tools and (tool, canonical(arguments)) not in answered
+        ]
 
 
 def _quoted_names(error: str, question: str) -> list[str]:

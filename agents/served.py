@@ -1,4 +1,4 @@
-"""`ServedModel`: an exported head behind a server that speaks OpenAI's protocol, in the place of an LM in memory."""
+"""`ServedModel`: an exported checkpoint on a server with OpenAI's protocol, in place of an LM in memory."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,22 +22,22 @@ from toolken.training.tool_spec import unknown_tools
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
 
-#: Added to a logit that may not win, or has to.
+#: Logit biases that exclude a token, or force it.
 NEVER, ALWAYS = -100.0, 100.0
 
 
 class ServedModel:
-    """What a chat model asks instead of an LM of its own.
+    """The server that answers for a chat model.
 
     Parameters
     ----------
     base_url
-        Where the server is, up to `/v1`.
+        The server's address, up to `/v1`.
     model
-        What the server calls the checkpoint. Where this is a folder that can be read from here, or `export` is one, the
-        tools' tokens are known, and tools that are not bound can be held back.
+        The server's name of the checkpoint; None for its only model. If it is the export's folder and readable here,
+        the tools' tokens are known, and tools that are not bound can be excluded.
     api_key, timeout, max_retries
-        Of the requests.
+        Passed to the client; None for no retry.
     """
 
     def __init__(
@@ -52,31 +52,31 @@ class ServedModel:
         self._client: ChatOpenAI | None = None
         self.base_url = base_url
         self._model = model
-        #: Token ids of the tools, where they are known.
+        #: Token ids of the tools by name, if they are known.
         self.tools: dict[str, int] | None = None
         if model is not None and (Path(model) / MANIFEST).is_file():
             self.tools = {str(name): int(token) for name, token in read_manifest(model)["tools"].items()}
 
     @property
     def name(self) -> str:
-        """What the server calls the checkpoint; asked of the server where it was not given."""
+        """The server's name of the checkpoint; without one, it is requested once."""
         if self._model is None:
             self._model = self._only_model()
         return self._model
 
     def check(self, tools: BoundTools) -> None:
-        """Make sure that the checkpoint has some tools, as far as this is known without asking the server.
+        """Make sure that the checkpoint has the tools, if its tools are known; nothing is requested.
 
         Raises
         ------
         ToolSpecError
-            If it has not.
+            If it lacks one.
         """
         if self.tools is not None:
             unknown_tools(tools.names, list(self.tools))
 
     def profile(self) -> ModelProfile:
-        """Return what the model can do, as LangChain asks for it."""
+        """Return the model's abilities as LangChain's profile."""
         return ModelProfile(
             text_inputs=True,
             text_outputs=True,
@@ -99,16 +99,16 @@ class ServedModel:
         ServerError
             If the server cannot be reached, has no such model, or calls a tool that is not bound.
         TimeoutError
-            If it takes longer than allowed.
+            If the answer takes longer than the timeout.
         """
-        asked = self._request(tools, options)
-        forced = self._forced(messages, options, asked) if options.must_call else None
+        request = self._request(tools, options)
+        forced = self._forced(messages, options, request) if options.must_call else None
         if forced is not None:
-            asked["extra_body"] = {"chat_template_kwargs": {"forced_tool": forced}}
+            request["extra_body"] = {"chat_template_kwargs": {"forced_tool": forced}}
         stops = list(options.stop) or None
         with self._explained():
             written: str | None = None
-            for chunk in self._openai()._stream(list(messages), stop=stops, **asked):
+            for chunk in self._openai()._stream(list(messages), stop=stops, **request):
                 self._check_called(chunk, options)
                 if forced is None:
                     yield chunk
@@ -117,46 +117,45 @@ class ServedModel:
                 yield _as_call(chunk, forced, before, written)
 
     def _request(self, tools: BoundTools, options: DecodingOptions) -> dict[str, Any]:
-        asked: dict[str, Any] = {
+        request: dict[str, Any] = {
             "temperature": options.temperature,
             "top_p": options.top_p,
             "max_tokens": options.max_tokens,
         }
         if options.seed is not None:
-            asked["seed"] = options.seed
+            request["seed"] = options.seed
         if tools.specs and options.tools:
-            asked["tools"] = [
+            request["tools"] = [
                 {"type": "function", "function": spec.model_dump()}
                 for spec in tools.specs
                 if spec.name in options.tools
             ]
-        held_back = [token for name, token in (self.tools or {}).items() if name not in options.tools]
-        if held_back:
-            asked["logit_bias"] = {str(token): NEVER for token in held_back}
-        return asked
+        excluded = [token for name, token in (self.tools or {}).items() if name not in options.tools]
+        if excluded:
+            request["logit_bias"] = {str(token): NEVER for token in excluded}
+        return request
 
-    def _forced(self, messages: Sequence[BaseMessage], options: DecodingOptions, asked: dict[str, Any]) -> str:
-        """Return the tool that has to be called: the only one, or the likeliest of several, for which the server is
-        asked for one token."""
+    def _forced(self, messages: Sequence[BaseMessage], options: DecodingOptions, request: dict[str, Any]) -> str:
+        """Return the tool of a required call: the only one, or the most likely, which costs a request of one token."""
         if len(options.tools) == 1:
             return options.tools[0]
         if self.tools is None:
             raise ServerError(
                 f"One of several tools can be forced only where the tokens of {self.name!r} are known: give the folder "
-                "of the export as `lm`, or force one tool by its name."
+                "of the export as `model`, or force one tool by its name."
             )
-        biases = {**asked.get("logit_bias", {}), **{str(self.tools[name]): ALWAYS for name in options.tools}}
+        biases = {**request.get("logit_bias", {}), **{str(self.tools[name]): ALWAYS for name in options.tools}}
         with self._explained():
-            result = self._openai()._generate(list(messages), **{**asked, "logit_bias": biases, "max_tokens": 1})
+            result = self._openai()._generate(list(messages), **{**request, "logit_bias": biases, "max_tokens": 1})
         message: Any = result.generations[0].message
         for call in [*message.tool_calls, *message.invalid_tool_calls]:
             if call["name"] in options.tools:
                 return str(call["name"])
-        # What stands behind a call's token is not written here, so the server may take the token for text.
+        # Without the arguments after the call's token, the server may return the token as text.
         for name in options.tools:
             if TOOL.format(name=name) in message.text:
                 return name
-        raise ServerError(f"The server named no tool, though it had to: is {self.name!r} an exported checkpoint?")
+        raise ServerError(f"The server returned no required call: is {self.name!r} an exported checkpoint?")
 
     def _check_called(self, chunk: ChatGenerationChunk, options: DecodingOptions) -> None:
         message = chunk.message
@@ -165,8 +164,8 @@ class ServedModel:
             name = call.get("name")
             if name and name not in options.tools:
                 raise ServerError(
-                    f"The server called {name!r}, which is not bound: give the folder of the export as `lm`, so that "
-                    "its other tools can be held back."
+                    f"The server called {name!r}, which is not bound: give the export's folder as `model`, so that "
+                    "its other tools can be excluded."
                 )
 
     def _openai(self) -> "ChatOpenAI":
@@ -174,7 +173,7 @@ class ServedModel:
             try:
                 from langchain_openai import ChatOpenAI
             except ImportError as error:
-                raise ServerError("A server is asked through langchain-openai: install toolken[serve].") from error
+                raise ServerError("Servers need the package langchain-openai: install toolken[serve].") from error
             _, _, api_key, timeout, retries = self.given
             self._client = ChatOpenAI(
                 model=self.name,
@@ -190,20 +189,20 @@ class ServedModel:
         try:
             from openai import OpenAI
         except ImportError as error:
-            raise ServerError("A server is asked through langchain-openai: install toolken[serve].") from error
+            raise ServerError("Servers need the package langchain-openai: install toolken[serve].") from error
         _, _, api_key, timeout, _ = self.given
         key = api_key.get_secret_value() if api_key else "none"
         with self._explained(), OpenAI(base_url=self.base_url, api_key=key, timeout=timeout, max_retries=0) as client:
             found = [one.id for one in client.models.list().data]
         if len(found) != 1:
             raise ServerError(
-                f"The server at {self.base_url} has {len(found)} models ({', '.join(found[:5])}): name one as `lm`."
+                f"The server at {self.base_url} has {len(found)} models ({', '.join(found[:5])}): name one as `model`."
             )
         return found[0]
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say what an error of the client means, and what to do about it."""
+        """Translate errors of the client into errors that say what to do."""
         import openai
 
         try:
@@ -219,7 +218,7 @@ class ServedModel:
             raise self._refusal(error) from error
         except ValueError as error:
             raise ServerError(
-                f"The server at {self.base_url} broke off its answer: look at its log ({error})."
+                f"The server at {self.base_url} sent an incomplete answer: look at its log ({error})."
             ) from error
 
     def _refusal(self, error: Any) -> ServerError:
@@ -231,19 +230,19 @@ class ServedModel:
             return ServerError(f"The server refused a tool: {said}")
         if error.status_code >= 500:
             return ServerError(
-                f"The server at {self.base_url} failed ({error.status_code}): look at its log; that happens with a "
-                "model it does not have, and with a tool that is no part of the checkpoint."
+                f"The server at {self.base_url} failed ({error.status_code}): look at its log. An unknown model "
+                "and a tool that the checkpoint lacks cause this."
             )
         return ServerError(f"The server at {self.base_url} refused the request ({error.status_code}): {said}")
 
 
 def _as_call(chunk: ChatGenerationChunk, tool: str, before: str | None, written: str) -> ChatGenerationChunk:
-    """Return a chunk of the arguments of a call that was forced, which the server sends as content.
+    """Return a chunk of a forced call's arguments, which the server sends as content.
 
     Parameters
     ----------
     before, written
-        The content before this chunk, None at the first one, and with it.
+        The content before this chunk (None for the first one), and up to its end.
     """
     message, first = chunk.message, before is None
     assert isinstance(message, AIMessageChunk)

@@ -1,4 +1,4 @@
-"""Structured output whose failures are errors: a call that cannot be used is not taken for no call at all."""
+"""Parsers of structured output that raise if the call is invalid, where LangChain's return None."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from langchain_core.runnables import Runnable, RunnableSequence
 
 
 def structured_output(chain: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """Return LangChain's chain for structured output with parsers that raise where the arguments cannot be used."""
+    """Return LangChain's chain for structured output with parsers that raise if the arguments are invalid."""
     if isinstance(chain, RunnableSequence) and isinstance(chain.last, (PydanticToolsParser, JsonOutputKeyToolsParser)):
         return chain.first | _strict(chain.last)
     return chain
@@ -22,7 +22,7 @@ def _strict(parser: PydanticToolsParser | JsonOutputKeyToolsParser) -> Runnable[
 
 
 class StrictPydanticParser(PydanticToolsParser):
-    """Reads the one call of a message into its pydantic class."""
+    """Parses the call of a message into its pydantic class."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Return the object.
@@ -30,14 +30,14 @@ class StrictPydanticParser(PydanticToolsParser):
         Raises
         ------
         OutputParserException
-            If the call's arguments cannot be used.
+            If the call's arguments are invalid.
         """
         _refuse_invalid(result, partial)
         return super().parse_result(result, partial=partial)
 
 
 class StrictJsonParser(JsonOutputKeyToolsParser):
-    """Reads the one call of a message into a dict."""
+    """Parses the call of a message into a dict."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Return the dict.
@@ -45,7 +45,7 @@ class StrictJsonParser(JsonOutputKeyToolsParser):
         Raises
         ------
         OutputParserException
-            If the call's arguments cannot be used.
+            If the call's arguments are invalid.
         """
         _refuse_invalid(result, partial)
         return super().parse_result(result, partial=partial)
@@ -57,5 +57,5 @@ def _refuse_invalid(result: list[Generation], partial: bool) -> None:
         return
     call = message.invalid_tool_calls[0]
     raise OutputParserException(
-        f"The model's answer cannot be used: {call.get('error') or call.get('args')}", llm_output=call.get("args") or ""
+        f"The model's answer is invalid: {call.get('error') or call.get('args')}", llm_output=call.get("args") or ""
     )

@@ -22,6 +22,9 @@ from toolken.training.lm.embedded import EMBEDDED, cache_folder
 from toolken.training.lm.prefix_cache import PrefixCache
 from toolken.training.prompts.prompt_format import PromptFormat
 
+#: New schemas that are compiled when tools are bound; of many thousands, the others are compiled at the first call.
+COMPILED_AT_ONCE = 100
+
 
 class LazyModel:
     """What a chat model or an agent decodes with.
@@ -154,21 +157,27 @@ class LazyModel:
         return Decoder(self._toolkens.of(tools), self._texts)
 
     def check(self, tools: BoundTools) -> None:
-        """Make sure that the tools' arguments can be written; each schema is compiled once, and nothing is loaded.
+        """Make sure that the tools' arguments can be written, as far as this takes milliseconds; nothing is loaded.
+
+        Each schema is compiled once, at most `COMPILED_AT_ONCE` per call.
 
         Raises
         ------
         ToolSpecError
             If a schema cannot be compiled to a grammar.
         """
-        known = {} if self._head is None else {spec.name: spec.parameters for spec in self._head.specs}
+        specs = [] if self._head is None else self._head.specs
+        index = {} if self._head is None else self._head.index
+        compiled = 0
         for spec in tools.specs:
-            if known.get(spec.name) == spec.parameters:
+            at = index.get(spec.name)
+            if spec.digest in self._checked or (at is not None and specs[at].parameters == spec.parameters):
                 continue
-            schema = json.dumps(spec.parameters, default=str)
-            if schema not in self._checked:
-                check_schema(spec)
-                self._checked.add(schema)
+            if compiled == COMPILED_AT_ONCE:
+                return
+            check_schema(spec)
+            self._checked.add(spec.digest)
+            compiled += 1
 
     def forget(self) -> None:
         """Drop the KV caches of all earlier texts."""
