@@ -1,4 +1,4 @@
-"""Find phrases that readers stumbled over in prose, docstrings, comments and messages (`.ci/phrases.txt`)."""
+"""Find phrases that readers stumbled over in prose, docstrings, comments and messages; `phrases.txt` lists them."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The tool that the demonstration adds passes LangChain's own tests of tools."""
+"""The tool that the demo adds passes LangChain's own tests of tools."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from toolken.cli.demo import weekday_of
 
 
 class _Weekday:
-    """What both classes of tests are told of the tool."""
+    """The tool and its arguments for both classes of tests."""
 
     @property
     def tool_constructor(self) -> BaseTool:
