@@ -77,8 +77,8 @@ class BoundTools(list[dict[str, Any]]):
         Raises
         ------
         ToolSpecError
-            If a tool cannot be read, two different ones share a name, `grounded` names no argument, or a few-shot example
-            names another tool.
+            If a tool cannot be read, two different ones share a name, `grounded` names no argument, or a few-shot
+            example names another tool.
         """
         if isinstance(tools, BoundTools) and not grounded and not few_shot:
             return tools

@@ -52,7 +52,7 @@ def message_text(message: BaseMessage) -> str:
 
 
 def blocks_text(blocks: Sequence[Any], owner: str) -> str:
-    """Return the text of content blocks; blocks that no white space separates are put on lines of their own.
+    r"""Return the text of content blocks; blocks that no white space separates are put on lines of their own.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def blocks_text(blocks: Sequence[Any], owner: str) -> str:
     Examples
     --------
     >>> blocks_text([{"type": "text", "text": "4 degrees"}, {"type": "json", "json": {"snow": True}}], "A message")
-    '4 degrees\\n{"snow": true}'
+    '4 degrees\n{"snow": true}'
     """
     text = ""
     for block in blocks:
@@ -80,7 +80,7 @@ def blocks_text(blocks: Sequence[Any], owner: str) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Return what a tool returned as text: content blocks as their text, data as JSON, everything else as `str`.
+    r"""Return what a tool returned as text: content blocks as their text, data as JSON, everything else as `str`.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def value_text(value: Any) -> str:
 
     Examples
     --------
-    >>> value_text(["Oslo", "Lima"]), value_text({"a": None}), value_text(b"caf\\xc3\\xa9")
+    >>> value_text(["Oslo", "Lima"]), value_text({"a": None}), value_text(b"caf\xc3\xa9")
     ('Oslo, Lima', '{"a": null}', 'café')
     """
     if isinstance(value, str):

@@ -17,14 +17,14 @@ from toolken.benchmarks.end_to_end.sum_examples import calls_alone, in_one_line
 from toolken.benchmarks.end_to_end.sum_scores import STAGES, score
 from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, told
 from toolken.benchmarks.methods import prompting as baselines
-from toolken.benchmarks.methods.prompting import Dialogue, written
+from toolken.benchmarks.methods.prompting import Dialogue, dialogue_answerer
 from toolken.benchmarks.methods.toolkens import (
     PUBLISHED,
-    Answered,
-    Latest,
-    decoded,
+    AnswerCache,
+    OneEntryCache,
     published_head,
-    retrieved,
+    retriever_answerer,
+    toolken_answerer,
     training_tokens,
     with_threshold,
 )
@@ -100,8 +100,8 @@ class Sums:
     dev_texts: dict[str, list[Example]] = field(default_factory=dict)
     chains: list[Example] = field(default_factory=list)
     reasoned: bool = False
-    _published: Latest = field(default_factory=Latest)
-    _answered: Latest = field(default_factory=Latest)
+    _published: OneEntryCache = field(default_factory=OneEntryCache)
+    _answers: OneEntryCache = field(default_factory=OneEntryCache)
 
     @cached_property
     def tools(self) -> list[BaseTool]:
@@ -241,20 +241,20 @@ class Sums:
 
     def _toolkens(self, method: str, seed: int, settings: TrialSettings) -> Answerer:
         head = with_threshold(self._trained(method, seed), float(settings["threshold"]))
-        answered = self._answered.get((method, seed), Answered)
-        return decoded(
+        cache = self._answers.get((method, seed), AnswerCache)
+        return toolken_answerer(
             self.lm,
             head,
             self.tools,
             max_calls=MAX_CALLS,
             max_tokens=REASONING_TOKENS,
-            asked=self.notes,
-            answered=answered,
+            render=self.notes,
+            cache=cache,
         )
 
     def _retriever(self, settings: TrialSettings) -> Answerer:
         assert self.options.encoder is not None
-        return retrieved(self.lm, self.head, self.tools, self.options.encoder, asked=self.notes)
+        return retriever_answerer(self.lm, self.head, self.tools, self.options.encoder, render=self.notes)
 
     def _prompted(self, method: str, test: Test, dev: Test | None) -> Trial:
         dialogues = {shown: self._dialogue(method, shown) for shown in SHOWN}
@@ -265,7 +265,7 @@ class Sums:
         def build(settings: TrialSettings) -> Answerer:
             tools = [] if method in NO_TOOLS else self.tools
             read = baselines.read_json if method == "chat-template" else read_operands
-            return written(self.lm, dialogues[int(settings["demonstrations"])], tools, read)
+            return dialogue_answerer(self.lm, dialogues[int(settings["demonstrations"])], tools, read)
 
         return Trial(
             test,

@@ -26,14 +26,14 @@ from toolken.benchmarks.end_to_end.trials import (
     told,
 )
 from toolken.benchmarks.methods import prompting as baselines
-from toolken.benchmarks.methods.prompting import Dialogue, written
+from toolken.benchmarks.methods.prompting import Dialogue, dialogue_answerer
 from toolken.benchmarks.methods.toolkens import (
     PUBLISHED,
-    Answered,
-    Latest,
-    decoded,
+    AnswerCache,
+    OneEntryCache,
     published_head,
-    retrieved,
+    retriever_answerer,
+    toolken_answerer,
     training_tokens,
     with_threshold,
 )
@@ -128,7 +128,7 @@ class _Data:
             make = partial(_test_question, facts=facts, tools=tools)
             self.tests[size] = read_questions(files, file, make, options.limit)
         self._dev_facts = _dev_questions(files, {q.text for questions in self.tests.values() for q in questions})
-        self._heads, self._published, self._answered = Latest(), Latest(), Latest()
+        self._heads, self._published, self._answers = OneEntryCache(), OneEntryCache(), OneEntryCache()
 
     @cached_property
     def tools(self) -> list[BaseTool]:
@@ -250,13 +250,13 @@ class _Data:
             examples, own = self.examples(size, kind, k, seed), head
             head = self._published.get(key, lambda: published_head(self.lm, own, method, "kamel", examples, seed=seed))
         head = with_threshold(head, float(settings["threshold"]))
-        answered = self._answered.get(key, Answered)
-        return decoded(self.lm, head, self.some_tools(size), max_calls=MAX_CALLS, answered=answered)
+        cache = self._answers.get(key, AnswerCache)
+        return toolken_answerer(self.lm, head, self.some_tools(size), max_calls=MAX_CALLS, cache=cache)
 
     def _retriever(self, size: int, settings: TrialSettings) -> Answerer:
         assert self.options.encoder is not None
         head = self.head(size, "supervised", EXAMPLES, 0)
-        return retrieved(self.lm, head, self.some_tools(size), self.options.encoder)
+        return retriever_answerer(self.lm, head, self.some_tools(size), self.options.encoder)
 
     def _prompted(self, method: str, size: int, test: Test, dev: Test | None) -> Trial:
         readable = Readable.of(self.dataset.specs[:size], "subject")
@@ -274,7 +274,9 @@ class _Data:
         def build(settings: TrialSettings) -> Answerer:
             tools = [] if method in NO_TOOLS else readable.tools(self.some_tools(size))
             read = baselines.read_json if method == "chat-template" else read_subject
-            return readable.answerer(written(self.lm, dialogues[int(settings["demonstrations"])], tools, read))
+            return readable.answerer(
+                dialogue_answerer(self.lm, dialogues[int(settings["demonstrations"])], tools, read)
+            )
 
         return Trial(
             test,

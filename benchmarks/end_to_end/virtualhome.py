@@ -14,7 +14,7 @@ from toolken.benchmarks.end_to_end.script_rehearsal import ScriptRehearsal
 from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
 from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, digest, told
 from toolken.benchmarks.end_to_end.worded_plans import MAX_TOKENS, free_plans, grounded_plans, matched
-from toolken.benchmarks.methods.toolkens import PUBLISHED, Latest, published_head
+from toolken.benchmarks.methods.toolkens import PUBLISHED, OneEntryCache, published_head
 from toolken.benchmarks.selection.comparisons import plans_after
 from toolken.benchmarks.sets.virtualhome import read_virtualhome
 from toolken.errors import DataFormatError
@@ -63,7 +63,7 @@ class _Data:
         self._published = dataset.train.get("supervised", [])
         self._dev = dataset.tests["dev"].examples if "dev" in dataset.tests else []
         self._head: tuple[str, ToolkenHead] | None = None
-        self._trained = Latest()
+        self._trained = OneEntryCache()
         questions = [
             Question(at, task.prompt().rstrip(), plan_text(task.toolkens), task)
             for at, task in enumerate(self._tasks[: options.limit])

@@ -1,4 +1,4 @@
-"""Text that the LM writes by itself, for many questions at once: what the baselines without toolkens are made of."""
+"""`Continuations`: batched greedy generation by the LM alone, on which the baselines without toolkens are built."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ from toolken.training.lm import FrozenLM, Session, State
 
 
 class Continuations:
-    """Greedy continuations of texts that begin alike.
+    """Greedy continuations of texts with a common prefix.
 
-    The common beginning is read once; after that each run of the LM extends all the texts that are being written.
+    The prefix is prefilled once; after that each forward pass of the LM extends all unfinished texts.
 
     Parameters
     ----------
     lm
         The LM.
     beginning
-        What all texts begin with.
+        Common prefix of all texts.
     special
-        Whether texts may hold special tokens, as those of a chat template do.
+        Whether texts may contain special tokens, as those of a chat template do.
     """
 
     def __init__(self, lm: FrozenLM, beginning: str = "", *, special: bool = False) -> None:
@@ -31,7 +31,7 @@ class Continuations:
             self._start.feed(self._ids)
 
     def read(self, texts: Sequence[str]) -> list[tuple[Session, State]]:
-        """Read what follows the beginning in each text, one after another: long pieces keep the processor busy."""
+        """Prefill the rest of each text, one text after another: long prefills keep the processor busy."""
         found = []
         for text in texts:
             # Tokenized as a whole: the last token of the beginning may reach into the text.
@@ -45,7 +45,7 @@ class Continuations:
         return found
 
     def fits(self, text: str) -> bool:
-        """Whether the beginning and a text leave room in the LM's context."""
+        """Return whether the beginning and a text leave room in the LM's context."""
         return len(self._encode(self._beginning + text)) < self.lm.max_length
 
     def _encode(self, text: str) -> list[int]:
@@ -54,7 +54,7 @@ class Continuations:
         return self.lm.encode(text).ids
 
     def write(self, texts: Sequence[str], *, stop: Sequence[str], max_tokens: int) -> list[tuple[str, str | None]]:
-        """Return how the LM goes on after the beginning and each text: see `write_on`.
+        """Return the LM's continuation of the beginning and each text: see `write_on`.
 
         Raises
         ------
@@ -67,21 +67,21 @@ class Continuations:
 def write_on(
     lm: FrozenLM, readings: Sequence[tuple[Session, State]], *, stop: Sequence[str], max_tokens: int
 ) -> list[tuple[str, str | None]]:
-    """Return how the LM goes on after texts that have been read, greedily and together.
+    """Return the greedy continuations of prefilled texts, decoded as one batch.
 
     Returns
     -------
     list of (text, stop)
-        What was written, and the stop text at which it ended, which is not part of it; None where it ended otherwise.
+        The continuation without its stop text, and that stop text; None if something else ended it.
     """
     batch = lm.start_batch()
     texts = [GrowingText(lm, ()) for _ in readings]
     ended: list[tuple[str, str | None] | None] = [None] * len(readings)
     logits = [state[1] for _, state in readings]
-    going = list(range(len(readings)))
+    unfinished = list(range(len(readings)))
     for step in range(max_tokens):
         pieces: list[tuple[int, int]] = []
-        for at in going:
+        for at in unfinished:
             token = int(logits[at].argmax())
             if token in lm.stop_ids:
                 continue
@@ -89,16 +89,16 @@ def write_on(
             ended[at] = _cut(texts[at].text, stop)
             if ended[at] is None and step + 1 < max_tokens and len(readings[at][0].ids) < lm.max_length:
                 pieces.append((at, token))
-        going = [at for at, _ in pieces]
+        unfinished = [at for at, _ in pieces]
         if not pieces:
             break
         fed = batch.feed([(readings[at][0], [token]) for at, token in pieces])
-        for at, state in zip(going, fed, strict=True):
+        for at, state in zip(unfinished, fed, strict=True):
             logits[at] = state[1]
     return [end or (text.text, None) for end, text in zip(ended, texts, strict=True)]
 
 
 def _cut(text: str, stop: Sequence[str]) -> tuple[str, str] | None:
-    """Cut a text at its first stop text."""
+    """Return a text up to its first stop text, and that stop text; None if there is none."""
     found = [(text.index(one), one) for one in stop if one in text]
     return (text[: min(found)[0]], min(found)[1]) if found else None

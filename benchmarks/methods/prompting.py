@@ -1,4 +1,4 @@
-"""The baselines that know tools from their prompt alone, or not at all: the same LM, the same questions, no toolken."""
+"""Baselines that know tools from their prompt alone, or not at all, with the same LM and questions and no toolken."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from toolken.benchmarks.end_to_end.trials import Answerer, Question
 from toolken.benchmarks.methods.generation import Continuations
 from toolken.training.lm import FrozenLM
 
-#: Calls that one question may take.
+#: Limit of calls per question.
 MAX_CALLS = 8
 _INLINE = re.compile(r"<?(?P<tool>\w+)>?\((?P<operands>[^()]*)$")
 _ACTION = re.compile(r"Action:\s*<?(?P<tool>\w+)>?\s*[\[(](?P<operands>.*?)[\])]?\s*$", re.DOTALL)
@@ -25,44 +25,44 @@ _CALL_JSON = re.compile(r"\{.*\}", re.DOTALL)
 
 @dataclass(frozen=True)
 class Dialogue:
-    """How a baseline asks and is answered.
+    """Prompt and parsing rules of a baseline.
 
     Attributes
     ----------
     beginning
-        Text in front of every question: instructions, tools, demonstrations.
-    asked
-        Writes a question, up to where the LM goes on.
+        Text before every question: instructions, tools, few-shot examples.
+    render_question
+        Renders a question, up to where the LM continues.
     stop
         Texts at which the answer ends.
     final
-        Finds the final answer in the whole answer.
+        Extracts the final answer from the whole answer.
     max_tokens
-        Bound on what is written between two calls.
+        Limit of tokens between two calls.
     call_stop
-        Text at which a call has been written and its result is wanted; None where no tool is called.
-    call
-        Reads a call off the end of what was written before `call_stop`: the tool and its operands; None if it has none.
-    result
-        How a result is written into the text.
+        Text that ends a call, after which its result is inserted; None without tools.
+    parse_call
+        Parses the call at the end of what the LM wrote before `call_stop`: tool and operands; None if there is none.
+    render_result
+        Renders a result for insertion into the text.
     special
-        Whether the texts hold special tokens.
+        Whether the texts contain special tokens.
     """
 
     beginning: str
-    asked: Callable[[str], str]
+    render_question: Callable[[str], str]
     stop: tuple[str, ...]
     final: Callable[[str], str]
     max_tokens: int
     call_stop: str | None = None
-    call: Callable[[str], tuple[str, str] | None] = lambda _: None
-    result: Callable[[str], str] = lambda text: text
+    parse_call: Callable[[str], tuple[str, str] | None] = lambda _: None
+    render_result: Callable[[str], str] = lambda text: text
     special: bool = False
 
 
 @dataclass
-class _Going:
-    """An answer that is being written."""
+class _UnfinishedAnswer:
+    """An unfinished answer."""
 
     text: str = ""
     pieces: list[TracePiece] = field(default_factory=list)
@@ -70,47 +70,47 @@ class _Going:
     done: bool = False
 
 
-def written(
+def dialogue_answerer(
     lm: FrozenLM, dialogue: Dialogue, tools: Sequence[BaseTool] = (), read_operands: ReadOperands | None = None
 ) -> Answerer:
-    """Return what answers questions by a dialogue; calls that are written are made, and their results written in.
+    """Return an answerer that follows a dialogue: it runs the calls that the LM writes and inserts their results.
 
-    An answer that fills the LM's context by its calls ends there, and is scored as it stands.
+    An answer whose calls fill the LM's context ends there and is scored as it is.
     """
     continuations = Continuations(lm, dialogue.beginning, special=dialogue.special)
     runner = ToolRunner({tool.name: tool for tool in tools}, timeout=None, retries=0)
 
     def answer(questions: Sequence[Question]) -> list[Attempt]:
-        going = [_Going() for _ in questions]
-        while left := [at for at, one in enumerate(going) if not one.done]:
-            texts = {at: dialogue.asked(questions[at].text) + going[at].text for at in left}
+        answers = [_UnfinishedAnswer() for _ in questions]
+        while left := [at for at, one in enumerate(answers) if not one.done]:
+            texts = {at: dialogue.render_question(questions[at].text) + answers[at].text for at in left}
             for at in left:
-                going[at].done = bool(going[at].calls) and not continuations.fits(texts[at])
-            left = [at for at in left if not going[at].done]
+                answers[at].done = bool(answers[at].calls) and not continuations.fits(texts[at])
+            left = [at for at in left if not answers[at].done]
             stop = dialogue.stop if dialogue.call_stop is None else (dialogue.call_stop, *dialogue.stop)
             found = continuations.write([texts[at] for at in left], stop=stop, max_tokens=dialogue.max_tokens)
             for at, (text, ended_by) in zip(left, found, strict=True):
-                _go_on(going[at], text, ended_by, dialogue, runner, read_operands)
-        return [Attempt(pieces=tuple(one.pieces), answer=dialogue.final(one.text)) for one in going]
+                _extend(answers[at], text, ended_by, dialogue, runner, read_operands)
+        return [Attempt(pieces=tuple(one.pieces), answer=dialogue.final(one.text)) for one in answers]
 
     return answer
 
 
-def _go_on(
-    one: _Going,
+def _extend(
+    one: _UnfinishedAnswer,
     text: str,
     ended_by: str | None,
     dialogue: Dialogue,
     runner: ToolRunner,
     read_operands: ReadOperands | None,
 ) -> None:
-    """Add what was written to an answer, and the result of the call it ends with."""
+    """Append a continuation to an answer, and the result of the call that it ends with."""
     one.text += text
     if text:
         one.pieces.append(TracePiece(text=text))
-    called = dialogue.call(text) if ended_by is not None and ended_by == dialogue.call_stop else None
+    called = dialogue.parse_call(text) if ended_by is not None and ended_by == dialogue.call_stop else None
     if called is None or one.calls >= MAX_CALLS:
-        # A stop text of calls behind which nothing can be read as one ends the answer: it would come again for ever.
+        # Without a call that can be parsed, the stop text of calls ends the answer: the LM would repeat it forever.
         one.done = True
         return
     one.calls += 1
@@ -118,11 +118,11 @@ def _go_on(
     piece = _run(tool, operands, runner, read_operands)
     one.pieces.append(piece)
     assert ended_by is not None
-    one.text += ended_by + dialogue.result(piece.result)
+    one.text += ended_by + dialogue.render_result(piece.result)
 
 
 def _run(tool: str, operands: str, runner: ToolRunner, read_operands: ReadOperands | None) -> TracePiece:
-    """Make a call that was written as text."""
+    """Run a call that was written as text."""
     if tool not in runner.tools or read_operands is None:
         return TracePiece(tool=tool, result="There is no such tool.", failed=True)
     try:
@@ -134,23 +134,25 @@ def _run(tool: str, operands: str, runner: ToolRunner, read_operands: ReadOperan
 
 
 def zero_shot(lm: FrozenLM, opening: str, *, max_tokens: int) -> Dialogue:
-    """Return the dialogue without tools and demonstrations."""
+    """Return the dialogue without tools and few-shot examples."""
     return Dialogue(
         "", lambda q: f"Question: {q.strip()}\nAnswer:{opening}", ("\n",), lambda text: text.strip(), max_tokens
     )
 
 
 def chain_of_thought(shown: Sequence[Solved], *, max_tokens: int) -> Dialogue:
-    """Return the dialogue of demonstrations that reason step by step (Wei et al. 2022, arXiv 2201.11903)."""
+    """Return the dialogue of few-shot examples that reason step by step (Wei et al. 2022, arXiv 2201.11903)."""
     blocks = "".join(
         f"Question: {one.question.strip()}\nAnswer: {_thoughts(one.plain)} The answer is {one.final}.\n\n"
         for one in shown
     )
-    return Dialogue(blocks, lambda q: f"Question: {q.strip()}\nAnswer:", ("\n\n", "Question:"), concluded, max_tokens)
+    return Dialogue(
+        blocks, lambda q: f"Question: {q.strip()}\nAnswer:", ("\n\n", "Question:"), final_answer, max_tokens
+    )
 
 
 def in_context(tools: str, shown: Sequence[Solved], *, max_tokens: int) -> Dialogue:
-    """Return the dialogue of tools that are described in the prompt and called in the middle of the answer."""
+    """Return the dialogue with tools described in the prompt and called inside the answer."""
     blocks = "".join(
         f"Question: {one.question.strip()}\nAnswer: {_thoughts(one.inline)} The answer is {one.final}.\n\n"
         for one in shown
@@ -159,10 +161,10 @@ def in_context(tools: str, shown: Sequence[Solved], *, max_tokens: int) -> Dialo
         f"Answer the questions. These tools can be called, as <tool>(operands)=:\n{tools}\n{blocks}",
         lambda q: f"Question: {q.strip()}\nAnswer:",
         ("\n\n", "Question:"),
-        concluded,
+        final_answer,
         max_tokens,
         call_stop=")=",
-        call=_inline_call,
+        parse_call=_inline_call,
     )
 
 
@@ -177,40 +179,40 @@ def react(tools: str, shown: Sequence[Solved], *, max_tokens: int) -> Dialogue:
         lambda text: text.rpartition("Answer:")[2].strip() if "Answer:" in text else "",
         max_tokens,
         call_stop="\nObservation:",
-        call=_action,
-        result=lambda text: f" {text}\nThought:",
+        parse_call=_action,
+        render_result=lambda text: f" {text}\nThought:",
     )
 
 
 def has_tool_template(lm: FrozenLM) -> bool:
-    """Tell whether the LM's chat template takes tools."""
+    """Return whether the LM's chat template accepts tools."""
     return "tools" in str(getattr(lm.tokenizer, "chat_template", None) or "")
 
 
 def chat_template(lm: FrozenLM, tools: Sequence[dict[str, Any]], *, max_tokens: int) -> Dialogue:
-    """Return the dialogue of the LM's own chat template, which takes tools."""
+    """Return the dialogue of the LM's own chat template, rendered with tools."""
     mark = "\u0001"
     text = str(
         lm.tokenizer.apply_chat_template(
             [{"role": "user", "content": mark}], tools=list(tools), tokenize=False, add_generation_prompt=True
         )
     )
-    before, _, behind = text.partition(mark)
+    before, _, after = text.partition(mark)
     return Dialogue(
         before,
-        lambda q: q.strip() + behind,
+        lambda q: q.strip() + after,
         ("<|im_end|>", "<|endoftext|>"),
         lambda text: text.rpartition("</tool_response>")[2].strip(),
         max_tokens,
         call_stop="</tool_call>",
-        call=_json_call,
-        result=lambda text: f"\n<tool_response>{text}</tool_response>\n",
+        parse_call=_json_call,
+        render_result=lambda text: f"\n<tool_response>{text}</tool_response>\n",
         special=True,
     )
 
 
 def read_json(tool: str, operands: str) -> dict[str, Any]:
-    """Read arguments that are written as JSON.
+    """Parse arguments written as JSON.
 
     Raises
     ------
@@ -223,8 +225,8 @@ def read_json(tool: str, operands: str) -> dict[str, Any]:
     return arguments
 
 
-def concluded(text: str) -> str:
-    """Return what stands behind the last "The answer is", or behind "####"; else the last line."""
+def final_answer(text: str) -> str:
+    """Return the text after the last "The answer is", or after the last "####"; else the last line."""
     for mark in ("The answer is", "####"):
         if mark in text:
             return text.rpartition(mark)[2].strip().removesuffix(".")
@@ -232,7 +234,7 @@ def concluded(text: str) -> str:
 
 
 def _thoughts(text: str) -> str:
-    """Return a solution on one line, without the mark of its final answer."""
+    """Return a solution on one line, without its final answer after "####"."""
     return " ".join(text.partition("####")[0].split())
 
 

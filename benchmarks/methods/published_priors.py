@@ -1,4 +1,4 @@
-"""Priors as published: rows of the word matrices or hidden states of a tool's text, and the controls beside them."""
+"""Published priors, averaged from embedding matrices or hidden states over a tool's text, and control priors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,21 @@ from toolken.errors import HeadError
 from toolken.training.lm import FrozenLM
 from toolken.training.tool_spec import ToolSpec, name_words
 
-#: Where a prior comes from: rows of the input embeddings or of the output matrix, averaged over the text's tokens; or
-#: the hidden states of the text, averaged or at its last token.
+#: Source of a prior: rows of the input embedding matrix or of the output matrix, averaged over the text's tokens; or
+#: hidden states of the text, averaged or at its last token.
 Source = Literal["embedding-rows", "output-rows", "hidden-mean", "hidden-last"]
-#: What is read of a tool.
+#: Part of a tool that the prior is computed from.
 Text = Literal["name", "description", "arguments", "all"]
-#: How long the rows are made: as they come; unit length; unit length divided by sqrt(5120); the mean row norm of the
-#: output matrix; or a number.
+#: Norm of the vectors: unchanged; 1; 1 / sqrt(5120); the mean row norm of the output matrix; or a number.
 Scale = Literal["none", "unit", "released", "output"] | float
 
-#: The released code divides unit rows by the square root of this width, that of a 13B LLaMA, whatever the model is.
+#: The released code divides unit vectors by the square root of this width, that of a 13B LLaMA, for every model.
 RELEASED_WIDTH = 5120
 
 
 @dataclass(frozen=True)
 class PublishedPrior:
-    """What a published prior is made from; the fields are the arguments of `published_prior`."""
+    """Settings of a published prior; the fields are the arguments of `published_prior`."""
 
     source: Source
     text: Text
@@ -43,15 +42,14 @@ PRESETS: dict[str, PublishedPrior] = {
 def published_prior(
     lm: FrozenLM, specs: Sequence[ToolSpec], *, source: Source, text: Text, scale: Scale = "none"
 ) -> torch.Tensor:
-    """Return one row a tool, `(T, d) float64`, made from its text without any prompt.
+    """Return one vector per tool, `(T, d) float64`, computed from its text without a prompt.
 
     Raises
     ------
     HeadError
-        If the rows of the word matrix that is asked for are not as wide as the LM's hidden states, or the scale is
-        not a positive number.
+        If the embedding matrix is not as wide as the LM's hidden states, or the scale is not a positive number.
     PromptTooLongError
-        If hidden states are asked for and a text is longer than the LM's context.
+        If `source` is hidden states and a text is longer than the LM's context.
     """
     ids = [_ids(lm, prior_text(spec, text)) for spec in specs]
     if source in ("embedding-rows", "output-rows"):
@@ -66,14 +64,14 @@ def published_prior(
 
 
 def prior_text(spec: ToolSpec, text: Text) -> str:
-    """Return the part of a tool that a prior is made from; the words of its name where it has no such part."""
+    """Return the text of a tool that a prior is computed from; the words of its name if it has no such text."""
     arguments = "; ".join(
         f"{name_words(name)}: {schema['description']}" if schema.get("description") else name_words(name)
         for name, schema in spec.arguments.items()
     )
     match text:
         case "name":
-            # As released: the name as it stands, without the brackets that some data sets write around it.
+            # As released: the name unchanged, without the brackets that some data sets write around it.
             found = spec.name.strip("[]<>")
         case "description":
             found = spec.words
@@ -85,7 +83,7 @@ def prior_text(spec: ToolSpec, text: Text) -> str:
 
 
 def random_same_norm(prior: torch.Tensor, seed: int) -> torch.Tensor:
-    """Return rows of random direction, each as long as the prior's: what a prior's norm alone is worth."""
+    """Return vectors of random direction with the prior's norms, which isolates the effect of the norm."""
     random = torch.Generator().manual_seed(seed)
     drawn = torch.randn(prior.shape, generator=random, dtype=prior.dtype)
     lengths: torch.Tensor = torch.linalg.vector_norm(prior, dim=1, keepdim=True)
@@ -93,7 +91,7 @@ def random_same_norm(prior: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def shuffled(prior: torch.Tensor, seed: int) -> torch.Tensor:
-    """Return the prior's rows dealt to other tools, none to its own: what a prior is worth without its meaning.
+    """Return the prior's vectors permuted so that no tool keeps its own, which removes the prior's meaning.
 
     Raises
     ------
@@ -101,16 +99,16 @@ def shuffled(prior: torch.Tensor, seed: int) -> torch.Tensor:
         If there is a single tool.
     """
     if len(prior) < 2:
-        raise HeadError(f"The rows of {len(prior)} tools cannot be dealt to other tools: give at least two.")
+        raise HeadError(f"A prior of {len(prior)} tools cannot be shuffled between tools: give at least two.")
     # One random cycle through all tools moves every one of them.
     order = torch.randperm(len(prior), generator=torch.Generator().manual_seed(seed))
-    dealt = torch.empty_like(prior)
-    dealt[order] = prior[order.roll(1)]
-    return dealt
+    permuted = torch.empty_like(prior)
+    permuted[order] = prior[order.roll(1)]
+    return permuted
 
 
 def _ids(lm: FrozenLM, text: str) -> list[int]:
-    """Return the tokens of a text without those that a tokenizer adds of its own, which cover no character."""
+    """Return the tokens of a text without those that the tokenizer adds, such as BOS, which cover no character."""
     encoding = lm.encode(text)
     own = [token for token, (start, end) in zip(encoding.ids, encoding.spans, strict=True) if end > start]
     return own or encoding.ids
@@ -122,8 +120,8 @@ def _matrix(lm: FrozenLM, source: Literal["embedding-rows", "output-rows"]) -> t
     weight: torch.Tensor = embedding.weight.detach()
     if weight.shape[-1] != lm.hidden_size:
         raise HeadError(
-            f"The word embeddings of {lm.name} are {weight.shape[-1]} wide and its hidden states {lm.hidden_size}, so "
-            "their rows cannot be toolkens: take a prior from the output matrix or from hidden states."
+            f"The token embeddings of {lm.name} are {weight.shape[-1]} wide and its hidden states {lm.hidden_size}, so "
+            "they cannot be toolkens: take a prior from the output matrix or from hidden states."
         )
     return weight
 
@@ -143,5 +141,5 @@ def _scaled(lm: FrozenLM, rows: torch.Tensor, scale: Scale) -> torch.Tensor:
         case _:
             length = scale
     if not 0 < length < float("inf"):
-        raise HeadError(f"The rows of a prior cannot be {length} long: give a positive number.")
+        raise HeadError(f"A prior cannot have vectors of norm {length}: give a positive number.")
     return torch.nn.functional.normalize(rows, dim=1) * length

@@ -1,4 +1,4 @@
-"""The reference trainers: ToolkenGPT and re-initialization token learning as published, on the project's data path.
+"""Reference trainers: ToolkenGPT and re-initialization token learning as published, on the project's data path.
 
 Source: Hao et al. 2023 (arXiv 2305.11554) and Li et al. 2025 (arXiv 2506.14248), with the settings of their code.
 """
@@ -18,7 +18,7 @@ from toolken.training.features.decision_states import NO_CALL, DecisionStates, d
 from toolken.training.lm import FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
 
-#: The label that PyTorch's cross-entropy passes over.
+#: Label that PyTorch's cross-entropy ignores.
 MASKED = -100
 #: Adam as published: PyTorch's defaults.
 BETAS, EPSILON = (0.9, 0.999), 1e-8
@@ -26,22 +26,22 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 @dataclass(frozen=True)
 class Preset:
-    """A published way to learn W.
+    """A published method to learn W.
 
     Attributes
     ----------
     name
-        How its rows of results are called.
+        Name of the method in result rows.
     prior
-        What W0 is made from, and its scale.
+        Source and scale of W0; None without a prior.
     init
-        Rows to begin with: uniform as those of `nn.Linear`, within 1/sqrt(d) of 0 (row norm about 0.58), or W0.
+        Initial W: uniform as in `nn.Linear`, within 1/sqrt(d) of 0 (row norm about 0.58), or W0.
     regulariser
-        Added to the loss: nothing, `strength * ||W - W0||^2`, or `strength * ||W - W0||`; the norm is Frobenius'.
+        Term of the loss: none, `strength * ||W - W0||^2`, or `strength * ||W - W0||`, in the Frobenius norm.
     strength
         Lambda.
     lr, epochs
-        Adam's step size and the number of passes, where a data set has no `Schedule` of its own.
+        Adam's step size and the number of epochs, for data sets without a `Schedule`.
     """
 
     name: str
@@ -55,15 +55,15 @@ class Preset:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Adam's step size, the number of passes, and whether words are decisions too, as published for a data set."""
+    """Published settings of a data set: Adam's step size, epochs, and whether the loss includes vocabulary tokens."""
 
     lr: float
     epochs: int
     words: bool = True
 
 
-#: The released code's regulariser is a norm and not its square. The figure gives lambda no value; of 1e-6 to 1e-2 the
-#: one that did best on KAMEL's dev split stands here; the released 1e-2 on the square would hold all rows at the prior.
+#: The released code's regulariser is a norm and not its square. The figure gives lambda no value; 1e-5 is the best of
+#: 1e-6 to 1e-2 on KAMEL's dev split; the released 1e-2 on the square would keep W at the prior.
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -72,8 +72,8 @@ PRESETS: dict[str, Preset] = {
         Preset("tokenlearning-code", PRIORS["released-code"], "prior", "norm", 1e-2),
     )
 }
-#: The commands and defaults of ToolkenGPT's code, which its successor leaves as they are. For KAMEL the script's
-#: default is 20 passes and the documented command's 10: the longer one is to the baselines' advantage.
+#: The commands and defaults of ToolkenGPT's code, which its successor keeps. For KAMEL the script's default is 20
+#: epochs and the documented command's 10: the longer one favours the baselines.
 SCHEDULES: dict[str, Schedule] = {
     "gsm8k-xl": Schedule(lr=1e-3, epochs=10),
     "funcqa": Schedule(lr=1e-4, epochs=10),
@@ -94,15 +94,15 @@ def train_reference(
     batch: int = 1,
     advance: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
-    """Return the rows W, `(T, d) float32`, that a published trainer learns from decisions that are known already.
+    """Return the output embeddings W, `(T, d) float32`, that a published trainer learns from cached decisions.
 
-    The loss is the cross-entropy over words and tools, without biases, averaged over the decisions of a step. Words'
-    logits do not depend on W, so all that its gradient needs of them is their logsumexp:
+    The loss is the cross-entropy over vocabulary and tools, without biases, averaged over the decisions of a step.
+    Next-token logits do not depend on W, so the gradient needs only their logsumexp:
 
         dL/dt_j = exp(t_j - log(exp(logsumexp z) + sum_k exp t_k)) - [the label is tool j],
 
-    whichever word is the true one at a word's position. This is exact: with one example a step it gives what `rerun`
-    gives, without the LM.
+    whichever vocabulary token is the label. This is exact: with one example per step it gives the result of `rerun`
+    without running the LM.
 
     Parameters
     ----------
@@ -111,30 +111,30 @@ def train_reference(
     tools
         Number of tools T.
     preset
-        What to learn, one of `PRESETS`.
+        The method, one of `PRESETS`.
     prior
         W0, `(T, d)`, for a preset that has one.
     seed
-        Of the random rows and of the order of the examples, which is drawn anew in each epoch.
+        Seed of a random initial W and of the order of the examples, which is shuffled in each epoch.
     epochs, lr
-        In place of the preset's.
+        Replace the preset's values.
     batch
-        Examples a step; 1 as published.
+        Examples per step; 1 as published.
     advance
-        Called with the number of examples done since the last call.
+        Receives the number of examples processed since the last call.
 
     Raises
     ------
     HeadError
-        If the preset needs a prior that is missing or of another shape, a state is not finite, or a label is no tool's.
+        If the preset's prior is missing or has another shape, a state is not finite, or a label is not a tool's.
     """
     if batch < 1:
-        raise HeadError(f"A step cannot have {batch} examples: give at least one.")
+        raise HeadError(f"A step cannot have {batch} examples: pass a batch of at least 1.")
     if not bool(torch.isfinite(points.hidden).all() & torch.isfinite(points.logsumexp).all()):
         raise HeadError("A hidden state is not a finite number: load the LM in float32 or check its weights.")
     if len(points.labels) and not NO_CALL <= int(points.labels.min()) <= int(points.labels.max()) < tools:
-        raise HeadError(f"A label is none of the {tools} tools: give decisions made with the same tools.")
-    rows, anchor = _beginning(preset, tools, points.hidden.shape[1], prior, seed)
+        raise HeadError(f"A label is outside the {tools} tools: pass decisions computed with the same tools.")
+    rows, anchor = _initial_weights(preset, tools, points.hidden.shape[1], prior, seed)
     gradient, first, second = (torch.zeros_like(rows) for _ in range(3))
     count = torch.zeros(())
     by_example = _by_example(points.examples)
@@ -143,10 +143,10 @@ def train_reference(
             chosen = order[start : start + batch]
             at = by_example[chosen[0]] if batch == 1 else torch.cat([by_example[i] for i in chosen])
             hidden = points.hidden[at]
-            errors = _errors(rows, hidden, points.logsumexp[at], points.labels[at])
-            # By hand and fused, since autograd takes longer than the arithmetic: what is left is the memory traffic of
-            # W, its gradient and Adam's two moments.
-            gradient.addmm_(errors, hidden, beta=_pull(preset, rows, anchor, gradient))
+            errors = _logit_gradient(rows, hidden, points.logsumexp[at], points.labels[at])
+            # The gradient is explicit and Adam fused, since autograd takes longer than the arithmetic. What remains is
+            # the memory traffic of W, its gradient and Adam's two moments.
+            gradient.addmm_(errors, hidden, beta=_penalty_gradient(preset, rows, anchor, gradient))
             adam(
                 *([rows], [gradient], [first], [second], [], [count]),
                 fused=True,
@@ -165,7 +165,7 @@ def train_reference(
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """A step of a trainer: how many there have been, of how many, its loss, and W, which the next step changes."""
+    """A training step: its number, the total, its loss, and W, which the next step changes in place."""
 
     number: int
     total: int
@@ -186,10 +186,10 @@ def rerun(
     lr: float | None = None,
     words: bool = True,
 ) -> Iterator[TrainingStep]:
-    """Train as published, one example a step, with the LM run over the example's whole text in each epoch.
+    """Train as published, one example per step, running the LM over the example's whole text in each epoch.
 
-    At each decision the label is the tool, or the true next token; other positions are masked. The last step's rows
-    are the result. This is for comparing speed: `train_reference` gives the same rows from one pass.
+    At each decision the label is the tool, or the true next token; other positions are masked. The last step's W is
+    the result. It serves to compare speed: `train_reference` computes the same W from one pass of the LM.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def rerun(
     preset, prior, seed, epochs, lr
         As for `train_reference`.
     words
-        Whether positions at which a word is written count.
+        Whether the loss includes decisions whose label is a vocabulary token.
 
     Yields
     ------
@@ -210,10 +210,10 @@ def rerun(
     ExampleError
         If an example does not fit the LM's context.
     HeadError
-        If the preset needs a prior that is missing or of another shape.
+        If the preset's prior is missing or has another shape.
     """
-    texts = _labelled(lm, prompt, examples, names, words=words)
-    rows, anchor = _beginning(preset, len(names), lm.hidden_size, prior, seed)
+    texts = _labelled_texts(lm, prompt, examples, names, words=words)
+    rows, anchor = _initial_weights(preset, len(names), lm.hidden_size, prior, seed)
     rows.requires_grad_()
     optimiser = torch.optim.Adam([rows], lr=preset.lr if lr is None else lr, betas=BETAS, eps=EPSILON)
     number, passes = 0, preset.epochs if epochs is None else epochs
@@ -231,10 +231,10 @@ def rerun(
             yield TrainingStep(number, passes * len(texts), float(loss.detach()), rows.detach())
 
 
-def _beginning(
+def _initial_weights(
     preset: Preset, tools: int, size: int, prior: torch.Tensor | None, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the rows to begin with and W0, which is only looked at by presets that have one."""
+    """Return the initial W, and W0, which only presets with a prior use."""
     if preset.prior is None:
         bound = size**-0.5
         random = torch.Generator().manual_seed(seed)
@@ -242,7 +242,9 @@ def _beginning(
         return drawn, torch.zeros(0)
     if prior is None or tuple(prior.shape) != (tools, size):
         found = "none" if prior is None else f"one of shape {tuple(prior.shape)}"
-        raise HeadError(f"{preset.name} needs a prior of shape {(tools, size)}, and there is {found}: make it first.")
+        raise HeadError(
+            f"{preset.name} needs a prior of shape {(tools, size)}, not {found}: compute it with `published_prior`."
+        )
     return prior.float().clone(), prior.float()
 
 
@@ -260,7 +262,9 @@ def _by_example(examples: torch.Tensor) -> list[torch.Tensor]:
     return list(torch.split(order, counts.tolist()))
 
 
-def _errors(rows: torch.Tensor, hidden: torch.Tensor, logsumexp: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _logit_gradient(
+    rows: torch.Tensor, hidden: torch.Tensor, logsumexp: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
     """Return the gradient of the mean loss with respect to the tools' logits, `(T, m)`."""
     logits = rows @ hidden.T
     total = torch.logaddexp(logsumexp, torch.logsumexp(logits, dim=0))
@@ -270,15 +274,15 @@ def _errors(rows: torch.Tensor, hidden: torch.Tensor, logsumexp: torch.Tensor, l
     return errors.div_(len(labels))
 
 
-def _pull(preset: Preset, rows: torch.Tensor, anchor: torch.Tensor, out: torch.Tensor) -> float:
-    """Write the direction of the regulariser's gradient to `out` and return its factor; at 0 `out` is not read."""
+def _penalty_gradient(preset: Preset, rows: torch.Tensor, anchor: torch.Tensor, out: torch.Tensor) -> float:
+    """Write the direction of the regulariser's gradient to `out` and return its factor; a factor of 0 ignores `out`."""
     if preset.regulariser == "none":
         return 0.0
     torch.sub(rows, anchor, out=out)
     if preset.regulariser == "squared":
         return 2 * preset.strength
     length = float(out.norm())
-    # At W0 itself the norm has no gradient; PyTorch takes 0, and so do the published first steps.
+    # At W0 the norm has no gradient; PyTorch uses 0, and so do the published first steps.
     return preset.strength / length if length > 0 else 0.0
 
 
@@ -290,10 +294,10 @@ def _penalty(preset: Preset, rows: torch.Tensor, anchor: torch.Tensor) -> torch.
     return preset.strength * size
 
 
-def _labelled(
+def _labelled_texts(
     lm: FrozenLM, prompt: PromptFormat, examples: Sequence[Example], names: Sequence[str], *, words: bool
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return tokens `(L,)` and labels `(L,)` of the examples at which something is decided."""
+    """Return tokens `(L,)` and labels `(L,)` of the examples that have decisions."""
     index_of = {name: i for i, name in enumerate(names)}
     end = lm.tokenizer.eos_token_id or 0
     found = []
@@ -302,7 +306,7 @@ def _labelled(
             encoding = lm.encode(rendered.text)
             if len(encoding.ids) > lm.max_length:
                 raise ExampleError(
-                    f"Example {number + 1} has {len(encoding.ids)} tokens, and {lm.name} takes {lm.max_length}: "
+                    f"Example {number + 1} has {len(encoding.ids)} tokens, more than the {lm.max_length} of {lm.name}: "
                     "shorten or remove it."
                 )
             places = [one for one in decision_positions(encoding, rendered, index_of) if words or one.label != NO_CALL]

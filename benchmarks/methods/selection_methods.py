@@ -1,4 +1,4 @@
-"""The methods that are compared: ours, its ablations, the published trainers, and a sentence-embedding retriever."""
+"""The compared selection methods: the project's own, its ablations, and the published trainers."""
 
 import math
 from collections.abc import Callable
@@ -28,20 +28,20 @@ from toolken.training.tool_spec import ToolSpec
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a method learned.
+    """Output embeddings, biases and call decision that a method learned.
 
     Attributes
     ----------
-    rows, biases
+    output_embeddings, biases
         `(T, d)` and `(T,) float32`.
     log_odds
-        From states `(n, d)`, the words' logsumexp `(n,)` and whether each stands behind a result `(n,) bool`, the log
-        odds that anything is called beyond those from which it is, `(n,)`.
+        Returns the log odds of a call minus those of the threshold, `(n,)`, for states `(n, d)`, the logsumexp of the
+        next-token logits `(n,)` and the number of results before each state `(n,)`.
     calibrated
-        Whether the softmax over the tools is meant as a probability.
+        Whether the softmax over the tools is a probability estimate.
     """
 
-    rows: torch.Tensor
+    output_embeddings: torch.Tensor
     biases: torch.Tensor
     log_odds: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
     calibrated: bool = True
@@ -49,16 +49,18 @@ class Fitted:
 
 @dataclass
 class Material:
-    """What all methods share on one set of tools: the same LM, prompt format, descriptions and cached states.
+    """Inputs that all methods share on one set of tools: LM, prompt format, descriptions and cached states.
 
     Attributes
     ----------
     benchmark
-        Name of the data set, for the published schedules.
+        Name of the data set, which selects the published schedule.
     encoder
-        For the teacher and the retriever; None where it is not installed.
+        Sentence encoder of the teacher; None if it is not installed.
     unlabelled
-        Requests of the training data, without their labels, for the teacher.
+        Training requests without their labels, for the teacher.
+    started
+        Starts a progress bar of the given length and returns the function that advances it.
     """
 
     benchmark: str
@@ -77,12 +79,12 @@ class Material:
 
     @cached_property
     def query_forms(self) -> torch.Tensor:
-        """Query form of each tool, `(T, d) float64`."""
+        """Query-form embedding of each tool, `(T, d) float64`."""
         return build_priors(self.lm, self.specs, self.prompt, cache=self.cache)
 
     @cached_property
     def taught(self) -> tuple[Background, Teacher, torch.Tensor]:
-        """The background with the unlabelled requests, the teacher fitted on them, and its forms `(T, d)`."""
+        """The background with the unlabelled requests, the teacher fitted on them, and its description embeddings."""
         assert self.encoder is not None
         states = query_states(self.lm, self.prompt, self.unlabelled, cache=self.cache)
         shared = self.background.extended(self.unlabelled, states) if self.unlabelled else self.background
@@ -99,7 +101,7 @@ class Material:
         return published_prior(self.lm, self.specs, source=prior.source, text=prior.text, scale=prior.scale)
 
 
-#: Fits a method on decisions, which may be none; the seed is that of the draw of the examples.
+#: Fits a method on decisions, of which there may be none; the seed is that of the sample of examples.
 Method = Callable[[Material, DecisionStates, int], Fitted]
 
 
@@ -114,16 +116,16 @@ def toolken(
     settings: ClosedFormSettings | None = None,
     refine: bool | None = None,
 ) -> Fitted:
-    """Fit our method; the options are its ablations.
+    """Fit the project's method; the options are its ablations.
 
     Parameters
     ----------
     source, shuffle
-        What the prior is made from, and whether each tool gets another one's.
+        Source of the prior, and whether to shuffle it between tools.
     teacher
-        Whether the sentence encoder helps.
+        Whether the fit uses the sentence encoder.
     settings
-        Fixed settings; by default they are chosen by leave-one-out.
+        Fixed settings; by default leave-one-out chooses them.
     refine
         As for `fit`.
     """
@@ -138,7 +140,7 @@ def toolken(
     statistics.add(calls.hidden, calls.labels)
     words = points.where(points.labels == NO_CALL)
     most = CALLS_KEPT if material.prompt.everywhere else CALL_POINTS
-    shown, called = _some(words, NO_CALL_POINTS), _some(calls, most)
+    shown, called = _evenly_spread(words, NO_CALL_POINTS), _evenly_spread(calls, most)
     gate, threshold = fit_gate(
         DecisionStates.join([called, shown]),
         material.background.decisions,
@@ -161,7 +163,7 @@ def toolken(
     )
     if len(calls.labels):
         none = DecisionStates.none(material.lm.hidden_size)
-        choose(head, _some(calls), none, fixed=settings is not None, refine=refine)
+        choose(head, _evenly_spread(calls), none, fixed=settings is not None, refine=refine)
 
     def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, results: torch.Tensor) -> torch.Tensor:
         odds = head.gate.log_odds(hidden.double(), results=results)
@@ -171,7 +173,7 @@ def toolken(
 
 
 def reference(material: Material, points: DecisionStates, seed: int, *, preset: str) -> Fitted:
-    """Train as published, on the same decisions, with batches of one example."""
+    """Train as published, on the same decisions, one example per step."""
     schedule = SCHEDULES.get(material.benchmark)
     used = points.calls() if schedule is not None and not schedule.words else points
     rows = train_reference(
@@ -190,8 +192,8 @@ def reference(material: Material, points: DecisionStates, seed: int, *, preset: 
     return Fitted(rows, torch.zeros(len(rows)), log_odds, calibrated=False)
 
 
-def _some(points: DecisionStates, most: int = CALL_POINTS) -> DecisionStates:
-    """Return at most so many decisions, evenly spread."""
+def _evenly_spread(points: DecisionStates, most: int = CALL_POINTS) -> DecisionStates:
+    """Return at most `most` decisions, evenly spread."""
     count = len(points.labels)
     if count <= most:
         return points
@@ -203,10 +205,10 @@ def _reference(preset: str) -> Method:
     return lambda material, points, seed: reference(material, points, seed, preset=preset)
 
 
-#: Euclidean distances: the covariance is shrunk to a multiple of the identity.
+#: Euclidean distances: shrinkage turns the covariance into a multiple of the identity.
 _NO_METRIC = ClosedFormSettings(shrinkage=0.999, prior_shrinkage=0.999)
 
-#: All methods by the name in their rows. What is taken away from the closed form is measured on the closed form alone.
+#: All methods by the name in their rows. Ablations of the closed form disable refinement.
 METHODS: dict[str, Method] = {
     "toolken": toolken,
     "toolken-teacher": lambda m, p, s: toolken(m, p, s, teacher=True),
@@ -221,5 +223,5 @@ METHODS: dict[str, Method] = {
     "toolken-random": lambda m, p, s: toolken(m, p, s, source="random-same-norm", refine=False),
     **{preset: _reference(preset) for preset in PRESETS},
 }
-#: Methods that need the encoder, and those that can do nothing without examples.
+#: Methods that need the encoder, and methods that need examples.
 NEEDS_ENCODER, NEEDS_EXAMPLES = ("toolken-teacher",), tuple(PRESETS)

@@ -1,4 +1,4 @@
-"""Heads in the decoder: the project's own, the published trainers' rows, and a retriever's choices."""
+"""Answerers that decode with a head: the project's own, a published trainer's, or a retriever's choice of tool."""
 
 import copy
 from collections.abc import Callable, Hashable, Sequence
@@ -39,21 +39,21 @@ T = TypeVar("T")
 
 @dataclass
 class PublishedHead(ToolkenHead):
-    """A head whose rows a published trainer learned, without biases; all else is that of the head it is made from.
+    """A head with output embeddings of a published trainer and no biases; all else comes from the original head.
 
-    Whether a tool is called is decided as published: the tools' logits stand beside the words', plus one bias, which
-    is the threshold here.
+    The call decision is the published joint softmax over vocabulary and tools; the threshold takes the place of the
+    published bias.
 
     Attributes
     ----------
     learned
-        The rows, `(T, d)`.
+        The output embeddings, `(T, d)`.
     """
 
     learned: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
     @property
-    def rows(self) -> torch.Tensor:
+    def output_embeddings(self) -> torch.Tensor:
         """W, the toolkens, `(T, d) float32`."""
         return self.learned
 
@@ -64,25 +64,26 @@ class PublishedHead(ToolkenHead):
 
 
 @dataclass(frozen=True)
-class _WordsGate(Gate):
-    """P(call | h) in the one softmax over words, whose matrix is `(V, d)`, and tools."""
+class _JointSoftmaxGate(Gate):
+    """P(call | h) in the joint softmax over the vocabulary, with its output matrix `(V, d)`, and the tools `(T, d)`."""
 
-    words: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
-    rows: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    vocabulary: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    tools: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
     def log_odds(self, hidden: torch.Tensor, *, results: int | torch.Tensor) -> torch.Tensor:
-        """Return the log odds of a call, `(n,)`, for states `(n, d)`, wherever it is decided."""
+        """Return the log odds of a call, `(n,)`, for states `(n, d)`; `results` has no effect."""
         state = hidden.float()
-        words = torch.logsumexp((state.to(self.words.dtype) @ self.words.T).float(), dim=-1)
-        return torch.logsumexp(state @ self.rows.T, dim=-1) - words
+        vocabulary = torch.logsumexp((state.to(self.vocabulary.dtype) @ self.vocabulary.T).float(), dim=-1)
+        return torch.logsumexp(state @ self.tools.T, dim=-1) - vocabulary
 
 
 def published_head(
     lm: FrozenLM, head: ToolkenHead, preset: str, benchmark: str, examples: Sequence[Example], *, seed: int = 0
 ) -> PublishedHead:
-    """Train rows as published on the decisions of some examples, and put them in a head's place.
+    """Return a copy of a head whose output embeddings a published trainer learns from the examples' decisions.
 
-    Demonstrations of arguments, prompt format and tools stay those of `head`, so that only the rows differ.
+    Few-shot examples of arguments, prompt format and tools stay those of `head`, so that only W and the call decision
+    differ.
     """
     parts = decisions(lm, head.prompt, examples, head.names, cache=FeatureCache(lm), skipped=lambda *_: None)
     points = DecisionStates.join([DecisionStates.none(lm.hidden_size), *parts])
@@ -102,15 +103,16 @@ def published_head(
     twin = copy.copy(head)
     twin.forget()
     values = {name: value for name, value in vars(twin).items() if name in ToolkenHead.__dataclass_fields__}
-    words = lm.model.get_output_embeddings().weight.detach().cpu()
-    nothing = Boundary(torch.zeros(lm.hidden_size, dtype=torch.float64), 0.0)
-    return PublishedHead(**{**values, "gate": _WordsGate(nothing, nothing, words=words, rows=rows), "learned": rows})
+    vocabulary = lm.model.get_output_embeddings().weight.detach().cpu()
+    unused = Boundary(torch.zeros(lm.hidden_size, dtype=torch.float64), 0.0)
+    gate = _JointSoftmaxGate(unused, unused, vocabulary=vocabulary, tools=rows)
+    return PublishedHead(**{**values, "gate": gate, "learned": rows})
 
 
 def training_tokens(method: str, benchmark: str, examples: int) -> int:
-    """Return how many tokens could be read in about the time that a published trainer takes; 0 for other methods.
+    """Return the number of prefill tokens that take about as long as a published trainer; 0 for other methods.
 
-    A step, which is one example, takes some 0.35 ms on a processor that reads 600 tokens a second.
+    A step, which is one example, takes about 0.35 ms on a processor that prefills 600 tokens per second.
     """
     if method not in PUBLISHED:
         return 0
@@ -118,14 +120,14 @@ def training_tokens(method: str, benchmark: str, examples: int) -> int:
     return examples * (schedule.epochs if schedule else PRESETS[method].epochs) // 5
 
 
-class Latest:
-    """The last thing that was made, by what it was made for: heads and their answers take memory."""
+class OneEntryCache:
+    """A cache of one entry: heads and their answers take memory."""
 
     def __init__(self) -> None:
         self._made: tuple[Any, Any] | None = None
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what was made for a key, or make it."""
+        """Return the value of a key; a new key replaces the entry by `make()`."""
         if self._made is None or self._made[0] != key:
             self._made = None
             self._made = key, make()
@@ -134,17 +136,17 @@ class Latest:
 
 
 @dataclass
-class Answered:
-    """Answers of a head at one threshold, which another threshold may leave as they are; see `Answer.thresholds`."""
+class AnswerCache:
+    """A cache of a head's answers, each valid for a range of thresholds; see `Answer.thresholds`."""
 
     _known: dict[str, list[Answer]] = field(default_factory=dict)
 
     def add(self, question: str, answer: Answer) -> None:
-        """Keep an answer."""
+        """Add an answer."""
         self._known.setdefault(question, []).append(answer)
 
     def find(self, question: str, threshold: float) -> Answer | None:
-        """Return the answer at a threshold, where it is known."""
+        """Return the answer at a threshold; None if it is not cached."""
         known = self._known.get(question, [])
         return next((one for one in known if one.thresholds[0] < threshold <= one.thresholds[1]), None)
 
@@ -154,7 +156,7 @@ class Answered:
         Raises
         ------
         KeyError
-            If it is not known.
+            If it is not cached.
         """
         answer = self.find(question, threshold)
         if answer is None:
@@ -163,46 +165,46 @@ class Answered:
 
 
 def with_threshold(head: ToolkenHead, threshold: float) -> ToolkenHead:
-    """Return a head that calls from another probability on."""
+    """Return a copy of a head with another threshold of P(call)."""
     return replace(head, threshold=threshold)
 
 
-def decoded(
+def toolken_answerer(
     lm: FrozenLM,
     head: ToolkenHead,
     tools: Sequence[BaseTool],
     *,
     max_calls: int,
     max_tokens: int = DecodingOptions.max_tokens,
-    asked: Callable[[str], str] = str,
-    answered: Answered | None = None,
+    render: Callable[[str], str] = str,
+    cache: AnswerCache | None = None,
 ) -> Answerer:
-    """Return what answers questions with an agent whose tool calls are toolkens.
+    """Return an answerer that runs an agent with toolkens.
 
     Parameters
     ----------
-    asked
-        Words a question for the agent.
-    answered
-        Answers of the same head with other thresholds, and of this one from now on.
+    render
+        Rewrites a question for the agent.
+    cache
+        Answers of the same head at any threshold; new answers are added.
     """
     options = DecodingOptions(max_tokens=max_tokens)
     agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=options, retry=offered_name)
-    answered = answered if answered is not None else Answered()
+    answers = cache if cache is not None else AnswerCache()
 
     def answer(questions: Sequence[Question]) -> list[Attempt]:
         agent.decoder.texts.clear()
-        texts = [asked(question.text) for question in questions]
-        new = [text for text in dict.fromkeys(texts) if answered.find(text, head.threshold) is None]
+        texts = [render(question.text) for question in questions]
+        new = [text for text in dict.fromkeys(texts) if answers.find(text, head.threshold) is None]
         for text, one in zip(new, agent.batch(new), strict=True):
-            answered.add(text, one)
-        return [attempt(answered.at(text, head.threshold)) for text in texts]
+            answers.add(text, one)
+        return [attempt(answers.at(text, head.threshold)) for text in texts]
 
     return answer
 
 
 def attempt(answer: Answer) -> Attempt:
-    """Return an agent's answer as it is kept in a trace: words and calls in turn."""
+    """Return an agent's answer in the form of a trace: text and calls alternate."""
     pieces: list[TracePiece] = []
     steps = iter(answer.steps)
     before = ""
@@ -226,18 +228,18 @@ def attempt(answer: Answer) -> Attempt:
     return Attempt(pieces=tuple(pieces), answer=answer.text)
 
 
-def retrieved(
+def retriever_answerer(
     lm: FrozenLM,
     head: ToolkenHead,
     tools: Sequence[BaseTool],
     encoder: Encoder,
     *,
-    asked: Callable[[str], str] = str,
+    render: Callable[[str], str] = str,
 ) -> Answerer:
-    """Return what calls, once, the tool whose description a sentence encoder finds nearest to the question.
+    """Return an answerer that calls, once, the tool whose description is most similar to the question.
 
-    Its arguments are written as those of a toolken are, with the demonstrations of `head`, and the call is made again
-    where the tool offers another name; `asked` words a question for the LM.
+    A sentence encoder measures the similarity. The LM decodes the arguments with the few-shot examples of `head`, and
+    repeats the call if the tool suggests another name; `render` rewrites a question for the LM.
     """
     decoder = LazyModel(lm, head, by_name=True).decoder(BoundTools.of(tools))
     runner = ToolRunner({tool.name: tool for tool in tools}, timeout=None, retries=0)
@@ -251,7 +253,7 @@ def retrieved(
     def _forced(text: str, tool: str) -> Attempt:
         options = DecodingOptions(tools=(tool,), must_call=True)
         pieces: list[TracePiece] = []
-        events = decoder.decode(to_prompt([HumanMessage(asked(text))], head.prompt), options)
+        events = decoder.decode(to_prompt([HumanMessage(render(text))], head.prompt), options)
         event = next((one for one in events if isinstance(one, CallFinished)), None)
         arguments = None if event is None else event.arguments
         error = None if event is None else event.error
@@ -261,7 +263,7 @@ def retrieved(
             failed = message.status == "error"
             pieces.append(TracePiece(tool=tool, arguments=arguments, result=str(message.text), failed=failed))
             again = failed and len(pieces) == 1
-            better = offered_name(arguments, str(message.text), asked(text)) if again else None
+            better = offered_name(arguments, str(message.text), render(text)) if again else None
             error = None if better is None else decoder.toolset.tools.problem(tool, better)
             arguments = better
         found = pieces and not pieces[-1].failed

@@ -16,7 +16,7 @@ def measure(
 ) -> dict[str, tuple[torch.Tensor, ...]]:
     """Return the counts behind each metric, one entry a test example or call."""
     calls = test.calls()
-    scores = (calls.hidden @ fitted.rows.T + fitted.biases)[:, candidates]
+    scores = (calls.hidden @ fitted.output_embeddings.T + fitted.biases)[:, candidates]
     known = (calls.labels[:, None] == candidates).long().argmax(1)
     found = selected(scores, known)
     if fitted.calibrated:

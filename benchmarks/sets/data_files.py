@@ -1,4 +1,4 @@
-"""`DataFolder`: published files read record by record; what is of no use is left out and counted."""
+"""`DataFolder`: reads published files record by record, and counts the unusable records it skips."""
 
 import json
 import re
@@ -14,33 +14,33 @@ from toolken.errors import DataFormatError
 from toolken.training.examples import Example, published_example
 from toolken.training.tool_spec import ToolSpec
 
-#: What annotation tools left in some published texts, where a call should have been marked instead.
+#: Remains of annotation tools in some published texts, instead of a marked call.
 MARKUP = re.compile(r"<eoe>|<\w+>\(")
 
 OFFSET = "an offset does not point at the result"
-PART = "an offset points into a longer word or number"
-LEFT_OVER = "marks of calls are left in the text"
-UNKNOWN_TOOL = "a tool is called that is not among the tools"
-NO_CALL = "no tool is called"
-IN_TEST = "the question stands in the test or dev data too"
+FRAGMENT = "an offset points into a longer word or number"
+CALL_MARKUP = "the text contains markup of calls"
+UNKNOWN_TOOL = "a call names an unknown tool"
+NO_CALL = "the record calls no tool"
+IN_TEST = "the question also occurs in the test or dev data"
 
 
 class UnusableRecordError(DataFormatError):
-    """A record is in the right form but of no use; it is left out, and the reason, which is the message, counted.
+    """A record has the right form but cannot be used; it is skipped and counted under the message.
 
-    Nothing is to be done: the data set says how many records were left out, and why.
+    No action is needed: the data set reports how many records were skipped, and why.
     """
 
 
 class DataFolder:
-    """A folder of published files, and the count of what was read from each of them.
+    """A folder of published files, with counts of the records read and skipped per file.
 
     Attributes
     ----------
     name
-        Of the benchmark.
+        Name of the benchmark.
     path
-        Of the folder.
+        Path of the folder.
     """
 
     def __init__(self, name: str, path: str | Path) -> None:
@@ -51,14 +51,14 @@ class DataFolder:
         self._missing: list[str] = []
 
     def has(self, file: str) -> bool:
-        """Whether the folder has this file; if not, the data set will say so."""
+        """Return whether the folder has this file; the data set reports a missing one."""
         found = (self.path / file).is_file()
         if not found and file not in self._missing:
             self._missing.append(file)
         return found
 
     def place(self, file: str | Path) -> Path:
-        """Return where a file is: a `Path` stands for itself, a name for a file of the folder."""
+        """Return the path of a file: a `Path` unchanged, a name within the folder."""
         return file if isinstance(file, Path) else self.path / file
 
     def text(self, file: str | Path) -> str:
@@ -95,7 +95,7 @@ class DataFolder:
             raise DataFormatError(f"{path!r} is not JSON ({error}): give the published file.") from error
 
     def records(self, file: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the records of a file, one JSON object a line or all in a JSON list, each with where it stands.
+        """Yield (place, record) for each record of a JSON lines file or a JSON list.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class DataFolder:
         places = self._list(path, self.json(file)) if text.lstrip().startswith("[") else self._lines(path, text)
         for where, record in places:
             if not isinstance(record, dict):
-                raise DataFormatError(f"{where} is not a JSON object: mend or remove it.")
+                raise DataFormatError(f"{where} is not a JSON object: fix or remove it.")
             yield where, record
 
     @staticmethod
@@ -121,7 +121,7 @@ class DataFolder:
                 try:
                     yield f"{path}, line {number}", json.loads(line)
                 except ValueError as error:
-                    raise DataFormatError(f"{path}, line {number} is not JSON ({error}): mend or remove it.") from error
+                    raise DataFormatError(f"{path}, line {number} is not JSON ({error}): fix or remove it.") from error
 
     def specs(self) -> list[ToolSpec]:
         """Read the tools of tools.json in the order of their ids, named without "<" and ">".
@@ -129,7 +129,7 @@ class DataFolder:
         Raises
         ------
         DataFormatError
-            If the file is missing, in another form, or without a tool.
+            If the file is missing, has another form, or contains no tool.
         """
         raw = self.json("tools.json")
         try:
@@ -144,7 +144,7 @@ class DataFolder:
                 "published file."
             ) from error
         if not specs:
-            raise DataFormatError(f"{str(self.path / 'tools.json')!r} has no tool: give a file with some.")
+            raise DataFormatError(f"{str(self.path / 'tools.json')!r} has no tool: give a file that lists tools.")
         return specs
 
     def examples(
@@ -157,31 +157,31 @@ class DataFolder:
         label: str | None = None,
         uncalled: bool = False,
     ) -> list[Example]:
-        """Read the examples of a file, without those that cannot be used, which are counted.
+        """Read the usable examples of a file; the others are counted.
 
         Parameters
         ----------
         file
-            A name in the folder, or a path of its own.
+            A name in the folder, or any path.
         example
-            Makes an example of a record; raises `UnusableRecordError` where it is of no use.
+            Converts a record; raises `UnusableRecordError` if it cannot be used.
         tools
-            Names that a call may have.
+            Names of tools that may be called.
         without
-            Examples whose questions are left out here: those that figures are reported on.
+            Examples to exclude by their questions: the test and dev data.
         label
-            What the records are counted under, where it is not the file.
+            Name under which records are counted; by default the file's.
         uncalled
-            Whether a record that calls no tool is of use: it is in running text, where every word is decided.
+            Whether records without a call are usable, as in running text, where every token is a decision.
 
         Raises
         ------
         DataFormatError
-            If a record is in another form, or there is no record that can be used; file and line are named.
+            If a record has another form, or no record is usable; the message names file and line.
         """
         label = str(file) if label is None else label
         self._read[label] += 0
-        excluded = {normal(other.question) for other in without if other.question}
+        excluded = {normalised(other.question) for other in without if other.question}
         found = []
         for where, record in self.records(file):
             try:
@@ -190,14 +190,14 @@ class DataFolder:
                     raise UnusableRecordError(NO_CALL)
                 if any(call.tool not in tools for call in read.calls):
                     raise UnusableRecordError(UNKNOWN_TOOL)
-                if normal(read.question) in excluded:
+                if normalised(read.question) in excluded:
                     raise UnusableRecordError(IN_TEST)
             except UnusableRecordError as reason:
                 self.drop(label, str(reason))
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 detail = _detail(error)
                 raise DataFormatError(
-                    f"{where} is not a record of {self.name} in the published form ({detail}): mend or remove it."
+                    f"{where} is not a record of {self.name} in the published form ({detail}): fix or remove it."
                 ) from error
             else:
                 found.append(read)
@@ -205,8 +205,8 @@ class DataFolder:
         if not found:
             reasons = ", ".join(f"{count} x {reason}" for reason, count in self._dropped.get(label, {}).items())
             raise DataFormatError(
-                f"{str(self.place(file))!r} has no record that can be used ({reasons or 'it is empty'}): give a file "
-                "with some."
+                f"{str(self.place(file))!r} has no usable record ({reasons or 'it is empty'}): give a file "
+                "with usable records."
             )
         return found
 
@@ -218,7 +218,7 @@ class DataFolder:
         *,
         uncalled: bool = False,
     ) -> dict[str, list[Example]]:
-        """Read train.jsonl, where there is one, without the questions of the tests; see `examples`."""
+        """Read train.jsonl, if it exists, without the questions of the tests; see `examples`."""
         asked = [asked for test in tests.values() for asked in test.examples]
         file = "train.jsonl"
         if not self.has(file):
@@ -226,11 +226,11 @@ class DataFolder:
         return {"supervised": self.examples(file, example, tools, without=asked, uncalled=uncalled)}
 
     def count(self, file: str | Path, records: int) -> None:
-        """Count records of a file that are used."""
+        """Add to the count of used records of a file."""
         self._read[str(file)] += records
 
     def drop(self, file: str | Path, reason: str, records: int = 1) -> None:
-        """Count records of a file that are not used."""
+        """Add to the count of skipped records of a file."""
         self._read[str(file)] += 0
         self._dropped.setdefault(str(file), Counter())[reason] += records
 
@@ -247,7 +247,7 @@ class DataFolder:
         Raises
         ------
         DataFormatError
-            If there is nothing to report figures on.
+            If there is no test.
         """
         if not tests:
             raise DataFormatError(
@@ -269,41 +269,41 @@ class DataFolder:
 
 
 def published(record: dict[str, Any]) -> Example:
-    """Make an example of a record of the form `{"text", "start_str_idx", "tool_calling"}`.
+    """Convert a record of the form `{"text", "start_str_idx", "tool_calling"}`.
 
     Raises
     ------
     UnusableRecordError
-        If an offset does not point at its result, or the text has marks of calls in it.
+        If an offset does not point at its result, or the text contains markup of calls.
     """
     if MARKUP.search(record["text"]):
-        raise UnusableRecordError(LEFT_OVER)
+        raise UnusableRecordError(CALL_MARKUP)
     try:
         example = published_example(record)
     except ValidationError as error:
         if error.errors()[0]["type"] == "value_error":
             raise UnusableRecordError(OFFSET) from error
         raise
-    return placed(example)
+    return checked_results(example)
 
 
-def placed(example: Example) -> Example:
-    """Return an example as it is, having made sure that no result is cut out of a longer word or number.
+def checked_results(example: Example) -> Example:
+    """Return an example unchanged after checking that its results are whole words and numbers.
 
     Raises
     ------
     UnusableRecordError
-        If one is.
+        If a result is a fragment of a longer word or number.
     """
     for call in example.calls:
         if example.answer is not None and call.start is not None and call.result:
-            before, behind = example.answer[: call.start], example.answer[call.start + len(call.result) :]
-            if _runs_on(before[-1:], call.result[0]) or _runs_on(call.result[-1], behind[:1]):
-                raise UnusableRecordError(PART)
-            if call.result[-1].isdigit() and re.match(r"[.,]\d", behind):
-                raise UnusableRecordError(PART)
+            before, after = example.answer[: call.start], example.answer[call.start + len(call.result) :]
+            if _runs_on(before[-1:], call.result[0]) or _runs_on(call.result[-1], after[:1]):
+                raise UnusableRecordError(FRAGMENT)
+            if call.result[-1].isdigit() and re.match(r"[.,]\d", after):
+                raise UnusableRecordError(FRAGMENT)
             if call.result[0].isdigit() and re.search(r"\d[.,]$", before):
-                raise UnusableRecordError(PART)
+                raise UnusableRecordError(FRAGMENT)
     return example
 
 
@@ -317,6 +317,6 @@ def _runs_on(left: str, right: str) -> bool:
     return (left.isdigit() and right.isdigit()) or (left.isalpha() and right.isalpha())
 
 
-def normal(question: str) -> str:
-    """Return a question without differences of case and white space, to find it again."""
+def normalised(question: str) -> str:
+    """Return a question with normalised case and white space, for comparison."""
     return " ".join(question.split()).casefold()

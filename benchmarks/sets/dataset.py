@@ -1,4 +1,4 @@
-"""`Dataset`: a benchmark's tools, its examples, and what its figures are reported on."""
+"""`Dataset`: a benchmark's tools, training examples and tests."""
 
 import random
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ from toolken.training.tool_spec import ToolSpec
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a figure is reported on.
+    """A test: the tools to choose among and the questions.
 
     Attributes
     ----------
     specs
         The tools to choose among.
     examples
-        The questions with the calls that answer them; with an answer where there are word positions to fire at.
+        The questions with the calls that answer them; with an answer if calls occur in running text.
     """
 
     specs: list[ToolSpec]
@@ -33,21 +33,21 @@ class Dataset:
     Attributes
     ----------
     name
-        Of the benchmark.
+        Name of the benchmark.
     specs
-        All tools, in the order of their ids, named without "<" and ">" (but for the toolkens of virtualhome).
+        All tools, in the order of their ids, named without "<" and ">" (except the toolkens of virtualhome).
     train
-        Training examples by the kind of data: "supervised" where there is only one kind.
+        Training examples by kind of data: "supervised" if there is only one kind.
     tests
-        What figures are reported on, by name. No question of it stands in `train` or `dev`.
+        Tests by name. Their questions occur neither in `train` nor in `dev`.
     dev
-        Examples to choose settings on, by the same kinds; none where figures are reported on the published dev file.
+        Examples to choose settings on, by the same kinds; none if the published dev file is the test.
     preamble
-        Published text in front of each question, the same everywhere (demonstrations); a format may leave it out.
+        Published text before each question, the same for all questions (demonstrations); a format may omit it.
     read, dropped
-        File -> number of records that are used, and file -> reason -> number of records that are not.
+        File -> number of used records, and file -> reason -> number of skipped records.
     missing
-        Files that the published folder has and this one has not.
+        Files of the published folder that this folder lacks.
     """
 
     name: str
@@ -61,42 +61,42 @@ class Dataset:
     missing: list[str] = field(default_factory=list)
 
     def report(self) -> list[str]:
-        """Say how many records of each file are not used, and why: a line for each reason, and each missing file."""
+        """Return a line per file and reason with the number of skipped records, and a line per missing file."""
         return [
             f"{self._label(file)}: {count} of {self.read[file] + sum(reasons.values())} records dropped: {reason}"
             for file, reasons in self.dropped.items()
             for reason, count in reasons.items()
-        ] + [f"{self._label(file)}: there is no such file" for file in self.missing]
+        ] + [f"{self._label(file)}: missing" for file in self.missing]
 
     def _label(self, file: str) -> str:
         return file if Path(file).is_absolute() else f"{self.name}/{file}"
 
 
 def leave_out(dataset: Dataset, count: int = 299, seed: int = 0, *, test: str | None = None) -> Dataset:
-    """Leave tools out of training, to measure how well they are chosen from their descriptions alone.
+    """Remove tools from training, to measure how well their descriptions alone identify them.
 
     Parameters
     ----------
     dataset
-        All tools.
+        The data set with all tools.
     count
-        How many tools are left out, drawn with `seed` among those that the test asks for.
+        Number of tools to leave out, sampled among the tools that the test calls.
     seed
-        Of the draw.
+        Seed of the sample.
     test
-        Which of the tests the questions are taken from; the first one where it is not given.
+        Name of the test that supplies the questions; by default the first.
 
     Returns
     -------
     Dataset
-        The other tools as `specs`, with their training examples; as `tests["left-out"]` the questions of the tools
-        left out, to choose among these; as `dev["supervised"]` besides the questions of the same test that ask for
-        the other tools, to choose settings on.
+        The remaining tools as `specs`, with their training examples; `tests["left-out"]`, the questions of the tools
+        left out, with only these as candidates; `dev["supervised"]`, the questions of the same test that call the
+        remaining tools, to choose settings on.
 
     Raises
     ------
     DataFormatError
-        If there are not more tools than are to be left out.
+        If `count` is not between 1 and the number of tools that the test calls, exclusive.
     """
     evaluation = next(iter(dataset.tests.values())) if test is None else dataset.tests[test]
     asked = {call.tool for example in evaluation.examples for call in example.calls}
@@ -123,5 +123,5 @@ def leave_out(dataset: Dataset, count: int = 299, seed: int = 0, *, test: str | 
 
 
 def _calling(examples: Iterable[Example], tools: set[str]) -> list[Example]:
-    """Return the examples whose calls are all of these tools."""
+    """Return the examples that call only these tools."""
     return [example for example in examples if example.calls and all(call.tool in tools for call in example.calls)]

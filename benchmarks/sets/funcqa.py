@@ -1,4 +1,4 @@
-"""FuncQA: arithmetic questions that take one call, or several, of thirteen tools."""
+"""FuncQA: arithmetic questions that need one or several calls of thirteen tools."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ TESTS = {"one-hop": "test_one_hop.json", "multi-hop": "test_multi_hop.json", "de
 
 
 def read_funcqa(folder: str | Path, *, test_file: Path | None = None) -> Dataset:
-    """Read FuncQA: the tests "one-hop" and "multi-hop", which have no words around the calls, and "dev", which has.
+    """Read FuncQA: the tests "one-hop" and "multi-hop", of calls alone, and "dev", with calls in running text.
 
     Raises
     ------
@@ -37,12 +37,12 @@ def read_funcqa(folder: str | Path, *, test_file: Path | None = None) -> Dataset
 
 
 def solution(record: dict[str, Any]) -> Example:
-    """Make an example of a record: of the training form, `{"question", "func"}` or `{"question", "calculation"}`.
+    """Convert a record of the training form, `{"question", "func"}` or `{"question", "calculation"}`.
 
     Raises
     ------
     UnusableRecordError
-        If an offset is off, or a call cannot be read.
+        If an offset is wrong, or a call cannot be parsed.
     """
     if "text" in record:
         return published(record)
@@ -51,7 +51,7 @@ def solution(record: dict[str, Any]) -> Example:
 
 
 def _call(text: str) -> Call:
-    """Read a call such as `<power>(0.89, 8)=0.3936`; a sign in front of it is the words' and not the tool's."""
+    """Parse a call such as `<power>(0.89, 8)=0.3936`; a sign before it belongs to the text, not to the call."""
     found = CALL.fullmatch(text.strip())
     if not found:
         raise UnusableRecordError("a call is not written as <tool>(arguments)=result")

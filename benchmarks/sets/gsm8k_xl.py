@@ -1,25 +1,25 @@
-"""GSM8K-XL: word problems whose solutions call four tools of arithmetic in the middle of the text."""
+"""GSM8K-XL: word problems whose solutions call four arithmetic tools in running text."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from toolken.benchmarks.sets.data_files import OFFSET, DataFolder, UnusableRecordError, placed, published
+from toolken.benchmarks.sets.data_files import OFFSET, DataFolder, UnusableRecordError, checked_results, published
 from toolken.benchmarks.sets.dataset import Dataset, Evaluation
 from toolken.training.examples import Call, Example
 
-#: Stands between question and solution in the published texts.
+#: Separates question and solution in the published texts.
 STEP_BY_STEP = "Let's think step by step."
 NOTE = re.compile(r"<<(?P<expression>[^<>=]*)=(?P<result>[^<>]*)>>")
-#: A place in a template that a value is filled into, and what a note calculates with.
-HOLE = re.compile(r"\{(\w+)\}")
+#: A placeholder in a template, and an operand of a note.
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
 OPERAND = re.compile(r"\{\w+\}|\d*\.?\d+")
 OPERATORS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
 
 
 def read_gsm8k_xl(folder: str | Path, *, test_file: Path | None = None) -> Dataset:
-    """Read GSM8K-XL, with the tests "dev" and, made of the steps of the published test, "test".
+    """Read GSM8K-XL, with the tests "dev" and "test", the latter from the published test with steps.
 
     Raises
     ------
@@ -41,16 +41,16 @@ def read_gsm8k_xl(folder: str | Path, *, test_file: Path | None = None) -> Datas
 
 
 def solution(record: dict[str, Any]) -> Example:
-    """Make an example of a record in any of the forms that the set comes in.
+    """Convert a record in any of the set's forms.
 
-    These are the training file's `{"question", "answer", "calls"}`, the dev file's `{"text", "start_str_idx",
+    The forms are the training file's `{"question", "answer", "calls"}`, the dev file's `{"text", "start_str_idx",
     "tool_calling"}`, the templates of the test, `{"question", "answer", "enhanced_v", "enhanced_process"}`, and
     GSM8K's own `{"question", "answer"}` with notes `<<48/2=24>>` in the answer.
 
     Raises
     ------
     UnusableRecordError
-        If an offset is off, or a step is more than one operation.
+        If an offset is wrong, or a step is more than one operation.
     """
     if "text" in record:
         return _split_off_question(published(record))
@@ -66,8 +66,8 @@ def solution(record: dict[str, Any]) -> Example:
 
 
 def _split_off_question(example: Example) -> Example:
-    """Return the example with what stands in front of `STEP_BY_STEP` as its question."""
-    assert example.answer is not None  # published texts are kept whole
+    """Return the example with the text before `STEP_BY_STEP` as its question."""
+    assert example.answer is not None  # `published` keeps the whole text as the answer
     question, found, answer = example.answer.partition(STEP_BY_STEP)
     if not found or example.question:
         return example
@@ -90,16 +90,16 @@ def _with_calls(question: str, answer: str, calls: list[dict[str, Any]]) -> Exam
     ]
     if any(not answer.startswith(call.result, call.start) or (call.start or 0) < 0 for call in made):
         raise UnusableRecordError(OFFSET)
-    return placed(Example(question=question, answer=answer, calls=tuple(made)))
+    return checked_results(Example(question=question, answer=answer, calls=tuple(made)))
 
 
 def _with_notes(question: str, answer: str, values: Mapping[str, str]) -> Example:
-    """Fill in a template and take the notes out of its answer; where one stood, its tool is called."""
+    """Fill in a template and replace each note in its answer by a call."""
 
     def filled(text: str) -> str:
-        if any(name not in values for name in HOLE.findall(text)):
-            raise UnusableRecordError("the template names a value that is not given")
-        return HOLE.sub(lambda hole: values[hole[1]], text)
+        if any(name not in values for name in PLACEHOLDER.findall(text)):
+            raise UnusableRecordError("the template has a placeholder without a value")
+        return PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
     text, calls, last = "", [], 0
     for note in NOTE.finditer(answer):
@@ -114,9 +114,9 @@ def _with_notes(question: str, answer: str, values: Mapping[str, str]) -> Exampl
             raise UnusableRecordError(OFFSET)
         args = {str(i): filled(operand) for i, operand in enumerate(operands[::2])}
         calls.append(Call(tool=OPERATORS[operators.pop()], args=args, result=filled(result), start=len(text)))
-    return placed(Example(question=filled(question), answer=text + filled(answer[last:]), calls=tuple(calls)))
+    return checked_results(Example(question=filled(question), answer=text + filled(answer[last:]), calls=tuple(calls)))
 
 
 def _number(value: float | str) -> str:
-    """Write a number as the published texts do: two decimals at most, none that are zero; a word stays as it is."""
+    """Format a number as the published texts do, with at most two decimals and no trailing zeros; keep a string."""
     return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")

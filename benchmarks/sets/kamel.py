@@ -1,11 +1,11 @@
-"""The KAMEL data: questions about relations, each relation a tool."""
+"""KAMEL: questions about facts, with one tool per relation."""
 
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolken.benchmarks.sets.data_files import IN_TEST, NO_CALL, DataFolder, UnusableRecordError, normal, published
+from toolken.benchmarks.sets.data_files import IN_TEST, NO_CALL, DataFolder, UnusableRecordError, normalised, published
 from toolken.benchmarks.sets.dataset import Dataset, Evaluation
 from toolken.training.examples import Call, Example
 from toolken.training.tool_spec import ToolSpec
@@ -15,9 +15,9 @@ KINDS = ("supervised", "synthetic")
 
 
 def read_kamel(folder: str | Path, *, test_file: Path | None = None) -> Dataset:
-    """Read KAMEL: a test for each number of tools, named by it.
+    """Read KAMEL, with one test per number of tools, named by that number.
 
-    The synthetic set comes twice: as "synthetic" cut to its questions (`cut_to_question`), as "synthetic-text" in full.
+    The synthetic set occurs twice: as "synthetic", cut to its questions (`cut_to_question`), and as "synthetic-text".
 
     Raises
     ------
@@ -39,7 +39,7 @@ def read_kamel(folder: str | Path, *, test_file: Path | None = None) -> Dataset:
 
 
 def question(record: dict[str, Any]) -> Example:
-    """Make an example of a record of the published test, `{"question", "answer", "api"}`, or of the training form."""
+    """Convert a record of the published test, `{"question", "answer", "api"}`, or of the training form."""
     if "text" in record:
         return cut_to_question(record)
     answers = record.get("answer") or [{}]
@@ -48,29 +48,29 @@ def question(record: dict[str, Any]) -> Example:
 
 
 def cut_to_question(record: dict[str, Any]) -> Example:
-    """Make an example of a record of the training form; of a text that asks and answers, what it asks is kept.
+    """Convert a record of the training form, and cut its text to the question.
 
-    Synthetic texts are questions with their answers, or statements. Statements are left out: they tell little of how
-    a relation is asked for, and trained on beside the questions they made fewer dev questions come out right.
+    Synthetic texts are questions with answers, or statements. Statements are skipped: training on them as well as on
+    the questions lowered accuracy on dev questions.
 
     Raises
     ------
     UnusableRecordError
-        If the record is broken, calls no tool, or its text asks no question.
+        If the record is broken, calls no tool, or its text contains no question.
     """
     example = published(record)
     if not example.calls:
         raise UnusableRecordError(NO_CALL)
     if example.question:
         return example
-    asked = _asked(example)
+    asked = _question_of(example)
     if not asked:
-        raise UnusableRecordError("the text asks no question")
+        raise UnusableRecordError("the text contains no question")
     return Example(question=asked, calls=(example.calls[0].model_copy(update={"start": None}),))
 
 
-def _asked(example: Example) -> str:
-    """Return a text up to the last question mark in front of its result, or behind it; nothing if it has none."""
+def _question_of(example: Example) -> str:
+    """Return a text up to the last question mark before its result, else the first after it; empty without one."""
     text = example.answer or ""
     start = (example.calls[0].start or 0) if example.calls else 0
     mark = text.rfind("?", 0, start)
@@ -80,7 +80,7 @@ def _asked(example: Example) -> str:
 
 
 def _test_files(folder: Path, test_file: Path | None, tools: int) -> list[tuple[int, str | Path]]:
-    """Return the number of tools and the file of each test, fewest tools first."""
+    """Return (number of tools, file) of each test, fewest tools first."""
     if test_file is not None:
         named = TEST.fullmatch(test_file.name)
         return [(int(named[1]) if named else tools, test_file)]
@@ -89,21 +89,21 @@ def _test_files(folder: Path, test_file: Path | None, tools: int) -> list[tuple[
 
 
 def _read_kinds(
-    data: DataFolder, part: str, specs: Sequence[ToolSpec], without: Iterable[Example]
+    data: DataFolder, split: str, specs: Sequence[ToolSpec], without: Iterable[Example]
 ) -> dict[str, list[Example]]:
     tools = {spec.name for spec in specs}
     without = list(without)
-    excluded = {normal(example.question) for example in without if example.question}
+    excluded = {normalised(example.question) for example in without if example.question}
 
     def in_full(record: dict[str, Any]) -> Example:
         example = published(record)
-        if normal(_asked(example)) in excluded:
+        if normalised(_question_of(example)) in excluded:
             raise UnusableRecordError(IN_TEST)
         return example
 
     read = {}
     for kind in KINDS:
-        file = f"{kind}_{part}.jsonl"
+        file = f"{kind}_{split}.jsonl"
         if data.has(file):
             label = f"{file}, cut to questions" if kind == "synthetic" else file
             read[kind] = data.examples(file, cut_to_question, tools, without=without, label=label)

@@ -1,4 +1,4 @@
-"""The published data sets by name: `read_dataset` reads any of them, from any folder in the same file formats."""
+"""Published data sets by name: `read_dataset` reads any of them from any folder in the same file formats."""
 
 from pathlib import Path
 from typing import Protocol
@@ -28,12 +28,12 @@ _READERS: dict[str, _Reader] = {
     "virtualhome": read_virtualhome,
 }
 NAMES = tuple(_READERS)
-#: Folders that are not called like their sets.
+#: Folders whose names differ from the data set's.
 _FOLDERS = {"stq": "simpletoolquestions"}
 
 
 def folder_of(name: str, data: Path) -> Path:
-    """Return the folder of a data set, given that or the folder in which the sets have a folder each."""
+    """Return the folder of a data set, given that folder or its parent."""
     inside = data / _FOLDERS.get(name, name)
     return inside if inside.is_dir() else data
 
@@ -46,23 +46,23 @@ def read_dataset(name: str, folder: str | Path, *, test_file: str | Path | None 
     name
         One of `NAMES`.
     folder
-        The folder with its files. Of the training, dev and test files some may be missing; the data set says which.
+        The folder with its files. Training, dev and test files may be missing; the data set reports which.
     test_file
-        Read instead of the set's test and dev files, in the form of one of them.
+        Replaces the data set's test and dev files; it has the form of one of them.
 
     Returns
     -------
     Dataset
-        With these tests: kamel one for each number of tools ("10", "20", "30", "234"); stq "dev"; metatool "test" and
+        With these tests: kamel one per number of tools ("10", "20", "30", "234"); stq "dev"; metatool "test" and
         "multi-tool"; gsm8k-xl "dev" and "test"; funcqa "one-hop", "multi-hop" and "dev"; virtualhome "dev" and "test".
-        A `test_file` becomes "test"; but for kamel the number of tools, for metatool "test" or "multi-tool" and for
-        funcqa "one-hop", "multi-hop" or "test", as its form is.
+        A `test_file` becomes "test", except that kamel names it by the number of tools, and metatool ("test" or
+        "multi-tool") and funcqa ("one-hop", "multi-hop" or "test") name it by its form.
 
     Raises
     ------
     DataFormatError
-        If the name is unknown, or a file is broken or without one usable record, or there is no test at all; file and
-        line are named.
+        If the name is unknown, a file is broken or has no usable record, or there is no test; the message names file
+        and line.
     """
     if name not in _READERS:
         raise DataFormatError(f"There is no data set called {name!r}: choose one of {', '.join(NAMES)}.")

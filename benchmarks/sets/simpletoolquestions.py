@@ -1,4 +1,4 @@
-"""SimpleToolQuestions: questions about a knowledge base, each of its 999 relations a tool."""
+"""SimpleToolQuestions: questions about a knowledge base, with one tool per relation, 999 in all."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from toolken.training.examples import Example
 
 
 def read_simpletoolquestions(folder: str | Path, *, test_file: Path | None = None) -> Dataset:
-    """Read SimpleToolQuestions; figures are reported on its dev file, as published, or on `test_file`.
+    """Read SimpleToolQuestions; the test is its dev file, as published, or `test_file`.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def read_simpletoolquestions(folder: str | Path, *, test_file: Path | None = Non
 
 
 def question(record: dict[str, Any]) -> Example:
-    """Make an example of a record: the text up to the result is the question.
+    """Convert a record: the text up to the result is the question.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""VirtualHome: household plans written in 58 toolkens, verbs and objects, up to [END]."""
+"""VirtualHome: household plans of 58 toolkens (verbs, objects and [END])."""
 
 import re
 from collections.abc import Iterable
@@ -14,16 +14,16 @@ from toolken.training.tool_spec import ToolSpec, name_words
 
 TEST, ACTIONS = "test50.jsonl", "language_planner_actions.json"
 TOOLKEN = re.compile(r"\[\w+\]|<\w+>")
-#: The last task of a published text; the finished tasks in front of it are demonstrations.
+#: The last task of a published text; the finished tasks before it are demonstrations.
 LAST_TASK = re.compile(r"(?P<preamble>(?:.*Task \d+:\n)?)(?P<question>.*?Plan:)\n(?P<plan>.*)", re.DOTALL)
 
 
 def read_virtualhome(folder: str | Path, *, test_file: Path | None = None) -> Dataset:
-    """Read VirtualHome, with the tests "dev" and, where the household simulator is installed, "test".
+    """Read VirtualHome, with the tests "dev" and, if the household simulator is installed, "test".
 
-    The demonstrations in front of every published task become the data set's `preamble`, if they are the same
-    everywhere; the test has none, and is worded from the homes its tasks start in. `test_file` has the form of the
-    dev file. Tools keep their brackets, which tell verbs from objects.
+    The demonstrations before every published task become the data set's `preamble` if they are the same for all
+    tasks; the test has none, and its prompts are generated from the initial scenes of its tasks. `test_file` has the
+    form of the dev file. Tool names keep their brackets, which distinguish verbs from objects.
 
     Raises
     ------
@@ -54,29 +54,29 @@ def read_virtualhome(folder: str | Path, *, test_file: Path | None = None) -> Da
 
 
 def action_names(folder: str | Path) -> list[str]:
-    """Return the names of the household actions that a language planner chose among, tens of thousands of them.
+    """Return the names of the tens of thousands of household actions that a language planner chose among.
 
     Raises
     ------
     DataFormatError
-        If the file is missing or no list of names.
+        If the file is missing or not a list of names.
     """
     data = DataFolder("virtualhome", folder)
     names = data.json(ACTIONS)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise DataFormatError(f"{str(data.place(ACTIONS))!r} is no list of names: give the published file.")
+        raise DataFormatError(f"{str(data.place(ACTIONS))!r} is not a list of names: give the published file.")
     return names
 
 
 def _shared_preamble(data: DataFolder, files: Iterable[str | Path]) -> str:
-    """Return the finished tasks in front of the last one, where they are the same in all texts of the files."""
+    """Return the finished tasks before the last one if they are the same in all texts of the files, else nothing."""
     found = (LAST_TASK.fullmatch(str(record.get("text"))) for file in files for _, record in data.records(file))
     preambles = {text["preamble"] for text in found if text}
     return preambles.pop() if len(preambles) == 1 else ""
 
 
 def _specs(data: DataFolder) -> list[ToolSpec]:
-    """Read the toolkens in the order of their ids, described as the household tools describe them."""
+    """Read the toolkens in the order of their ids, with the descriptions of the household tools."""
     from toolken.tools.household import toolken_descriptions
 
     raw = data.json("tools.json")
@@ -98,11 +98,11 @@ def _specs(data: DataFolder) -> list[ToolSpec]:
 
 
 def _plan(record: dict[str, Any], begin: int, question: str) -> Example:
-    """Make an example of the plan that begins at an offset of a record's text; see `plan_example`."""
+    """Convert the plan that begins at an offset of a record's text; see `plan_example`."""
     text, plan = record["text"], []
     for offset, called in zip(record["start_str_idx"], record["tool_calling"], strict=True):
         toolken = called["call_tool"]
-        # Published offsets stand in front of the white space that parts two toolkens.
+        # Published offsets precede the white space between two toolkens.
         start = offset + len(text[offset:]) - len(text[offset:].lstrip())
         if offset < begin or not text.startswith(toolken, start):
             raise UnusableRecordError(OFFSET)
@@ -113,7 +113,7 @@ def _plan(record: dict[str, Any], begin: int, question: str) -> Example:
 
 
 def _tasks(data: DataFolder, tools: set[str]) -> list[Example]:
-    """Read the published test tasks and their plans, worded as the training texts are."""
+    """Read the published test tasks and their plans, in the form of the training texts."""
     from toolken.tools.household import SimulatorMissingError, read_tasks
 
     try:

@@ -1,4 +1,4 @@
-"""The baselines: calls are read off text and really made, and batches write what single texts would."""
+"""The baselines parse and run the calls they write, and a batch writes the same texts as single runs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from toolken.benchmarks.end_to_end.solved_examples import solved
 from toolken.benchmarks.end_to_end.trials import Question
 from toolken.benchmarks.methods import prompting as baselines
 from toolken.benchmarks.methods.generation import Continuations
-from toolken.benchmarks.methods.prompting import MAX_CALLS, Dialogue, written
+from toolken.benchmarks.methods.prompting import MAX_CALLS, Dialogue, dialogue_answerer
 from toolken.tools.calculator import calculator_tools
 
 
@@ -50,12 +50,12 @@ def test_demonstrations_are_written_as_each_baseline_needs_them() -> None:
 def test_a_written_call_is_made_and_its_result_written_in(
     runner: ToolRunner, dialogue: baselines.Dialogue, text: str
 ) -> None:
-    going = baselines._Going()
-    baselines._go_on(going, text, dialogue.call_stop, dialogue, runner, read_operands)
-    assert not going.done
-    assert "42" in going.text[len(text) :]
-    assert going.pieces[-1].tool == "add"
-    assert going.pieces[-1].result == "42"
+    unfinished = baselines._UnfinishedAnswer()
+    baselines._extend(unfinished, text, dialogue.call_stop, dialogue, runner, read_operands)
+    assert not unfinished.done
+    assert "42" in unfinished.text[len(text) :]
+    assert unfinished.pieces[-1].tool == "add"
+    assert unfinished.pieces[-1].result == "42"
 
 
 def test_unknown_tools_and_bad_operands_fail_in_words(runner: ToolRunner) -> None:
@@ -67,9 +67,9 @@ def test_unknown_tools_and_bad_operands_fail_in_words(runner: ToolRunner) -> Non
 
 def test_words_that_are_no_call_end_the_answer(runner: ToolRunner) -> None:
     dialogue = baselines.in_context("", [], max_tokens=8)
-    going = baselines._Going()
-    baselines._go_on(going, "no call here", dialogue.call_stop, dialogue, runner, read_operands)
-    assert going.done
+    unfinished = baselines._UnfinishedAnswer()
+    baselines._extend(unfinished, "no call here", dialogue.call_stop, dialogue, runner, read_operands)
+    assert unfinished.done
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_words_that_are_no_call_end_the_answer(runner: ToolRunner) -> None:
     [("So 2 + 2. The answer is 4.", "4"), ("It is 7.\n#### 7", "7"), ("first\nlast line", "last line"), ("", "")],
 )
 def test_the_final_answer_is_found(text: str, answer: str) -> None:
-    assert baselines.concluded(text) == answer
+    assert baselines.final_answer(text) == answer
 
 
 def test_a_batch_writes_what_single_texts_would(tiny_lm: FrozenLM) -> None:
@@ -110,10 +110,10 @@ def test_an_answer_that_fills_the_context_ends_and_the_others_go_on(
         str,
         8,
         call_stop=")=",
-        call=lambda _: ("add", "1, 2"),
-        result=lambda text: "word " * 40 + text,
+        parse_call=lambda _: ("add", "1, 2"),
+        render_result=lambda text: "word " * 40 + text,
     )
-    long, short = written(lm, dialogue)([Question(0, "long", "3"), Question(1, "short", "3")])
+    long, short = dialogue_answerer(lm, dialogue)([Question(0, "long", "3"), Question(1, "short", "3")])
     assert 1 <= len(long.calls) < MAX_CALLS
     assert short.answer == "Done."
     assert all(len(lm.encode(text).ids) <= lm.max_length for text in texts)

@@ -1,4 +1,4 @@
-"""Published priors are the rows and states they claim to be; their controls keep the norm and lose the meaning."""
+"""Published priors equal the averaged embeddings and states they name; controls keep the norm and lose the meaning."""
 
 from collections.abc import Callable
 
@@ -23,13 +23,13 @@ BuildLM = Callable[..., FrozenLM]
 
 @pytest.fixture(scope="module")
 def untied(build_lm: BuildLM) -> FrozenLM:
-    """A tiny LM whose two word matrices differ."""
+    """A tiny LM whose input and output embedding matrices differ."""
     return build_lm(tied=False)
 
 
 @pytest.fixture(scope="module")
 def prior(untied: FrozenLM) -> torch.Tensor:
-    """A prior of seven tools."""
+    """Return a prior of seven tools."""
     specs = [ToolSpec(name=name, description=f"Find the {name} of a city.") for name in "abcdefg"]
     return published_prior(untied, specs, source="output-rows", text="description")
 
@@ -103,7 +103,7 @@ def test_the_names_words_stand_in_where_a_tool_has_no_such_text() -> None:
 
 
 class _NarrowEmbedding(torch.nn.Module):
-    """A word embedding that is projected to the model's width, as some models have it."""
+    """A token embedding projected to the model's width, as in some architectures."""
 
     def __init__(self, inner: torch.nn.Module, words: int) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ CHAINED = Example(question="Add and tell.", calls=(Call(tool="add", result="5"),
 
 
 def drawn_points(examples: int = 30, tools: int = 3, size: int = 6) -> DecisionStates:
-    """Return made-up decisions, a call and two words an example, in no order."""
+    """Return random decisions in random order: per example one call and two vocabulary tokens."""
     random = torch.Generator().manual_seed(0)
     mixed = torch.randperm(3 * examples, generator=random)
     centres = 2 * torch.randn(tools + 1, size, generator=random)
@@ -31,12 +31,12 @@ def drawn_points(examples: int = 30, tools: int = 3, size: int = 6) -> DecisionS
 
 
 def drawn_prior(tools: int, size: int) -> torch.Tensor:
-    """Return a made-up prior."""
+    """Return a random prior."""
     return 0.1 * torch.randn(tools, size, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
 
 
 def last(steps: Sequence[TrainingStep]) -> torch.Tensor:
-    """Return the rows after all steps."""
+    """Return the output embeddings after the last step."""
     return steps[-1].rows
 
 
@@ -92,7 +92,7 @@ def test_the_steps_are_those_of_autograd_and_pytorchs_adam(name: str, batch: int
     for _ in range(2):
         for chosen in torch.randperm(30, generator=random).split(batch):
             mask = torch.isin(points.examples, chosen)
-            # The words stand for one class whose logit is their logsumexp.
+            # The vocabulary is one class whose logit is the logsumexp of all next-token logits.
             logits = torch.cat([points.logsumexp[mask, None], points.hidden[mask] @ rows.T], dim=1)
             loss = torch.nn.functional.cross_entropy(logits, points.labels[mask] + 1)
             if preset.regulariser == "squared":
@@ -152,9 +152,9 @@ def test_progress_counts_examples() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prior": None}, r"shape \(3, 6\), and there is none"),
+        ({"prior": None}, r"shape \(3, 6\), not none"),
         ({"prior": torch.zeros(3, 5)}, r"one of shape \(3, 5\)"),
-        ({"tools": 2, "prior": torch.zeros(2, 6)}, "none of the 2 tools"),
+        ({"tools": 2, "prior": torch.zeros(2, 6)}, "outside the 2 tools"),
         ({"batch": 0}, "0 examples"),
         (
             {

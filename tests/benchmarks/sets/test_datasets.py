@@ -1,4 +1,4 @@
-"""Selection sets are read from any folder in their formats; what is of no use is left out and counted."""
+"""Selection sets are read from any folder in their formats; unusable records are skipped and counted."""
 
 import csv
 import json
@@ -20,19 +20,19 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_lines(path: Path, records: Iterable[Any]) -> None:
-    """Write a file with one JSON record a line."""
+    """Write a JSON lines file."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
 def write_tools(folder: Path, descriptions: dict[str, str]) -> None:
-    """Write tools.json with ids in the order given, but its entries the other way round."""
+    """Write tools.json with ids in the order given and entries in reverse order."""
     ids = {f"<{name}>": i for i, name in enumerate(descriptions)}
     information = {f"<{name}>": {"tool_description": text} for name, text in descriptions.items()}
     write_json(folder / "tools.json", {"tool_dict": dict(reversed(list(ids.items()))), "tool_information": information})
 
 
 def record(text: str, result: str, tool: str, *, start: int | None = None) -> dict[str, Any]:
-    """A record of the training form; the offset stands, as in published files, in front of the result's space."""
+    """Return a record of the training form; as published, the offset precedes the space before the result."""
     offset = text.rindex(result) if start is None else start
     return {
         "text": text,
@@ -42,13 +42,13 @@ def record(text: str, result: str, tool: str, *, start: int | None = None) -> di
 
 
 def supervised(question: str, result: str, tool: str) -> dict[str, Any]:
-    """A record of KAMEL's supervised files."""
+    """Return a record of KAMEL's supervised files."""
     return record(f"Question: {question}\nAnswer: The answer is {result}", result, tool)
 
 
 @pytest.fixture
 def kamel(tmp_path: Path) -> Path:
-    """Three relations, two tests, and both kinds of training data."""
+    """Write KAMEL with three relations, two tests and both kinds of training data."""
     write_tools(tmp_path, {"P17": "country(x): gets the country", "P170": "maker(x): gets the maker", "P6": "head(x)"})
     asked = [
         {"question": "Where is Bergen?", "answer": [{"chosen": "Norway"}], "api": "P17"},
@@ -82,7 +82,7 @@ def kamel(tmp_path: Path) -> Path:
 
 
 def questions(examples: Iterable[Example]) -> list[str]:
-    """The questions alone."""
+    """Return the questions."""
     return [example.question for example in examples]
 
 
@@ -105,9 +105,10 @@ def test_questions_of_test_and_dev_are_not_trained_on_and_the_rest_is_counted(ka
     assert sorted(dataset.dropped["supervised_train.jsonl"].values()) == [1, 2]
     lines = dataset.report()
     assert (
-        "kamel/supervised_train.jsonl: 2 of 5 records dropped: the question stands in the test or dev data too" in lines
+        "kamel/supervised_train.jsonl: 2 of 5 records dropped: the question also occurs in the test or dev data"
+        in lines
     )
-    assert "kamel/synthetic_dev.jsonl: there is no such file" in lines
+    assert "kamel/synthetic_dev.jsonl: missing" in lines
 
 
 def test_the_synthetic_set_comes_as_questions_and_in_full(kamel: Path) -> None:
@@ -119,7 +120,7 @@ def test_the_synthetic_set_comes_as_questions_and_in_full(kamel: Path) -> None:
     assert full[0].answer == "I like fjords. Where is Voss? It is in Norway, I think."
     assert (full[0].question, full[0].calls[0].start) == ("", 39)
     assert full[1].answer == "The head of Peru is Dina, they say."
-    assert dataset.dropped["synthetic_train.jsonl, cut to questions"]["the text asks no question"] == 1
+    assert dataset.dropped["synthetic_train.jsonl, cut to questions"]["the text contains no question"] == 1
 
 
 def test_a_synthetic_text_around_a_question_of_the_test_is_not_trained_on(kamel: Path) -> None:
@@ -150,9 +151,9 @@ def test_questions_that_call_no_tool_are_left_out_and_counted(kamel: Path, tmp_p
     write_lines(kamel / "synthetic_train.jsonl", [record("Where is Voss? In Norway.", "Norway", "P17"), statement])
     dataset = read_dataset("kamel", kamel)
     assert questions(dataset.train["supervised"]) == ["Where is Oslo?"]
-    assert dataset.dropped["supervised_train.jsonl"] == {"no tool is called": 1}
+    assert dataset.dropped["supervised_train.jsonl"] == {"the record calls no tool": 1}
     assert questions(dataset.train["synthetic"]) == ["Where is Voss?"]
-    assert dataset.dropped["synthetic_train.jsonl, cut to questions"] == {"no tool is called": 1}
+    assert dataset.dropped["synthetic_train.jsonl, cut to questions"] == {"the record calls no tool": 1}
     assert [len(example.calls) for example in dataset.train["synthetic-text"]] == [1, 0]
 
 
@@ -162,7 +163,7 @@ def test_a_question_of_a_knowledge_base_that_calls_no_tool_is_left_out_and_count
     write_lines(tmp_path / "dev.jsonl", [record("What is Fjols? Comedy", "Comedy", "film/film/genre"), uncalled])
     dataset = read_dataset("stq", tmp_path)
     assert questions(dataset.tests["dev"].examples) == ["What is Fjols?"]
-    assert dataset.dropped["dev.jsonl"] == {"no tool is called": 1}
+    assert dataset.dropped["dev.jsonl"] == {"the record calls no tool": 1}
 
 
 def test_a_file_of_ones_own_replaces_the_tests(kamel: Path, tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_a_file_of_ones_own_replaces_the_tests(kamel: Path, tmp_path: Path) -> N
     assert list(dataset.tests) == ["3"]
     assert questions(dataset.tests["3"].examples) == ["Where is Oslo?"]
     assert "Where is Oslo?" not in questions(dataset.train["supervised"])
-    assert f"{own}: 1 of 2 records dropped: a tool is called that is not among the tools" in dataset.report()
+    assert f"{own}: 1 of 2 records dropped: a call names an unknown tool" in dataset.report()
     few = tmp_path / "other" / "test_first_2.json"
     few.parent.mkdir()
     write_json(few, [{"question": "Where is Rome?", "api": "P17"}, {"question": "Who leads Italy?", "api": "P6"}])
@@ -196,7 +197,7 @@ def test_questions_of_a_knowledge_base_stand_in_front_of_the_result(tmp_path: Pa
 
 
 def metatool_folder(folder: Path, rows: list[tuple[str, str]]) -> Path:
-    """A folder with three plugins and these requests."""
+    """Write a folder with three plugins and these requests."""
     write_json(folder / "plugin_des.json", {"maps": "Draw maps.", "jobs": "Find work.", "news": "Tell the news."})
     with (folder / "all_clean_data.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("Query", "Tool"), *rows])
@@ -225,9 +226,9 @@ def test_requests_that_stand_twice_count_once_and_those_under_two_tools_not_at_a
     found = [dataset.train.get("supervised", []), dataset.dev.get("supervised", []), dataset.tests["test"].examples]
     assert [question for part in found for question in questions(part)] == ["Draw it"]
     assert dataset.dropped["all_clean_data.csv"] == {
-        "a tool is called that is not among the tools": 1,
-        "the request stands under several tools": 2,
-        "the request stands there already": 1,
+        "a call names an unknown tool": 1,
+        "the request occurs under several tools": 2,
+        "the request is a duplicate": 1,
     }
 
 
@@ -259,7 +260,7 @@ def test_a_broken_line_of_requests_is_named(tmp_path: Path, line: int, content: 
 
 
 def seen_and_unseen() -> Dataset:
-    """A data set of six tools with two questions of each."""
+    """Return a data set of six tools with two questions per tool."""
     names = [f"tool{i}" for i in range(6)]
     asked = [
         Example(question=f"{word} {name}?", calls=(Call(tool=name),)) for name in names for word in ("Why", "When")
@@ -320,10 +321,10 @@ def test_an_unknown_data_set_is_answered_with_the_known_ones(tmp_path: Path) -> 
         ("tools.json", "{", "tools.json' is not JSON"),
         ("tools.json", "[]", "tools.json' has no tool_dict and tool_information"),
         ("tools.json", '{"tool_dict": {}, "tool_information": {}}', "tools.json' has no tool:"),
-        ("test_first_2.json", "[]", "test_first_2.json' has no record that can be used"),
+        ("test_first_2.json", "[]", "test_first_2.json' has no usable record"),
         ("test_first_2.json", '[{"question": "Where?"}]', "test_first_2.json, record 1 is not a record of kamel"),
-        ("test_first_2.json", '[{"question": "Where?", "api": "P9"}]', "1 x a tool is called that is not among"),
-        ("supervised_train.jsonl", "", "supervised_train.jsonl' has no record that can be used"),
+        ("test_first_2.json", '[{"question": "Where?", "api": "P9"}]', "1 x a call names an unknown tool"),
+        ("supervised_train.jsonl", "", "supervised_train.jsonl' has no usable record"),
         ("supervised_train.jsonl", "{}\n{", "supervised_train.jsonl, line 1 is not a record of kamel"),
         ("supervised_train.jsonl", '\n{"text": ', "supervised_train.jsonl, line 2 is not JSON"),
         ("supervised_train.jsonl", "3\n", "supervised_train.jsonl, line 1 is not a JSON object"),

@@ -1,4 +1,4 @@
-"""Sets with calls in the middle of a text are read with the places of the calls."""
+"""Sets with calls in running text keep the positions of the calls."""
 
 import json
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ OFFSET = "an offset does not point at the result"
 
 
 def write_lines(path: Path, records: Iterable[Any]) -> None:
-    """Write a file with one JSON record a line."""
+    """Write a JSON lines file."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
@@ -29,7 +29,7 @@ def write_tools(folder: Path, names: Iterable[str]) -> None:
 
 
 def published(text: str, *calls: tuple[str, str, int]) -> dict[str, Any]:
-    """A record of the published form, each call as tool, result and offset."""
+    """Return a record of the published form, with each call as tool, result and offset."""
     return {
         "text": text,
         "start_str_idx": [start for _, _, start in calls],
@@ -40,7 +40,7 @@ def published(text: str, *calls: tuple[str, str, int]) -> dict[str, Any]:
 
 
 def decided(example: Example) -> list[tuple[str, str]]:
-    """The text in front of each call, and the call's tool."""
+    """Return the text before each call, and the call's tool."""
     assert example.answer is not None
     return [(example.answer[: call.start], call.tool) for call in example.calls]
 
@@ -50,7 +50,7 @@ GSM_DEV = "Tom has 2 pens and buys 3. How many? Let's think step by step. Tom ha
 
 @pytest.fixture
 def gsm8k_xl(tmp_path: Path) -> Path:
-    """Problems in each of the forms that they come in."""
+    """Write problems in each form of the set."""
     write_tools(tmp_path, ["add", "subtract", "multiply", "divide"])
     answer = "He has 4*2 = 8 pens.\nThat is 8-1 = 7 left.\n#### 7"
     calls = [
@@ -91,7 +91,7 @@ def test_word_problems_are_parted_into_question_and_solution(gsm8k_xl: Path) -> 
     assert example.answer == "Tom has 2 + 3 = 5 pens.\n#### 5"
     assert decided(example) == [("Tom has 2 + 3 = ", "add")]
     assert dataset.dropped["dev.jsonl"] == {
-        "marks of calls are left in the text": 1,
+        "the text contains markup of calls": 1,
         OFFSET: 1,
         "an offset points into the question": 1,
     }
@@ -109,7 +109,7 @@ def test_solutions_are_trained_on_where_their_offsets_hold(gsm8k_xl: Path) -> No
     assert dataset.dropped["train.jsonl"] == {
         OFFSET: 1,
         "an offset points into a longer word or number": 1,
-        "the question stands in the test or dev data too": 1,
+        "the question also occurs in the test or dev data": 1,
     }
 
 
@@ -137,7 +137,7 @@ def test_plain_problems_with_notes_serve_as_a_test(gsm8k_xl: Path, tmp_path: Pat
 
 @pytest.fixture
 def funcqa(tmp_path: Path) -> Path:
-    """Arithmetic with one call, with several, and with words around it."""
+    """Write arithmetic with one call, with several calls, and in running text."""
     write_tools(tmp_path, ["add", "log", "remainder"])
     one = [
         {"question": " What is 2 and 3?", "answer": 5, "func": "<add>(2, 3)=5"},
@@ -185,7 +185,7 @@ def test_arithmetic_that_calls_no_tool_is_not_trained_on(funcqa: Path) -> None:
     write_lines(funcqa / "train.jsonl", train)
     dataset = read_dataset("funcqa", funcqa)
     assert [example.question for example in dataset.train["supervised"]] == ["9 by 5?"]
-    assert dataset.dropped["train.jsonl"] == {"no tool is called": 1}
+    assert dataset.dropped["train.jsonl"] == {"the record calls no tool": 1}
 
 
 @pytest.mark.parametrize("name", ["one-hop", "multi-hop"])
@@ -199,7 +199,7 @@ DEMONSTRATION = "Task 1:\nGoal:\nSit\nPlan:\n[FIND] <chair>\n[SIT] <chair>\n[END
 
 
 def task(goal: str, plan: list[str], *, demonstration: str = DEMONSTRATION) -> dict[str, Any]:
-    """A published household task; each offset stands in front of the space or line break before its toolken."""
+    """Return a published household task; each offset precedes the white space before its toolken."""
     text = f"{demonstration}I am in ['bedroom'].\nGoal:\n{goal}\nPlan:\n"
     offsets = []
     for i, toolken in enumerate(plan):
@@ -213,7 +213,7 @@ PLAN = ["[FIND]", "<chair>", "[SIT]", "<chair>", "[END]"]
 
 @pytest.fixture
 def virtualhome(tmp_path: Path) -> Path:
-    """Four toolkens and a few plans."""
+    """Write four toolkens and a few plans."""
     ids = {"[FIND]": 0, "[SIT]": 1, "<chair>": 2, "[END]": 3}
     (tmp_path / "tools.json").write_text(json.dumps({"tool_dict": ids, "tool_information": {}}))
     moved = task("Move", PLAN)
@@ -250,8 +250,8 @@ def test_plans_with_unmarked_or_unknown_toolkens_are_left_out(virtualhome: Path)
     assert dataset.dropped["train.jsonl"] == {
         OFFSET: 1,
         "a toolken of the plan is not marked as a call": 1,
-        "the question stands in the test or dev data too": 1,
-        "a tool is called that is not among the tools": 1,
+        "the question also occurs in the test or dev data": 1,
+        "a call names an unknown tool": 1,
     }
 
 
@@ -278,7 +278,7 @@ def test_test_tasks_are_counted_as_dropped_without_the_simulator(
 
 
 def broken(read: Path, name: str, content: str) -> Dataset:
-    """Read a set after one of its files was overwritten."""
+    """Overwrite one file of a set and read the set."""
     (read / name).write_text(content)
     return read_dataset("virtualhome", read)
 

@@ -1,11 +1,11 @@
-"""The published data sets are read whole: what is used and what is left out add up to the published counts."""
+"""Used and skipped records of the published data sets add up to the published counts."""
 
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from toolken.benchmarks.sets.data_files import normal
+from toolken.benchmarks.sets.data_files import normalised
 from toolken.benchmarks.sets.dataset import Dataset, leave_out
 from toolken.benchmarks.sets.registry import read_dataset
 from toolken.training.examples import Example
@@ -36,7 +36,7 @@ TOOLS = {"kamel": 234, "stq": 999, "metatool": 199, "gsm8k-xl": 4, "funcqa": 13,
 
 @pytest.fixture(scope="module", params=list(COUNTS))
 def dataset(request: pytest.FixtureRequest, data_folder: Path) -> Dataset:
-    """Each of the published sets, where its folder is there."""
+    """Return each published set whose folder exists."""
     return read(request.param, data_folder)
 
 
@@ -50,7 +50,7 @@ def read(name: str, data_folder: Path) -> Dataset:
 
 
 def examples(dataset: Dataset) -> dict[str, list[Example]]:
-    """The examples of each part by name, so that parts can be compared."""
+    """Return the examples of each split by name, so that splits can be compared."""
     tests = {f"test {name}": test.examples for name, test in dataset.tests.items()}
     dev = {f"dev {kind}": part for kind, part in dataset.dev.items()}
     return {f"train {kind}": part for kind, part in dataset.train.items()} | dev | tests
@@ -76,9 +76,9 @@ def test_every_call_is_of_a_known_tool_and_stands_where_it_says(dataset: Dataset
 
 
 def test_no_question_of_a_test_is_trained_on(dataset: Dataset) -> None:
-    asked = {normal(example.question) for test in dataset.tests.values() for example in test.examples}
-    chosen_on = {normal(example.question) for part in dataset.dev.values() for example in part} - {""}
-    trained = {normal(example.question) for part in dataset.train.values() for example in part}
+    asked = {normalised(example.question) for test in dataset.tests.values() for example in test.examples}
+    chosen_on = {normalised(example.question) for part in dataset.dev.values() for example in part} - {""}
+    trained = {normalised(example.question) for part in dataset.train.values() for example in part}
     assert not asked & trained
     assert not chosen_on & trained
     assert not asked & chosen_on
@@ -86,7 +86,7 @@ def test_no_question_of_a_test_is_trained_on(dataset: Dataset) -> None:
 
 def test_the_one_question_that_kamel_asks_twice_is_left_out(data_folder: Path) -> None:
     dataset = read("kamel", data_folder)
-    assert dataset.dropped["supervised_train.jsonl"] == {"the question stands in the test or dev data too": 1}
+    assert dataset.dropped["supervised_train.jsonl"] == {"the question also occurs in the test or dev data": 1}
     assert [len(test.specs) for test in dataset.tests.values()] == [10, 20, 30, 234]
     assert {"P17", "P170"} <= {spec.name for spec in dataset.specs}
 
