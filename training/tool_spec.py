@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from toolken.errors import ToolSpecError
+from toolken.training.json_schema import normalized_schema
 
 #: Accepted forms of a tool: a LangChain tool, a function, a pydantic class or TypedDict, an MCP or OpenAI-style dict.
 ToolLike = BaseTool | Callable[..., Any] | type | dict[str, Any]
@@ -64,6 +65,13 @@ class ToolSpec(BaseModel):
     name: str
     description: str = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+
+    @field_validator("parameters")
+    @classmethod
+    def _in_one_dialect(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        normalized: dict[str, Any] = normalized_schema(parameters)
+        # Without a change the caller's object is kept: copies for 100,000 tools take memory.
+        return parameters if json.dumps(normalized) == json.dumps(parameters) else normalized
 
     @classmethod
     def of(cls, tool: "ToolLike | ToolSpec") -> "ToolSpec":

@@ -1,4 +1,4 @@
-"""Argument mode: a call's arguments, written under a grammar."""
+"""`ArgumentWriter`: generates a call's arguments under a grammar."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -15,24 +15,24 @@ from toolken.errors import PromptTooLongError
 from toolken.training.lm import FrozenLM, Session
 from toolken.training.lm.prefix_cache import PrefixCache
 
-#: Appends tokens to a text and returns hidden state and word logits after the last one.
+#: Appends tokens to a text and returns hidden state and next-token logits after the last one.
 Feed = Callable[[Session, Sequence[int]], tuple[torch.Tensor, torch.Tensor]]
 
 
 def feed_alone(session: Session, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Append tokens to a text that shares no runs of the LM with others."""
+    """Append tokens to a text outside a batch."""
     return session.feed(ids)
 
 
 class ArgumentWriter:
-    """Writes the arguments of one call.
+    """Generates the arguments of one call.
 
     Parameters
     ----------
     toolset
         The tools.
     texts
-        What the LM has read before.
+        Cache of prefixes that the LM has read.
     feed
         Appends tokens to a text.
     """
@@ -41,7 +41,7 @@ class ArgumentWriter:
         self._toolset = toolset
         self._texts = texts
         self._feed = feed
-        #: Tokens that were drawn.
+        #: Number of sampled tokens.
         self.drawn = 0
 
     def write(
@@ -53,26 +53,25 @@ class ArgumentWriter:
         budget: int,
         use: NumberUse | None = None,
     ) -> Iterator[ArgumentsPiece | CallFinished]:
-        """Yield the arguments as they are written, and the finished call.
+        """Yield pieces of the arguments, then the finished call.
 
         Parameters
         ----------
         tool
             Name of the tool.
         prompts
-            Texts after which the arguments may be written, the best one first; one that leaves no room in the LM's
-            context is passed over.
+            Prompts for the arguments, the best one first; one that leaves no room in the LM's context is skipped.
         context
-            What grounded arguments are copied from.
+            Text that extractive arguments are copied from.
         budget
-            Bound on the tokens that are drawn.
+            Bound on the sampled tokens.
         use
-            What calls before leave of the context's numbers.
+            Which numbers of the context earlier calls leave to this one.
 
         Raises
         ------
         PromptTooLongError
-            If even the last text leaves no room.
+            If even the last prompt leaves no room.
         ToolSpecError
             If the tool's schema cannot be compiled to a grammar.
         """
@@ -84,7 +83,7 @@ class ArgumentWriter:
         while not matcher.is_stopped():
             forced = list(matcher.compute_ff_tokens())
             if forced:
-                # Keys, quotes and brackets that the grammar leaves no choice about are not asked of the LM.
+                # The grammar alone determines keys, quotes and brackets: the LM is not run for them.
                 matcher.consume_tokens(forced)
                 tokens = forced
                 fresh = [*fresh, *forced]
@@ -122,7 +121,7 @@ class ArgumentWriter:
 
 
 def _with_room(lm: FrozenLM, prompts: Sequence[str], room: int) -> list[int]:
-    """Return the tokens of the first text after which some are left, and of the last one where none does."""
+    """Return the tokens of the first prompt that leaves `room` tokens, or of the last one."""
     ids: list[int] = []
     for prompt in prompts:
         ids = lm.encode(prompt).ids

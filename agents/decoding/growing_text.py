@@ -1,27 +1,27 @@
-"""`GrowingText`: text that grows token by token, of which only what is certain is given out."""
+"""`GrowingText`: incremental detokenisation that returns only text which later tokens cannot change."""
 
 from collections.abc import Sequence
 
 from toolken.training.lm import FrozenLM
 
-#: Decoded before every token: at the very beginning of a text, tokenizers in the manner of SentencePiece drop a space.
+#: Decoded before every token: SentencePiece tokenizers drop a space at the beginning of a text.
 ANCHOR = "a"
-#: What a decoder writes for bytes that are no whole character: one for all of them, or one for each.
+#: What a decoder writes for the bytes of an incomplete character: one for all of them, or one for each.
 _HALF = "\ufffd"
 
 
 class GrowingText:
-    """Text that grows token by token: half characters and what may become a stop text are held back.
+    """Detokenises token by token; holds back incomplete characters and beginnings of a stop text.
 
-    What has been given out stays as it is, and so all pieces together are the text. It goes on behind other text: a
-    space before its first word belongs to it.
+    Returned pieces never change, so their concatenation is the text. The text continues another one: a space before
+    its first word is part of it.
 
     Parameters
     ----------
     lm
-        Its tokenizer decodes.
+        The LM whose tokenizer decodes.
     stop
-        Texts at which the text ends; they are not part of it.
+        Stop texts; the text ends before the first of them.
     """
 
     def __init__(self, lm: FrozenLM, stop: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ class GrowingText:
         self.stopped = False
 
     def add(self, token: int) -> tuple[str, bool]:
-        """Return the text that has become certain, and whether a stop text was reached."""
+        """Return the text that can no longer change, and whether a stop text was reached."""
         self._decode(token)
         ends = [at for stop in self._stop if (at := self.text.find(stop)) >= 0]
         if ends:
@@ -53,14 +53,14 @@ class GrowingText:
         return self._give(certain), False
 
     def finish(self) -> str:
-        """Return what was held back."""
+        """Return the text that was held back."""
         return self._give(len(self.text))
 
     def _decode(self, token: int) -> None:
-        """Decode the tokens since the last whole character, so that a step's work does not grow with the text.
+        """Decode the tokens since the last complete character, so that a step's cost does not grow with the text.
 
-        A decoder with byte fallback takes neighbouring bytes as one: half a character would undo the whole ones before
-        it, if these were decoded again.
+        With byte fallback, decoders join neighbouring byte tokens: an incomplete character would replace the complete
+        ones before it if these were decoded again.
         """
         self._open.append(token)
         self.text = self._closed + self._lm.decode([*self._anchor, *self._open])[self._skip :]

@@ -1,4 +1,4 @@
-"""`Stepping`: how a turn has its tokens run through the LM, and when it is to stop."""
+"""`Stepping`: runs a turn's tokens through the LM, with a timeout and cancellation."""
 
 import threading
 import time
@@ -11,20 +11,20 @@ from toolken.training.lm import Session
 
 
 class CancelledTurnError(Exception):
-    """Whoever asked for the turn does not want it any more; nobody but the thread that writes it sees this."""
+    """The caller cancelled the turn; raised only inside the thread that decodes it."""
 
 
 class Stepping:
-    """Runs tokens through the LM, alone or in lockstep with other turns, until time is up or the turn is cancelled.
+    """Runs tokens through the LM, alone or batched with other turns, until the timeout or a cancellation.
 
     Parameters
     ----------
     lockstep
-        The turns to go along with, if any.
+        Turns decoded in the same batch, if any.
     timeout
-        Seconds from now on that the turn may take.
+        Seconds that the turn may take from now on.
     cancelled
-        Set when the turn is not wanted any more.
+        Set to cancel the turn.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Stepping:
         self._cancelled = cancelled
 
     def feed(self, session: Session, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append tokens to a text and return hidden state and word logits after the last one.
+        """Append tokens to a text and return hidden state and next-token logits after the last one.
 
         Raises
         ------

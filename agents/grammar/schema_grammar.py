@@ -7,7 +7,7 @@ from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
 
-from toolken.agents.grammar.bounded_schema import MAX_STRING, ImpossibleSchemaError, bounded
+from toolken.agents.grammar.bounded_schema import MAX_STRING, OVERRIDES, ImpossibleSchemaError, bounded
 from toolken.agents.grammar.copying import CopyingGrammar, has_copied
 from toolken.agents.grammar.number_use import NumberUse
 from toolken.errors import ToolSpecError
@@ -18,8 +18,6 @@ from toolken.training.tool_spec import ToolSpec
 #: string gets.
 CHARACTERS_PER_TOKEN = 2.5
 MIN_STRING = 16
-
-OVERRIDES: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 
 
 @cache
@@ -114,18 +112,19 @@ def _grammars(
     parameters: dict[str, Any], context: str, longest: int = MAX_STRING, use: NumberUse | None = None
 ) -> Iterator[str]:
     """Yield grammars for a schema, the most exact one first."""
-    if has_copied(parameters):
-        for exact in (True, False):  # a pattern that no grammar knows must not end the copying
-            for one in (use, None) if use else (None,):
-
-                def free(schema: dict[str, Any], exact: bool = exact) -> str:
-                    return _free_value(bounded(schema, longest, exact=exact, root=parameters))
-
-                if (text := CopyingGrammar(parameters, context, free, one).text()) is not None:
-                    yield text
-    for exact in (True, False):
-        whole = bounded({"type": "object", "properties": {}} | parameters, longest, exact=exact, arguments=True)
-        yield str(LLMatcher.grammar_from_json_schema(json.dumps(whole), overrides=OVERRIDES))
+    parameters = {"type": "object", "properties": {}} | parameters
+    whole = bounded(parameters, longest, arguments=True)
+    if has_copied(parameters) and "properties" in whole:
+        # An optional argument that no value passes is omitted.
+        writable = {name: parameters["properties"].get(name, {}) for name in whole["properties"]}
+        copied = parameters | {"properties": writable, "required": whole["required"]}
+        for one in (use, None) if use else (None,):
+            copying = CopyingGrammar(
+                copied, context, lambda schema: _free_value(bounded(schema, longest, root=parameters)), one
+            )
+            if (text := copying.text()) is not None:
+                yield text
+    yield str(LLMatcher.grammar_from_json_schema(json.dumps(whole), overrides=OVERRIDES))
 
 
 def _free_value(schema: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from jsonschema import validate  # type: ignore[import-untyped]
 from pydantic import BaseModel, Field
 
 from toolken import FrozenLM, ToolSpec
+from toolken.agents.grammar.bounded_schema import bounded
 from toolken.agents.grammar.number_use import NumberUse
 from toolken.agents.grammar.schema_grammar import argument_matcher, longest_string
 from toolken.errors import ToolSpecError
@@ -607,3 +608,96 @@ def test_a_column_of_thousands_of_values_is_one_of_them(tiny_lm: FrozenLM) -> No
     column = [f"Person number {number}" for number in range(5000)]
     value = json.loads(write(tiny_lm, object_of(name={"type": "string", "enum": column}), "", 1))["name"]
     assert value in column
+
+
+def defined(argument: Any, **definitions: Any) -> dict[str, Any]:
+    """Return the schema of an object with one argument, and definitions."""
+    return {**object_of(a=argument), "$defs": definitions}
+
+
+ANY_JSON = {
+    "anyOf": [
+        {"type": "object", "additionalProperties": {"$ref": "#/$defs/J"}},
+        {"type": "array", "items": {"$ref": "#/$defs/J"}, "maxItems": 2},
+        {"type": ["string", "number", "boolean", "null"], "maxLength": 5},
+    ]
+}
+POINT = {"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        defined({"$ref": "#/$defs/a%20b"}, **{"a b": {"type": "boolean"}}),
+        defined({"$ref": "#/$defs/Box%5Bint%5D"}, **{"Box[int]": {"type": "boolean"}}),
+        defined({"$ref": "#/$defs/A", "maximum": 30}, A={"type": "integer", "minimum": 0, "maximum": 3}),
+        defined({"$ref": "#/$defs/J"}, J=ANY_JSON),
+        {**object_of(a={"anyOf": [{"type": "boolean"}, {"type": "null"}]}, b={"$ref": "#/properties/a/anyOf/0"})},
+        {"$ref": "#/$defs/A", "$defs": {"A": object_of(a={"type": "boolean"})}},
+        object_of(a={"allOf": [{"type": ["integer", "string"]}, {"anyOf": [{"type": "string"}, {"type": "null"}]}]}),
+        object_of(a={"anyOf": [{"type": "integer"}, {"type": "string"}], "oneOf": [{"type": "string"}, False]}),
+        object_of(a={"type": "string", "anyOf": [{"type": "integer"}, {"maxLength": 4}]}),
+        object_of(a={"allOf": [POINT, {"properties": {"x": {"minimum": 2, "maximum": 5}}, "required": ["x"]}]}),
+        object_of(a={**POINT, "required": ["x"], "anyOf": [{"required": ["y"]}, {"properties": {"z": True}}]}),
+        object_of(a={**POINT, "minProperties": 2}),
+        object_of(a={"type": "string", "nullable": True}),
+        object_of(a={"type": "number", "minimum": 0, "exclusiveMinimum": False, "maximum": 1}),
+        object_of(a={"type": "integer", "minimum": 1, "exclusiveMinimum": True, "maximum": 2}),
+        object_of(a={"type": "array", "items": [{"type": "integer"}, {"type": "boolean"}], "additionalItems": False}),
+        object_of(a={"type": "string", "anyOf": None, "enum": None, "pattern": None, "minLength": None}),
+        object_of(a={"type": None, "items": None, "description": "Anything."}),
+        object_of(("b",), a={"type": "boolean"}, b={"not": {}}),
+        object_of(a={"type": "number", "minimum": 1e20}),
+        object_of(a={"type": "integer", "exclusiveMinimum": 2**60, "maximum": 2**61}),
+        object_of(a={"type": "number", "minimum": 0, "maximum": 1e-9}),
+        object_of(a={"type": "string", "pattern": "^[a-f0-9]{256}$"}),
+        {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}}, "minProperties": 1},
+    ],
+    ids=repr,
+)
+def test_combined_and_older_keywords_hold(tiny_lm: FrozenLM, parameters: dict[str, Any]) -> None:
+    read = ToolSpec(name="tool", parameters=parameters).parameters
+    for seed in range(4):
+        validate(json.loads(write(tiny_lm, parameters, "", seed)), read)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"$ref": "https://example.com/schema.json"},
+        {"$ref": "#anchor"},
+        {"type": "any"},
+        {"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": True},
+        {"type": "integer", "multipleOf": 1_000_003},
+        {"type": "string", "pattern": r"^(a)\1$"},
+        {"type": "object", "patternProperties": {"^(?=a)a+$": {"type": "null"}}, "minProperties": 1},
+    ],
+    ids=repr,
+)
+def test_what_no_grammar_expresses_is_left_to_validation(tiny_lm: FrozenLM, argument: Any) -> None:
+    for seed in range(3):
+        assert json.loads(write(tiny_lm, object_of(a=argument), "", seed)).keys() == {"a"}
+
+
+def test_a_keyword_that_no_grammar_knows_is_dropped_alone(tiny_lm: FrozenLM) -> None:
+    code = {"type": "string", "pattern": "^[A-Z]{3}$"}
+    ahead = {"type": "string", "pattern": "^(?!x).+$"}
+    parameters = object_of(a=ahead, n={"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 99}, c=code)
+    for seed in range(5):
+        arguments = json.loads(write(tiny_lm, parameters, "", seed))
+        validate({**arguments, "a": "b"}, parameters)
+
+
+def test_definitions_that_refer_to_each_other_stay_small() -> None:
+    own = {
+        f"T{i}": {"type": "object", "properties": {f"p{j}": {"$ref": f"#/$defs/T{j}"} for j in range(6)}}
+        for i in range(6)
+    }
+    found = bounded(defined({"$ref": "#/$defs/T0"}, **own), arguments=True)
+    assert len(json.dumps(found)) < 50_000
+
+
+@pytest.mark.parametrize("argument", [{"$ref": "#/$defs/A"}, {"minLength": 5, "maxLength": 3, "type": "string"}])
+def test_a_schema_that_only_contains_itself_is_refused(tiny_lm: FrozenLM, argument: Any) -> None:
+    with pytest.raises(ToolSpecError, match=r"'tool'.*'a'"):
+        write(tiny_lm, defined(argument, A=object_of(a={"$ref": "#/$defs/A"})), "", 0)
