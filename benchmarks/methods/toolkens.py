@@ -1,6 +1,5 @@
 """Heads in the decoder: the project's own, the published trainers' rows, and a retriever's choices."""
 
-import copy
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -36,32 +35,6 @@ PUBLISHED = tuple(PRESETS)
 T = TypeVar("T")
 
 
-@dataclass
-class PublishedHead(ToolkenHead):
-    """A head whose rows a published trainer learned, without biases; all else is that of the head it is made from.
-
-    Whether a tool is called is decided as published: the tools' logits stand beside the words', plus one bias, which
-    is the threshold here.
-
-    Attributes
-    ----------
-    learned
-        The rows, `(T, d)`.
-    """
-
-    learned: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
-
-    @property
-    def rows(self) -> torch.Tensor:
-        """W, the toolkens, `(T, d) float32`."""
-        return self.learned
-
-    @property
-    def biases(self) -> torch.Tensor:
-        """Zeros, `(T,) float32`."""
-        return torch.zeros(len(self.learned))
-
-
 @dataclass(frozen=True)
 class _WordsGate(Gate):
     """P(call | h) in the one softmax over words, whose matrix is `(V, d)`, and tools."""
@@ -78,7 +51,7 @@ class _WordsGate(Gate):
 
 def published_head(
     lm: FrozenLM, head: ToolkenHead, preset: str, benchmark: str, examples: Sequence[Example], *, seed: int = 0
-) -> PublishedHead:
+) -> ToolkenHead:
     """Train rows as published on the decisions of some examples, and put them in a head's place.
 
     Demonstrations of arguments, prompt format and tools stay those of `head`, so that only the rows differ.
@@ -98,12 +71,13 @@ def published_head(
         epochs=schedule.epochs if schedule else None,
         lr=schedule.lr if schedule else None,
     )
-    twin = copy.copy(head)
-    twin.forget()
-    values = {name: value for name, value in vars(twin).items() if name in ToolkenHead.__dataclass_fields__}
     words = lm.model.get_output_embeddings().weight.detach().cpu()
     nothing = Boundary(torch.zeros(lm.hidden_size, dtype=torch.float64), 0.0)
-    return PublishedHead(**{**values, "gate": _WordsGate(nothing, nothing, words=words, rows=rows), "learned": rows})
+    return replace(
+        head,
+        estimate=head.estimate.known_as(rows, torch.zeros(len(rows))),
+        gate=_WordsGate(nothing, nothing, words=words, rows=rows),
+    )
 
 
 def training_tokens(method: str, benchmark: str, examples: int) -> int:

@@ -1,5 +1,6 @@
 """A refused call is made again with the name that the tool offers, if the question has it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,8 +73,8 @@ def test_the_chat_model_makes_the_corrected_call(
 def test_the_agent_makes_the_corrected_call_within_its_number_of_calls(
     tiny_lm: FrozenLM, tiny_head: ToolkenHead, specs: list[ToolSpec]
 ) -> None:
-    tiny_head.prompt = tiny_head.prompt.model_copy(update={"words_preamble": ""})
-    tiny_head.threshold = 0.0
+    tiny_head = replace(tiny_head, prompt=tiny_head.prompt.model_copy(update={"words_preamble": ""}))
+    tiny_head = replace(tiny_head, threshold=0.0)
     whole, asked = "How is it in Anne of Denmark", list[str]()
 
     def run(city: str) -> str:

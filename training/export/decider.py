@@ -1,4 +1,4 @@
-"""`Decider`: what the project's own decoder does at a step, as an exported checkpoint has to do it."""
+"""`Decider`: what the project's own decoder does at each step, which an exported checkpoint has to reproduce."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -6,32 +6,31 @@ import torch
 
 from toolken.training.export.texts import StepKind
 from toolken.training.head.toolken_head import ToolkenHead
-from toolken.training.prior.evidence import Evidence
 
-#: What comes next at a step: one of the LM's words, a tool, the token that ends a chain of calls, or a virtual one.
+#: What comes next at a step: a vocabulary token, a tool, the token that ends a chain of calls, or a virtual token.
 WORD, CALL, ANSWER, VIRTUAL = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps of writing.
+    """Decoding steps.
 
     Attributes
     ----------
     hidden
         States `(n, d) float32`.
     best
-        The largest word logit there, `(n,) float32`.
+        The largest next-token logit there, `(n,) float32`.
     word
-        The word it is the logit of, `(n,) int64`.
+        The vocabulary token with this logit, `(n,) int64`.
     kinds
         `(n,) int64`, of `StepKind`.
     results
-        `(n,) int64`, how many results stand before.
+        Number of tool results before each step, `(n,) int64`.
     virtual
-        `(n,) int64`, which of all virtual tokens comes next; below zero where none does.
+        Index of the virtual token that comes next, `(n,) int64`; negative where none does.
     texts
-        `(n,) int64`, the text each belongs to.
+        Index of the text each step belongs to, `(n,) int64`.
     """
 
     hidden: torch.Tensor
@@ -60,10 +59,9 @@ class Decisions:
     classes
         `(n,) int64`: `WORD`, `CALL`, `ANSWER` or `VIRTUAL`.
     tools
-        The tool that is or would be called, `(n,) int64`; the virtual token where one comes.
+        The tool that is called or would be, `(n,) int64`; the virtual token where one comes.
     odds
-        By how much the log odds of a call are above the threshold, `(n,) float64`; minus infinity where nothing is
-        decided.
+        Log odds of a call minus those of the threshold, `(n,) float64`; minus infinity where no call can be made.
     """
 
     classes: torch.Tensor
@@ -82,22 +80,15 @@ class Decider:
 
     def __init__(self, head: ToolkenHead) -> None:
         self._head = head
-        seeks_evidence = "query" in head.forms and not head.prompt.everywhere
-        self._evidence = Evidence.of(head) if seeks_evidence and bool((head.statistics.counts == 0).any()) else None
 
     def decide(self, steps: Steps) -> Decisions:
         """Return what the decoder does at each step."""
-        head, hidden = self._head, steps.hidden
-        scores = head.scores(hidden)
-        behind = steps.of(StepKind.FOLLOWING)
-        odds = head.gate.log_odds(hidden.double(), results=steps.results * behind)
-        if self._evidence is not None:
-            for at in steps.of(StepKind.OPENING, StepKind.LED).nonzero()[:, 0].tolist():
-                odds[at] += self._evidence.log_odds(hidden[at], None, lambda at=at: scores[at])  # type: ignore[misc]
-        above = odds - torch.logit(torch.tensor(head.threshold, dtype=torch.float64))
+        results = steps.results * steps.of(StepKind.FOLLOWING)
+        decision = self._head.decide(steps.hidden, results=results)
+        above = decision.log_odds.double() - torch.logit(torch.tensor(self._head.threshold, dtype=torch.float64))
         above[~steps.of(StepKind.OPENING, StepKind.RUNNING, StepKind.LED, StepKind.FOLLOWING)] = -torch.inf
         instead = torch.where(steps.of(StepKind.LED, StepKind.FOLLOWING), ANSWER, WORD)
         virtual = steps.of(StepKind.VIRTUAL)
         instead[virtual] = VIRTUAL
-        which = torch.where(virtual, steps.virtual, scores.argmax(1))
+        which = torch.where(virtual, steps.virtual, decision.scores.argmax(1))
         return Decisions(torch.where(above >= 0, CALL, instead), which, above)
