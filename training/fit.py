@@ -1,18 +1,17 @@
-"""`fit`: examples and descriptions in, a head out."""
+"""`fit`: tools and examples in, a head out."""
 
+import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 
-from toolken.errors import ExampleError, HeadError
-from toolken.training.estimation.closed_form import closed_form
+from toolken.errors import ExampleError, HeadError, ToolkenError
+from toolken.training.estimation.estimate import Estimate
 from toolken.training.estimation.gate import fit_gate
-from toolken.training.estimation.leave_one_out import choose_settings
-from toolken.training.estimation.refinement import PENALTIES, Anchor, Correction, choose_refinement, held_out_refinement
-from toolken.training.estimation.refinement import refine as run_refinement
 from toolken.training.estimation.settings import TAUGHT, ClosedFormSettings
-from toolken.training.estimation.statistics import ToolStatistics
+from toolken.training.estimation.tuning import tuned
 from toolken.training.examples import Example, check_examples
 from toolken.training.features.background import LABEL, background
 from toolken.training.features.decision_states import DecisionStates, decisions, query_states, states_source
@@ -21,21 +20,12 @@ from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.prior.geometry import PriorGeometry
-from toolken.training.prior.sources import TEACHER, WORDINGS, PriorSource, prior_forms
+from toolken.training.prior.moments import BackgroundMoments
+from toolken.training.prior.sources import GIVEN, QUERY, TEACHER, WORDINGS, prior_forms
 from toolken.training.prior.teacher import Encoder, Teacher
 from toolken.training.progress import Progress as Progress
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolLike, ToolSpec, check_descriptions, tool_specs
-
-#: Examples a tool from which it is tried whether a refinement helps; with fewer it never did on KAMEL's dev split.
-ENOUGH_TO_REFINE = 10
-
-#: Share of held-out examples that a refinement must win to be used without having been asked for. Where examples are
-#: written to a pattern, folds share the pattern and show a gain that requests do not have: .003 on KAMEL's synthetic
-#: training sentences. Where tools are called in many situations it is clear: .087 on VirtualHome's training plans.
-CLEAR_GAIN = 0.05
-#: Penalties that are tried then: the cautious ones, which won on VirtualHome's training plans.
-CAUTIOUS = (60.0, 20.0)
 
 
 def fit(
@@ -44,7 +34,7 @@ def fit(
     examples: Iterable[Example] | ExampleFeatures = (),
     *,
     prompt: PromptFormat | None = None,
-    prior: PriorSource = "query",
+    prior: torch.Tensor | None = None,
     encoder: Encoder | None = None,
     unlabelled: Iterable[str] = (),
     settings: ClosedFormSettings | None = None,
@@ -54,7 +44,7 @@ def fit(
     progress: Progress | None = None,
     seed: int = 0,
 ) -> ToolkenHead:
-    """Fit a head: one run of the LM over examples and descriptions, then closed forms.
+    """Fit a head: the LM reads examples and descriptions once, and closed forms do the rest.
 
     Without examples the head knows its tools by their descriptions alone.
 
@@ -65,43 +55,54 @@ def fit(
     tools
         The tools, in any form `ToolSpec.of` reads.
     examples
-        Questions with their calls; examples without a call teach the gate when not to call. Or what another pass of
-        the same LM over them left, in the same wording.
+        Questions with their calls; examples without a call teach the gate when not to call. Or the features that the
+        same LM computed from them before, in the same prompt format.
     prompt
-        The wording around them; the default one if absent.
+        The prompt format; the default one if absent.
     prior
-        What the prior is made from; see `build_priors`.
+        Embeddings of the descriptions from another source, `(T, d)`. By default the LM computes them: the hidden
+        state at the decision position when the description is asked as a request. Only with these can the head take
+        further tools.
     encoder
         A sentence encoder that helps to place descriptions (`SentenceEncoder()`); not needed once the head is fitted.
     unlabelled
-        Requests of the kind that will be asked, without any label: the encoder's help is worth more with some
-        thousands of them.
+        Requests of the kind that will be asked, without labels: a few thousand improve the encoder's help.
     settings
         Numbers of the closed form; by default they are chosen by leave-one-out on the examples.
     refine
-        Whether the closed form is polished on the examples. By default where the validation examples gain by it or,
-        without any, where held-out folds of the examples gain `CLEAR_GAIN`; if True, where these gain at all, which
-        examples that are unlike the requests to come can deceive.
+        Whether the closed form is refined on the examples by logistic regression. By default where the validation
+        examples gain by it or, without any, where held-out folds of the examples gain clearly; if True, where these
+        gain at all, which is misleading if the examples differ from later requests.
     validation
         Examples to choose the settings on instead of leave-one-out.
     cache
-        Where hidden states are kept; by default they are computed, used and forgotten.
+        Stores hidden states; without one they are computed, used and dropped.
     progress
-        Told what is being done, and how far it has come.
+        Called at the start of each stage and as its steps finish.
     seed
-        Of the sample of decisions that the gate is fitted on, where there are more than it keeps.
+        Seed of the sample of decisions that the gate is fitted on, where there are more than it keeps.
+
+    Returns
+    -------
+    ToolkenHead
+        Its `provenance.metrics` holds `selection.accuracy` and `selection.log_loss` on left-out examples (or on
+        `validation`), unless there are no calls or a refinement was used.
 
     Raises
     ------
+    ToolkenError
+        If an argument is of another type: a name for an LM, a path for examples.
     ToolSpecError
         If there is no tool, or two have one name or one description.
     ExampleError
         If an example calls an unknown tool, or none fits the LM's context.
     FingerprintError
-        If a cache or a reading of examples is of another LM, or the reading of another wording.
+        If a cache or features are of another LM, or the features of another prompt format.
     HeadError
-        If unlabelled requests are given without an encoder, or hidden states are not finite numbers.
+        If unlabelled requests are given without an encoder, hidden states are not finite numbers, or `prior` is not
+        `(T, d)`.
     """
+    _check_lm(lm)
     specs = tool_specs(tools)
     check_descriptions(specs)
     prompt = prompt or PromptFormat()
@@ -109,15 +110,19 @@ def fit(
     names = [spec.name for spec in specs]
     if isinstance(examples, ExampleFeatures):
         if examples.statistics.names != names:
-            raise HeadError("The examples were read for other tools: name the same tools in the same order.")
+            raise HeadError("The examples were read for other tools: give the same tools in the same order.")
         examples.check(lm.fingerprint, prompt.fingerprint)
     else:
-        examples = list(examples)
+        examples = _examples(examples, "examples")
         check_examples(examples, specs)
-    validation, unlabelled = list(validation), list(unlabelled)
+    validation, unlabelled = _examples(validation, "validation"), list(unlabelled)
     check_examples(validation, specs)
     if unlabelled and encoder is None:
-        raise HeadError("Unlabelled requests are of use to an encoder only: give one (`encoder=SentenceEncoder()`).")
+        raise HeadError("Unlabelled requests only help an encoder: give one (`encoder=SentenceEncoder()`).")
+    if prior is not None and tuple(prior.shape) != (len(specs), lm.hidden_size):
+        raise HeadError(
+            f"The prior has the shape {tuple(prior.shape)}: give one vector per tool, {(len(specs), lm.hidden_size)}."
+        )
 
     def step(label: str) -> Callable[[int], Callable[[int], None]]:
         return lambda total: progress(label, total) if progress else (lambda _: None)
@@ -132,7 +137,9 @@ def fit(
         vectors = encoder.encode(shared.texts)
         geometry = PriorGeometry.of(shared.mean, shared.covariance, start)
         teacher = Teacher.of(encoder.name, geometry, shared.requests.hidden, vectors)
-    sources = [prior, TEACHER] if teacher else [prior]
+    moments = BackgroundMoments.of(shared, lm.fingerprint, prompt, unlabelled)
+    sources = ([QUERY] if prior is None else []) + ([TEACHER] if teacher else [])
+    given = {} if prior is None else {GIVEN: prior.float()}
     if isinstance(examples, ExampleFeatures):
         reading = examples
     else:
@@ -143,23 +150,14 @@ def fit(
     gate, threshold = fit_gate(points, gate_background, running_text=prompt.everywhere, no_call_weight=no_call_weight)
     del points
     described = step("Reading descriptions")(WORDINGS * len(specs))
-    head = ToolkenHead(
-        lm_name=lm.name,
-        lm_fingerprint=lm.fingerprint,
-        prompt=prompt,
-        specs=specs,
-        forms=prior_forms(lm, specs, prompt, sources, teacher, encoder, cache=cache, advance=described),
+    estimate = Estimate(
+        forms=given | prior_forms(lm, specs, prompt, sources, teacher, encoder, cache=cache, advance=described),
         statistics=reading.statistics,
-        mean=shared.mean,
-        covariance=shared.covariance,
-        gate=gate,
-        threshold=threshold,
-        few_shot=reading.few_shot,
+        background=moments,
         settings=start,
-        teacher=teacher,
-        provenance=reading.provenance,
     )
     calls = reading.calls()
+    metrics: dict[str, float] = {}
     if len(calls.labels):
         held_out = DecisionStates.join(
             [
@@ -167,91 +165,54 @@ def fit(
                 *decisions(lm, prompt, validation, names, no_calls=False, cache=cache),
             ]
         )
-        choose(head, calls, held_out.calls(), fixed=settings is not None, refine=refine)
-    return head
+        estimate, metrics = tuned(estimate, calls, held_out.calls(), fixed=settings is not None, refined=refine)
+    return ToolkenHead(
+        lm_name=lm.name,
+        lm_fingerprint=lm.fingerprint,
+        prompt=prompt,
+        specs=specs,
+        estimate=estimate,
+        gate=gate,
+        threshold=threshold,
+        few_shot=reading.few_shot,
+        teacher=teacher,
+        provenance=reading.provenance.model_copy(update={"metrics": metrics}),
+    )
 
 
-def choose(
-    head: ToolkenHead,
-    calls: DecisionStates,
-    held_out: DecisionStates,
-    *,
-    fixed: bool = False,
-    refine: bool | None = None,
-) -> None:
-    """Choose a head's settings, temperature and refinement by the examples it was fitted on, or by held-out ones.
-
-    Parameters
-    ----------
-    calls
-        Some or all of the calls behind its statistics.
-    held_out
-        Calls of other examples to choose by; none for leave-one-out.
-    fixed
-        Whether the settings of the closed form stay as they are.
-    refine
-        Whether to refine: None where `held_out` gains by it, or without any where held-out folds of `calls` gain
-        clearly; True where these gain at all.
-    """
-    geometry, statistics = head.geometry, head.statistics
-    choice = choose_settings(geometry, head.forms, statistics, calls, head.settings, held_out, fixed=fixed)
-    head.settings, head.temperature = choice.settings, max(choice.temperature, 1.0)
-    head.forget()
-    measured = {"selection.accuracy": choice.accuracy, "selection.log_loss": choice.log_loss}
-    head.provenance = head.provenance.model_copy(update={"metrics": measured})
-    by_folds = refine is True or not len(held_out.labels)
-    enough = len(calls.labels) >= ENOUGH_TO_REFINE * len(head.specs)
-    # Where the closed form is right nearly always, no gain can be a clear one.
-    hopeless = refine is None and choice.accuracy > 1 - CLEAR_GAIN
-    if refine is False or (by_folds and (not enough or hopeless)):
-        return
-    scale = 1 / head.temperature
-
-    def anchor(mask: torch.Tensor) -> Anchor:
-        part = ToolStatistics.empty(statistics.names, statistics.hidden_size)
-        part.add(calls.hidden[mask], calls.labels[mask])
-        form = closed_form(geometry, head.forms, part, head.settings)
-        return Anchor(form.output_embeddings, form.biases, form.covariance)
-
-    if not by_folds:
-        whole = closed_form(geometry, head.forms, statistics, head.settings)
-        chosen = held_out_refinement(
-            calls.hidden,
-            calls.labels,
-            Anchor(whole.output_embeddings, whole.biases, whole.covariance),
-            held_out.hidden,
-            held_out.labels,
-            scale=scale,
+def _check_lm(lm: object) -> None:
+    if isinstance(lm, str | os.PathLike):
+        raise ToolkenError(
+            f"`lm` is {str(lm)!r}, and fit needs a loaded LM: `fit(FrozenLM.from_pretrained({str(lm)!r}), tools, ...)`."
         )
-    else:
-        chosen = choose_refinement(
-            calls.hidden,
-            calls.labels,
-            anchor,
-            penalties=CAUTIOUS if refine is None else PENALTIES,
-            scales=[scale],
-            examples=calls.examples,
-            least=CLEAR_GAIN if refine is None else 0.0,
+    if not hasattr(lm, "fingerprint"):
+        raise ToolkenError(f"`lm` is of the type {type(lm).__name__}: give a `FrozenLM`.")
+
+
+def _examples(given: Any, name: str) -> list[Example]:
+    """Return examples as a list; dicts and messages of what an example is made of are not examples."""
+    if isinstance(given, str | os.PathLike):
+        raise ExampleError(
+            f"`{name}` is {str(given)!r}, and fit needs examples: `{name}=read_examples({str(given)!r})`."
         )
-    if chosen is not None:
-        whole = closed_form(geometry, head.forms, statistics, head.settings)
-        rows, biases = run_refinement(
-            calls.hidden,
-            calls.labels,
-            whole.output_embeddings,
-            whole.biases,
-            whole.covariance,
-            penalty=chosen.penalty,
-            scale=scale,
-        )
-        head.correction = Correction(
-            tuple(head.names), rows - scale * whole.output_embeddings, biases - scale * whole.biases
-        )
-        head.forget()  # what was measured was the closed form
+    if isinstance(given, Example | Mapping) or not isinstance(given, Iterable):
+        raise ExampleError(f"`{name}` is of the type {type(given).__name__}: give a list of `Example`.")
+    found = list(given)
+    for number, one in enumerate(found, start=1):
+        if isinstance(one, Mapping):
+            raise ExampleError(
+                f"Number {number} of `{name}` is a dict: make an example of it with `Example.model_validate(...)`."
+            )
+        if not isinstance(one, Example):
+            raise ExampleError(
+                f"Number {number} of `{name}` is of the type {type(one).__name__}: "
+                "give `Example(question=..., calls=(Call(tool=..., args=...),))`."
+            )
+    return found
 
 
 def _report(lm: FrozenLM, reading: ExampleFeatures) -> None:
-    """Say which examples were left out and why, and which tools lost all of theirs by it."""
+    """Warn of examples that were left out, with the reason and the tools that have no other example."""
     reasons = (
         (
             reading.too_long,
@@ -260,8 +221,8 @@ def _report(lm: FrozenLM, reading: ExampleFeatures) -> None:
         ),
         (
             reading.unplaced,
-            "call a tool where no text stands in front, or where another call is decided",
-            "mend them",
+            "call a tool where no text stands before, or at the decision position of another call",
+            "correct them",
         ),
     )
     left_out = len(reading.too_long) + len(reading.unplaced)

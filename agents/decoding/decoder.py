@@ -186,14 +186,19 @@ class _Turn:
 
     def _race(self, hidden: torch.Tensor, tools: Sequence[str], *, results: int, must: bool) -> CallStarted | None:
         """Let tools race against the words; return the call if one of them wins."""
-        probability = self._toolset.call_probability(hidden, self._options.tools, results=results)
+        decision = None
+        if self._toolset.head is not None:
+            decision = self._toolset.decide(hidden, self._options.tools, results=results)
+        probability = float(decision.call_probability) if decision is not None else 0.0
         if self._call_probability is None:
             self._call_probability = probability
-        if not tools:
+        if not tools or decision is None:
             return None
         if not must and not self._calls_at(probability):
             return None
-        shares = self._toolset.shares(hidden, tools)
+        if tools is not self._options.tools:
+            decision = self._toolset.decide(hidden, tools, results=results)
+        shares = decision.shares
         best = self._sampler.tool(shares)
         scale = 1.0 if must else probability
         order = torch.topk(shares, min(RUNNERS_UP + 1, len(tools))).indices.tolist()

@@ -98,7 +98,6 @@ class PlanDecoder:
     def __init__(self, lm: FrozenLM, head: ToolkenHead) -> None:
         head.check(lm)
         self.lm, self.head = lm, head
-        self._index = {name: at for at, name in enumerate(head.names)}
 
     def decode(
         self,
@@ -166,8 +165,7 @@ class PlanDecoder:
 
     def _grown(self, plan: Plan, allowed: Sequence[str], hidden: torch.Tensor, beams: int) -> Iterator[Plan]:
         """Yield the plan extended by each of the most probable toolkens at a hidden state `(d,)`."""
-        index = torch.tensor([self._index[toolken] for toolken in allowed])
-        scores = torch.log_softmax(hidden @ self.head.output_embeddings[index].T + self.head.biases[index], dim=0)
+        scores = self.head.decide(hidden, allowed).log_shares
         best = torch.topk(scores, min(max(beams, RUNNERS_UP + 1), len(allowed)))
         ranked = [(allowed[at], float(score)) for score, at in zip(best.values, best.indices.tolist(), strict=True)]
         for toolken, score in ranked[:beams]:

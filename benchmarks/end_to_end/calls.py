@@ -148,7 +148,7 @@ def call_or_no_call(
     called = torch.zeros(len(texts), dtype=torch.bool)
     assert model.head is not None
     for at, states in lm.hidden_states(ids, [[len(one) - 1] for one in ids], advance=step):
-        called[at] = model.call_probability(states.hidden[0], names, results=0) >= model.head.threshold
+        called[at] = model.decide(states.hidden[0], names, results=0).call_probability >= model.head.threshold
     wanted = torch.arange(len(texts)) < len(requests)
     counts = torch.stack([called & wanted, called & ~wanted, ~called & wanted], dim=1).double()[None]
 

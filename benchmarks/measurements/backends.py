@@ -63,7 +63,7 @@ def agreement(
         advance = progress(f"Reading the test on {one.number_format}", len(test.examples)) if progress else None
         parts = decisions(one, head.prompt, test.examples, head.names, cache=FeatureCache(one), advance=advance)
         points.append(DecisionStates.join(parts).calls())
-    chosen = [candidates[head.selection(part.hidden)[:, candidates].argmax(1)] for part in points]
+    chosen = [candidates[head.decide(part.hidden).scores[:, candidates].argmax(1)] for part in points]
     cosines = torch.cosine_similarity(points[0].hidden, points[1].hidden)
     yield _mean("cosine of the hidden states", cosines)
     yield Agreement("the least of these cosines", *3 * (float(cosines.min()),), len(cosines))

@@ -84,7 +84,7 @@ def measure(lm: FrozenLM, benchmark: str, comparison: Comparison, examples: list
     for number in range(REPETITIONS):
         tool = ToolSpec(name=f"new_{number}", description=f"Tells how many visitors museum number {number} had.")
         begun = time.perf_counter()
-        head.add_tools([tool], lm)
+        head = head.with_tools([tool], lm)
         assert len(head.output_embeddings) == len(names) + number + 1
         added.append(time.perf_counter() - begun)
     yield Cost("one tool added by its description, median", median(added), "s", median(added) / whole)

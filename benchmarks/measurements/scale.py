@@ -15,6 +15,7 @@ import torch
 
 from toolken.agents.bound_tools import BoundTools
 from toolken.agents.decoding.toolset import Toolset
+from toolken.training.estimation.estimate import Estimate
 from toolken.training.estimation.gate import fit_gate
 from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.features.background import background
@@ -22,7 +23,7 @@ from toolken.training.features.decision_states import DecisionStates
 from toolken.training.fit import Progress
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
-from toolken.training.prior.evidence import Evidence
+from toolken.training.prior.moments import BackgroundMoments
 from toolken.training.prior.sources import query_forms, requests_of
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec, tool_specs
@@ -57,8 +58,8 @@ def resident(key):
 
 before = [resident(key) for key in ("VmRSS", "RssAnon")]
 toolset, hidden = bound(ToolkenHead.from_pretrained(sys.argv[1]))
-toolset.call_probability(hidden, toolset.tools.names, results=0)
-toolset.shares(hidden, toolset.tools.names)
+decision = toolset.decide(hidden, toolset.tools.names, results=0)
+decision.call_probability, decision.shares
 print(json.dumps([now - then for now, then in zip([resident(key) for key in ("VmRSS", "RssAnon")], before)]))
 """
 
@@ -88,8 +89,8 @@ def action_specs(names: Sequence[str], count: int) -> list[ToolSpec]:
 
 def bound(head: ToolkenHead) -> tuple[Toolset, torch.Tensor]:
     """Return all of a head's tools as they are bound for a conversation, and a state at which they may be called."""
-    toolset = Toolset(BoundTools.of(head.specs), head, head.prompt, Evidence.of(head))
-    return toolset, head.mean.float() + 0.1 * torch.randn(len(head.mean), generator=torch.Generator().manual_seed(0))
+    toolset, mean = Toolset(BoundTools.of(head.specs), head, head.prompt), head.geometry.mean.float()
+    return toolset, mean + 0.1 * torch.randn(len(mean), generator=torch.Generator().manual_seed(0))
 
 
 def measure(
@@ -167,7 +168,8 @@ def _decided(lm: FrozenLM, head: ToolkenHead) -> Iterator[Line]:
     """Yield what tools add to a decoding step, beside the step and beside the product with the LM's output matrix."""
     toolset, _ = bound(head)
     # Tools race after each word: that is where a step could cost more.
-    running = replace(toolset, prompt=head.prompt.model_copy(update={"everywhere": True}))
+    running_text = head.prompt.model_copy(update={"everywhere": True})
+    running = replace(toolset, head=replace(head, prompt=running_text), prompt=running_text)
     names = tuple(toolset.tools.names)
     session = lm.start()
     hidden, _ = session.feed(lm.encode("Question: Where is the address book?\nAnswer: The answer is").ids)
@@ -181,27 +183,23 @@ def _decided(lm: FrozenLM, head: ToolkenHead) -> Iterator[Line]:
     yield Line("product with its output matrix", 1e3 * product, "ms", product / step, "the step")
 
     def decides(chosen: Toolset, which: Sequence[str]) -> Callable[[], Any]:
-        # A state of its own each time, as in decoding: scores are remembered for the last state.
-        return lambda: chosen.call_probability(hidden.clone(), which, results=0)
+        return lambda: chosen.decide(hidden, which, results=0).call_probability
 
     bound_ms = max(0.05 * step, product)
     overhead = _median(decides(running, names))
     yield Line(f"{count} tools after a word, no call", 1e3 * overhead, "ms", overhead / step, "the step")
     yield Line("the same", 1e3 * overhead, "ms", overhead / bound_ms, "5 % of a step or the product, the larger one")
-    calling = _median(lambda: running.shares(hidden.clone(), names))
+    calling = _median(lambda: running.decide(hidden, names, results=0).shares)
     yield Line("choosing the tool where one is called", 1e3 * calling, "ms", calling / product, "the product")
     opening = _median(decides(toolset, names))
     yield Line("whether one is called at an answer's opening", 1e3 * opening, "ms", opening / step, "the step")
     subset = names[:: count // SUBSET][:SUBSET]
-    chosen = _median(lambda: running.shares(hidden.clone(), subset))
+    chosen = _median(lambda: running.decide(hidden, subset, results=0).shares)
     yield Line(f"choosing among {SUBSET} of them", 1e3 * chosen, "ms", chosen / calling, "choosing among all")
-    half, mask = names[::2], torch.zeros(count, dtype=torch.bool)
-    mask[::2] = True
-    running.shares(hidden, half)  # the names are looked up once for a request
-    halved = _median(lambda: running.shares(hidden.clone(), half))
+    half = names[::2]
+    running.decide(hidden, half, results=0)  # the names are looked up once for a request
+    halved = _median(lambda: running.decide(hidden, half, results=0).shares)
     yield Line("choosing among half of them", 1e3 * halved, "ms", halved / calling, "choosing among all")
-    masked = _median(lambda: head.selection(hidden[None], mask))
-    yield Line("the same by a mask", 1e3 * masked, "ms", masked / calling, "choosing among all")
 
 
 def _head(
@@ -212,10 +210,11 @@ def _head(
         lm_fingerprint=lm.fingerprint,
         prompt=prompt,
         specs=specs,
-        forms={"query": forms},
-        statistics=ToolStatistics.empty([spec.name for spec in specs], lm.hidden_size),
-        mean=shared.mean,
-        covariance=shared.covariance,
+        estimate=Estimate(
+            forms={"query": forms},
+            statistics=ToolStatistics.empty([spec.name for spec in specs], lm.hidden_size),
+            background=BackgroundMoments.of(shared, lm.fingerprint, prompt),
+        ),
         gate=gate,
     )
 

@@ -1,18 +1,34 @@
 """Published priors, averaged from embedding matrices or hidden states over a tool's text, and control priors."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import torch
 
 from toolken.errors import HeadError
+from toolken.training.features.decision_states import states_source
+from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.lm import FrozenLM
-from toolken.training.tool_spec import ToolSpec, name_words
+from toolken.training.prior.sources import query_forms
+from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.tool_spec import ToolLike, ToolSpec, name_words, tool_specs
 
 #: Source of a prior: rows of the input embedding matrix or of the output matrix, averaged over the text's tokens; or
 #: hidden states of the text, averaged or at its last token.
 Source = Literal["embedding-rows", "output-rows", "hidden-mean", "hidden-last"]
+#: Sources of `build_priors`.
+PriorSource = Literal[
+    "query",
+    "embedding-rows",
+    "output-rows",
+    "hidden-mean",
+    "hidden-last",
+    "paper-figure",
+    "released-code",
+    "random-same-norm",
+    "shuffled",
+]
 #: Part of a tool that the prior is computed from.
 Text = Literal["name", "description", "arguments", "all"]
 #: Norm of the vectors: unchanged; 1; 1 / sqrt(5120); the mean row norm of the output matrix; or a number.
@@ -143,3 +159,57 @@ def _scaled(lm: FrozenLM, rows: torch.Tensor, scale: Scale) -> torch.Tensor:
     if not 0 < length < float("inf"):
         raise HeadError(f"A prior cannot have vectors of norm {length}: give a positive number.")
     return torch.nn.functional.normalize(rows, dim=1) * length
+
+
+def build_priors(
+    lm: FrozenLM,
+    tools: Iterable[ToolLike | ToolSpec],
+    prompt: PromptFormat | None = None,
+    *,
+    source: PriorSource = "query",
+    text: Text = "description",
+    scale: Scale = "none",
+    seed: int = 0,
+    cache: FeatureCache | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> torch.Tensor:
+    """Return one prior vector a tool, `(T, d) float64`.
+
+    Parameters
+    ----------
+    prompt
+        The wording in which a description poses as a request; the default format if absent.
+    source
+        `query`, the state at the decision on the description (this project's); `embedding-rows`, `output-rows`,
+        `hidden-mean` or `hidden-last` of the tool's text; the published presets `paper-figure` and `released-code`;
+        or their controls `random-same-norm` (random rows as long as the paper's) and `shuffled` (the paper's rows,
+        each at another tool). The last four take neither `text` nor `scale`.
+    text, scale
+        What is read of a tool by the four in the middle, and how long the rows are made; see `published_prior`.
+    seed
+        Of the controls.
+
+    Raises
+    ------
+    ToolSpecError
+        If there is no tool, or two have one name.
+    FingerprintError
+        If the cache is of another LM.
+    HeadError
+        If the rows of a word matrix are not as wide as the LM's hidden states, a hidden state is not a finite number,
+        or there is no such source.
+    """
+    states_source(lm, cache)
+    specs = tool_specs(tools)
+    match source:
+        case "query":
+            return query_forms(lm, specs, prompt or PromptFormat(), cache=cache, advance=advance)
+        case "embedding-rows" | "output-rows" | "hidden-mean" | "hidden-last":
+            return published_prior(lm, specs, source=source, text=text, scale=scale)
+        case "paper-figure" | "released-code":
+            return published_prior(lm, specs, **asdict(PRESETS[source]))
+        case "random-same-norm":
+            return random_same_norm(build_priors(lm, specs, source="paper-figure"), seed)
+        case "shuffled":
+            return shuffled(build_priors(lm, specs, source="paper-figure"), seed)
+    raise HeadError(f"There is no prior from {source!r}: choose one of {', '.join(get_args(PriorSource))}.")

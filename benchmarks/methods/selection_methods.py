@@ -7,20 +7,21 @@ from functools import cached_property
 
 import torch
 
-from toolken.benchmarks.methods.published_priors import published_prior, shuffled
+from toolken.benchmarks.methods.published_priors import PriorSource, build_priors, published_prior, shuffled
 from toolken.benchmarks.methods.published_trainers import PRESETS, SCHEDULES, train_reference
+from toolken.training.estimation.estimate import Estimate
 from toolken.training.estimation.gate import fit_gate
 from toolken.training.estimation.settings import TAUGHT, ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics
+from toolken.training.estimation.tuning import tuned
 from toolken.training.features.background import Background, background
 from toolken.training.features.decision_states import NO_CALL, DecisionStates, query_states
 from toolken.training.features.example_features import CALL_POINTS, CALLS_KEPT, NO_CALL_POINTS, no_call_weight
 from toolken.training.features.feature_cache import FeatureCache
-from toolken.training.fit import choose
-from toolken.training.head.toolken_head import TEMPERATURE, ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.prior.geometry import PriorGeometry
-from toolken.training.prior.sources import TEACHER, PriorSource, build_priors
+from toolken.training.prior.moments import BackgroundMoments
+from toolken.training.prior.sources import TEACHER
 from toolken.training.prior.teacher import Encoder, Teacher
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
@@ -147,29 +148,22 @@ def toolken(
         running_text=material.prompt.everywhere,
         no_call_weight=no_call_weight(len(words.labels), len(shown.labels), len(calls.labels), len(called.labels)),
     )
-    head = ToolkenHead(
-        lm_name=material.lm.name,
-        lm_fingerprint=material.lm.fingerprint,
-        prompt=material.prompt,
-        specs=material.specs,
+    unlabelled = material.unlabelled if teacher else []
+    estimate = Estimate(
         forms=forms,
         statistics=statistics,
-        mean=shared.mean,
-        covariance=shared.covariance,
-        gate=gate,
-        threshold=threshold,
+        background=BackgroundMoments.of(shared, material.lm.fingerprint, material.prompt, unlabelled),
         settings=settings or (TAUGHT if teacher else ClosedFormSettings()),
-        temperature=TEMPERATURE,
     )
     if len(calls.labels):
         none = DecisionStates.none(material.lm.hidden_size)
-        choose(head, _evenly_spread(calls), none, fixed=settings is not None, refine=refine)
+        estimate, _ = tuned(estimate, _evenly_spread(calls), none, fixed=settings is not None, refined=refine)
 
     def log_odds(hidden: torch.Tensor, logsumexp: torch.Tensor, results: torch.Tensor) -> torch.Tensor:
-        odds = head.gate.log_odds(hidden.double(), results=results)
-        return odds - math.log(head.threshold / (1 - head.threshold))
+        odds = gate.log_odds(hidden.double(), results=results)
+        return odds - math.log(threshold / (1 - threshold))
 
-    return Fitted(head.output_embeddings, head.biases, log_odds)
+    return Fitted(estimate.output_embeddings, estimate.biases, log_odds)
 
 
 def reference(material: Material, points: DecisionStates, seed: int, *, preset: str) -> Fitted:

@@ -1,6 +1,5 @@
 """Answerers that decode with a head: the project's own, a published trainer's, or a retriever's choice of tool."""
 
-import copy
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -37,32 +36,6 @@ PUBLISHED = tuple(PRESETS)
 T = TypeVar("T")
 
 
-@dataclass
-class PublishedHead(ToolkenHead):
-    """A head with output embeddings of a published trainer and no biases; all else comes from the original head.
-
-    The call decision is the published joint softmax over vocabulary and tools; the threshold takes the place of the
-    published bias.
-
-    Attributes
-    ----------
-    learned
-        The output embeddings, `(T, d)`.
-    """
-
-    learned: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
-
-    @property
-    def output_embeddings(self) -> torch.Tensor:
-        """W, the toolkens, `(T, d) float32`."""
-        return self.learned
-
-    @property
-    def biases(self) -> torch.Tensor:
-        """Zeros, `(T,) float32`."""
-        return torch.zeros(len(self.learned))
-
-
 @dataclass(frozen=True)
 class _JointSoftmaxGate(Gate):
     """P(call | h) in the joint softmax over the vocabulary, with its output matrix `(V, d)`, and the tools `(T, d)`."""
@@ -79,7 +52,7 @@ class _JointSoftmaxGate(Gate):
 
 def published_head(
     lm: FrozenLM, head: ToolkenHead, preset: str, benchmark: str, examples: Sequence[Example], *, seed: int = 0
-) -> PublishedHead:
+) -> ToolkenHead:
     """Return a copy of a head whose output embeddings a published trainer learns from the examples' decisions.
 
     Few-shot examples of arguments, prompt format and tools stay those of `head`, so that only W and the call decision
@@ -100,13 +73,13 @@ def published_head(
         epochs=schedule.epochs if schedule else None,
         lr=schedule.lr if schedule else None,
     )
-    twin = copy.copy(head)
-    twin.forget()
-    values = {name: value for name, value in vars(twin).items() if name in ToolkenHead.__dataclass_fields__}
     vocabulary = lm.model.get_output_embeddings().weight.detach().cpu()
     unused = Boundary(torch.zeros(lm.hidden_size, dtype=torch.float64), 0.0)
-    gate = _JointSoftmaxGate(unused, unused, vocabulary=vocabulary, tools=rows)
-    return PublishedHead(**{**values, "gate": gate, "learned": rows})
+    return replace(
+        head,
+        estimate=head.estimate.known_as(rows, torch.zeros(len(rows))),
+        gate=_JointSoftmaxGate(unused, unused, vocabulary=vocabulary, tools=rows),
+    )
 
 
 def training_tokens(method: str, benchmark: str, examples: int) -> int:

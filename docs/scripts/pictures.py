@@ -47,9 +47,10 @@ def draw_decisions() -> None:
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     for axes, question in zip(figure.subplots(1, 2, sharex=True), questions, strict=True):
         hidden, logits = lm.start().feed(lm.encode(toolset.prompt.query(question)).ids)
-        call = toolset.call_probability(hidden, names, results=0)
+        decision = toolset.decide(hidden, names, results=0)
+        call = float(decision.call_probability)
         best = torch.topk((1 - call) * torch.softmax(logits, dim=0), 4)
-        probabilities = dict(zip(names, (call * toolset.shares(hidden, names)).tolist(), strict=True))
+        probabilities = dict(zip(names, decision.probabilities.tolist(), strict=True))
         tokens = {f"“{lm.decode([at]).strip()}”": p for p, at in zip(*map(torch.Tensor.tolist, best), strict=True)}
         shown = sorted([*probabilities.items(), *tokens.items()], key=lambda pair: pair[1])
         colours = [TOOL if name in names else MUTED for name, _ in shown]

@@ -22,9 +22,8 @@ QUESTION = "What is 12 plus 30 in Paris?"
 @pytest.fixture
 def head(tiny_head: ToolkenHead) -> ToolkenHead:
     """A head that calls a tool wherever it may, so that a random LM does."""
-    tiny_head.prompt = tiny_head.prompt.model_copy(update={"words_preamble": ""})
-    tiny_head.threshold = 0.0
-    return tiny_head
+    tiny_head = replace(tiny_head, prompt=tiny_head.prompt.model_copy(update={"words_preamble": ""}))
+    return replace(tiny_head, threshold=0.0)
 
 
 def runnable(specs: list[ToolSpec], run: Callable[..., Any], *names: str) -> list[BaseTool]:
@@ -318,7 +317,7 @@ def test_an_answer_tells_which_thresholds_leave_it_as_it_is(
     tiny_lm: FrozenLM, head: ToolkenHead, specs: list[ToolSpec], everywhere: bool
 ) -> None:
     form = {"everywhere": True, "opening": "", "stop": ()} if everywhere else {}
-    head.prompt = head.prompt.model_copy(update=form)
+    head = replace(head, prompt=head.prompt.model_copy(update=form))
     options = DecodingOptions(max_tokens=40)
 
     def at(threshold: float) -> Answer:

@@ -1,6 +1,7 @@
 """What LangChain expects of a chat model besides answers: laziness, caches, callbacks, profiles, limits."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ QUESTION = "What is 12 plus 30 in Paris?"
 @pytest.fixture
 def model(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> ToolkenChatModel:
     """A chat model over a random LM whose answers end at no line break."""
-    tiny_head.prompt = tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": ""})
+    tiny_head = replace(tiny_head, prompt=tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": ""}))
     return ToolkenChatModel(lm=tiny_lm, head=tiny_head, max_tokens=10)
 
 

@@ -1,6 +1,7 @@
 """Bad input, odd histories and arguments that cannot be used: each has one defined outcome."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,8 +19,8 @@ QUESTION = "What is 12 plus 30 in Paris?"
 @pytest.fixture
 def model(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> ToolkenChatModel:
     """A chat model over a random LM that calls a tool wherever it may."""
-    tiny_head.prompt = tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": ""})
-    tiny_head.threshold = 0.0
+    tiny_head = replace(tiny_head, prompt=tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": ""}))
+    tiny_head = replace(tiny_head, threshold=0.0)
     return ToolkenChatModel(lm=tiny_lm, head=tiny_head, max_tokens=60)
 
 

@@ -1,6 +1,7 @@
 """The chat model behaves as LangChain's others do, and says so where an option makes no sense."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from toolken.errors import FingerprintError, HeadError, PromptTooLongError, Tool
 @pytest.fixture
 def model(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> ToolkenChatModel:
     """A chat model over a random LM whose answers end at no line break."""
-    tiny_head.prompt = tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": ""})
+    tiny_head = replace(tiny_head, prompt=tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": ""}))
     return ToolkenChatModel(lm=tiny_lm, head=tiny_head, max_tokens=10)
 
 
@@ -41,6 +42,11 @@ def joined(chunks: list[AIMessageChunk]) -> AIMessageChunk:
     for chunk in chunks[1:]:
         total = total + chunk
     return total
+
+
+def with_threshold(model: ToolkenChatModel, threshold: float) -> ToolkenChatModel:
+    """Return a model with the same LM whose head calls a tool from another probability on."""
+    return ToolkenChatModel(lm=model.lm, head=replace(model.head, threshold=threshold), max_tokens=model.max_tokens)
 
 
 def test_an_answer_carries_text_usage_and_the_reason_it_ended(model: ToolkenChatModel, tiny_lm: FrozenLM) -> None:
@@ -118,9 +124,9 @@ def test_a_named_tool_is_called(model: ToolkenChatModel, tools: list[dict[str, A
 def test_without_a_required_call_the_threshold_decides(
     model: ToolkenChatModel, tools: list[dict[str, Any]], choice: Any
 ) -> None:
-    model.head.threshold = 1.1
+    model = with_threshold(model, 1.1)
     assert model.bind_tools(tools, tool_choice=choice).invoke(QUESTION).tool_calls == []
-    model.head.threshold = 0.0
+    model = with_threshold(model, 0.0)
     called = model.bind_tools(tools, tool_choice=choice, max_tokens=60).invoke(QUESTION).tool_calls
     assert bool(called) is (choice != "none")
 
@@ -155,7 +161,7 @@ def test_only_bound_tools_are_called(model: ToolkenChatModel, tools: list[dict[s
 
 
 def test_tools_cost_no_prompt_tokens(model: ToolkenChatModel, tools: list[dict[str, Any]]) -> None:
-    model.head.threshold = 1.1
+    model = with_threshold(model, 1.1)
     with_tools, without = model.bind_tools([*tools, price]).invoke(QUESTION), model.invoke(QUESTION)
     assert with_tools.usage_metadata == without.usage_metadata
 
@@ -164,7 +170,7 @@ def test_a_conversation_goes_on_after_a_result(model: ToolkenChatModel, tools: l
     bound = model.bind_tools(tools, tool_choice="add", max_tokens=60)
     called = bound.invoke(QUESTION)
     result = ToolMessage("42", tool_call_id=called.tool_calls[0]["id"])
-    model.head.threshold = 1.1
+    model = with_threshold(model, 1.1)
     answer = model.bind_tools(tools).invoke([HumanMessage(QUESTION), called, result])
     assert answer.text == "The answer is 42."
 

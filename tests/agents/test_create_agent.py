@@ -1,6 +1,7 @@
 """LangChain's own agent loop works with the chat model as it does with any other."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ class Report(BaseModel):
 @pytest.fixture
 def model(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> ToolkenChatModel:
     """A chat model over a random LM that calls a tool wherever it may."""
-    tiny_head.threshold = 0.0
+    tiny_head = replace(tiny_head, threshold=0.0)
     return ToolkenChatModel(lm=tiny_lm, head=tiny_head, max_tokens=200)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ async def test_a_chat_model_calls_a_servers_tool_and_the_call_runs(
 async def test_an_agent_runs_a_servers_tools_in_both_ways(
     tiny_lm: FrozenLM, tiny_head: ToolkenHead, tools: list[BaseTool]
 ) -> None:
-    tiny_head.threshold = 0.0
+    tiny_head = replace(tiny_head, threshold=0.0)
     options = DecodingOptions(max_tokens=250)
     for names, failed in ((("due_date",), False), (("break_down",), True)):
         chosen = [tool for tool in tools if tool.name in names]
@@ -78,7 +79,7 @@ async def test_an_agent_runs_a_servers_tools_in_both_ways(
 async def test_an_agent_copies_the_arguments_of_a_servers_tools_that_are_named(
     tiny_lm: FrozenLM, tiny_head: ToolkenHead, tools: list[BaseTool]
 ) -> None:
-    tiny_head.threshold = 0.0
+    tiny_head = replace(tiny_head, threshold=0.0)
     agent = ToolkenAgent(tiny_lm, tiny_head, [tools[0]], max_calls=1, grounded=["title"])
     (step,) = (await agent.ainvoke("When is Moby-Dick due?")).steps
     assert step.arguments["title"] in "When is Moby-Dick due?"

@@ -1,5 +1,6 @@
 """A failed call is made again with the name that the tool offers, if the agent has this retry step."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,9 +76,8 @@ class Weather:
 @pytest.fixture
 def head(tiny_head: ToolkenHead) -> ToolkenHead:
     """A head that calls a tool wherever it may."""
-    tiny_head.prompt = tiny_head.prompt.model_copy(update={"words_preamble": ""})
-    tiny_head.threshold = 0.0
-    return tiny_head
+    prompt = tiny_head.prompt.model_copy(update={"words_preamble": ""})
+    return replace(tiny_head, prompt=prompt, threshold=0.0)
 
 
 @pytest.mark.parametrize(("retry", "most"), [(None, 2), (offered_name, 1), (offered_name, 2)])

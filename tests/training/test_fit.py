@@ -1,15 +1,18 @@
 """Fitting turns descriptions and examples into a head, the same one every time."""
 
+import re
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from toolken import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
-from toolken.errors import ExampleError, FingerprintError, ToolSpecError
+from toolken.errors import ExampleError, FingerprintError, HeadError, ToolkenError, ToolSpecError
 from toolken.training.estimation.refinement import Correction
 from toolken.training.estimation.settings import ClosedFormSettings
 from toolken.training.features.decision_states import NO_CALL, DecisionStates, decisions
@@ -44,7 +47,7 @@ def test_descriptions_alone_give_a_head(tiny_lm: FrozenLM, specs: list[ToolSpec]
     assert head.names == ["add", "weather", "capital"]
     assert head.statistics.total == 0
     # The request closest to a description is the description itself.
-    assert torch.equal(head.selection(head.forms["query"]).argmax(1), torch.arange(3))
+    assert torch.equal(head.decide(head.forms["query"]).scores.argmax(1), torch.arange(3))
 
 
 def test_examples_are_told_apart_by_the_head_fitted_on_them(
@@ -54,7 +57,7 @@ def test_examples_are_told_apart_by_the_head_fitted_on_them(
     assert_finite(head, tiny_lm)
     assert head.statistics.counts.tolist() == [4, 4, 4]
     calls = DecisionStates.join(decisions(tiny_lm, PromptFormat(), examples, head.names)).calls()
-    right = head.selection(calls.hidden).argmax(1) == calls.labels
+    right = head.decide(calls.hidden).scores.argmax(1) == calls.labels
     assert float(right.double().mean()) > 0.9
 
 
@@ -125,10 +128,10 @@ def test_in_running_text_the_gate_sees_more_calls_than_the_choice_of_settings(
     tiny_lm: FrozenLM, specs: list[ToolSpec], gate_points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, DecisionStates] = {}
-    own_gate, own_choice = FIT.fit_gate, FIT.choose
+    own_gate, own_choice = FIT.fit_gate, FIT.tuned
     monkeypatch.setattr(FIT, "fit_gate", lambda points, *a, **k: seen.update(gate=points) or own_gate(points, *a, **k))
     monkeypatch.setattr(
-        FIT, "choose", lambda head, calls, *a, **k: seen.update(choice=calls) or own_choice(head, calls, *a, **k)
+        FIT, "tuned", lambda whole, calls, *a, **k: seen.update(choice=calls) or own_choice(whole, calls, *a, **k)
     )
     examples = [
         Example(
@@ -247,17 +250,16 @@ def test_a_correction_is_saved_and_leaves_with_its_tool(
 ) -> None:
     head = fit(tiny_lm, specs, examples)
     plain = head.output_embeddings.clone()
-    head.correction = Correction(("add", "capital"), torch.ones(2, 32).double(), torch.ones(2).double())
-    head.forget()
+    correction = Correction(("add", "capital"), torch.ones(2, 32).double(), torch.ones(2).double())
+    head = replace(head, estimate=replace(head.estimate, correction=correction))
     torch.testing.assert_close(head.output_embeddings - plain, torch.tensor([[1.0], [0.0], [1.0]]).expand(3, 32))
     head.save_pretrained(tmp_path)
     read = ToolkenHead.from_pretrained(tmp_path)
     assert torch.equal(read.output_embeddings, head.output_embeddings)
-    read.remove_tools(["add"])
+    read = read.without_tools(["add"])
     assert read.correction is not None
     assert read.correction.names == ("capital",)
-    read.remove_tools(["capital"])
-    assert read.correction is None
+    assert read.without_tools(["capital"]).correction is None
 
 
 def test_fixed_settings_stay(tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]) -> None:
@@ -265,13 +267,44 @@ def test_fixed_settings_stay(tiny_lm: FrozenLM, specs: list[ToolSpec], examples:
     assert fit(tiny_lm, specs, examples, settings=settings).settings == settings
 
 
-@pytest.mark.parametrize("prior", ["output-rows", "embedding-rows", "hidden-mean", "paper-figure", "shuffled"])
-def test_a_head_can_stand_on_any_prior_and_be_extended(tiny_lm: FrozenLM, specs: list[ToolSpec], prior: str) -> None:
-    head = fit(tiny_lm, specs, prior=prior)  # type: ignore[arg-type]
-    assert list(head.forms) == [prior]
-    if prior != "shuffled":
-        head.add_tools([ToolSpec(name="boil", description="Boils water in a kettle.")], tiny_lm)
+def test_a_head_can_be_fitted_with_a_prior_of_other_vectors(tiny_lm: FrozenLM, specs: list[ToolSpec]) -> None:
+    vectors = torch.randn(len(specs), tiny_lm.hidden_size, generator=torch.Generator().manual_seed(0))
+    head = fit(tiny_lm, specs, prior=vectors)
+    assert torch.equal(head.forms["given"], vectors)
     assert_finite(head, tiny_lm)
+    with pytest.raises(HeadError, match="not known for new tools"):
+        head.with_tools([ToolSpec(name="boil", description="Boils water in a kettle.")], tiny_lm)
+    with pytest.raises(HeadError, match=r"\(3, 32\)"):
+        fit(tiny_lm, specs, prior=vectors[:2])
+
+
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        ("examples.jsonl", "read_examples"),
+        (Path("examples.jsonl"), "read_examples"),
+        ({"question": "What is 1 plus 1?"}, "a list of `Example`"),
+        (Example(question="Why?", answer="So."), "a list of `Example`"),
+        (5, "a list of `Example`"),
+        ([{"question": "What is 1 plus 1?"}], "Example.model_validate"),
+        ([("What is 1 plus 1?", "add")], "type tuple"),
+        (("What is 1 plus 1?", "add"), "type str"),
+        (["What is 1 plus 1?"], "type str"),
+    ],
+)
+@pytest.mark.parametrize("name", ["examples", "validation"])
+def test_what_is_no_example_is_refused_with_a_cure(
+    tiny_lm: FrozenLM, specs: list[ToolSpec], name: str, given: Any, cure: str
+) -> None:
+    with pytest.raises(ExampleError, match=re.escape(cure)) as caught:
+        fit(tiny_lm, specs, **{name: given})
+    assert f"`{name}`" in str(caught.value)
+
+
+@pytest.mark.parametrize(("lm", "cure"), [("SmolLM2", "FrozenLM.from_pretrained('SmolLM2')"), (None, "NoneType")])
+def test_what_is_no_lm_is_refused_with_a_cure(specs: list[ToolSpec], lm: Any, cure: str) -> None:
+    with pytest.raises(ToolkenError, match=re.escape(cure)):
+        fit(lm, specs)
 
 
 def test_examples_and_validation_of_generators_count(

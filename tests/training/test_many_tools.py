@@ -11,12 +11,11 @@ from toolken.agents.decoding.toolset import Toolset
 from toolken.errors import ToolSpecError
 from toolken.training.estimation import statistics as statistics_module
 from toolken.training.estimation.closed_form import closed_form
+from toolken.training.estimation.estimate import Estimate
 from toolken.training.estimation.refinement import Correction
 from toolken.training.estimation.settings import ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.head.merging import merge
-from toolken.training.prior.evidence import Evidence
-from toolken.training.prior.geometry import PriorGeometry
 
 MANY = 60_000
 
@@ -30,19 +29,20 @@ def many(fitted_head: ToolkenHead) -> ToolkenHead:
     statistics = ToolStatistics.empty([spec.name for spec in specs], size)
     labels = torch.arange(0, MANY, 7)
     statistics.add(torch.randn(len(labels), size, generator=random), labels)
-    head = ToolkenHead(
+    correction = Correction(tuple(statistics.names), torch.zeros(MANY, size).double(), torch.zeros(MANY).double())
+    return ToolkenHead(
         lm_name=fitted_head.lm_name,
         lm_fingerprint=fitted_head.lm_fingerprint,
         prompt=fitted_head.prompt,
         specs=specs,
-        forms={"query": torch.randn(MANY, size, generator=random)},
-        statistics=statistics,
-        mean=fitted_head.mean,
-        covariance=fitted_head.covariance,
+        estimate=Estimate(
+            forms={"query": torch.randn(MANY, size, generator=random)},
+            statistics=statistics,
+            background=fitted_head.estimate.background,
+            correction=correction,
+        ),
         gate=fitted_head.gate,
     )
-    head.correction = Correction(tuple(head.names), torch.zeros(MANY, size).double(), torch.zeros(MANY).double())
-    return head
 
 
 def test_a_head_of_many_tools_can_be_saved_loaded_extended_reduced_and_merged(
@@ -54,7 +54,7 @@ def test_a_head_of_many_tools_can_be_saved_loaded_extended_reduced_and_merged(
     torch.testing.assert_close(loaded.statistics.sums, many.statistics.sums)
     new = [ToolSpec(name=f"new_{i}", description=f"Find the new thing {i}.") for i in range(20)]
     grown = loaded.with_tools(new, tiny_lm)
-    grown.remove_tools(grown.names[:-20:2])
+    grown = grown.without_tools(grown.names[:-20:2])
     assert len(grown.names) == MANY // 2 + 20
     merged = merge([many, grown])
     assert len(merged.names) == MANY + 20
@@ -62,19 +62,19 @@ def test_a_head_of_many_tools_can_be_saved_loaded_extended_reduced_and_merged(
 
 
 def test_a_request_may_be_bound_to_any_subset_of_the_tools_of_one_head(many: ToolkenHead) -> None:
-    toolset = Toolset(BoundTools.of(many.specs), many, many.prompt, Evidence.of(many))
+    toolset = Toolset(BoundTools.of(many.specs), many, many.prompt)
     hidden = torch.randn(many.output_embeddings.shape[1], generator=torch.Generator().manual_seed(1))
-    whole = toolset.shares(hidden, toolset.tools.names)
+    whole = toolset.decide(hidden, toolset.tools.names, results=0).shares
     torch.testing.assert_close(whole.sum(), torch.tensor(1.0))
     for names in (toolset.tools.names[::2], toolset.tools.names[5:1000:100]):
-        shares = toolset.shares(hidden, names)
-        mask = many.mask(names)
-        assert int(mask.sum()) == len(names)
-        torch.testing.assert_close(shares, many.selection(hidden[None], mask).exp()[0, mask])
-        torch.testing.assert_close(shares, many.selection(hidden[None], names).exp()[0, mask])
-        assert toolset.call_probability(hidden, names, results=0) > 0
+        decision = toolset.decide(hidden, names, results=0)
+        index = many.subset(names)
+        assert index is not None
+        torch.testing.assert_close(decision.shares, whole[index] / whole[index].sum())
+        torch.testing.assert_close(decision.shares, many.decide(hidden[None], names).log_shares.exp()[0])
+        assert decision.call_probability > 0
     with pytest.raises(ToolSpecError, match="'tool_x'"):
-        toolset.shares(hidden, ["tool_1", "tool_x"])
+        toolset.decide(hidden, ["tool_1", "tool_x"], results=0)
 
 
 def test_blocks_change_nothing(many: ToolkenHead, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,13 +86,13 @@ def test_blocks_change_nothing(many: ToolkenHead, monkeypatch: pytest.MonkeyPatc
     statistics.add(
         torch.randn(len(labels), many.output_embeddings.shape[1], generator=torch.Generator().manual_seed(2)), labels
     )
-    geometry = PriorGeometry.of(many.mean, many.covariance, ClosedFormSettings())
+    geometry = many.geometry
     whole = closed_form(geometry, forms, statistics, ClosedFormSettings())
     monkeypatch.setattr(statistics_module, "BLOCK", 7)
     parts = closed_form(geometry, forms, statistics, ClosedFormSettings())
     for name in ("prior", "means", "leverage", "covariance", "output_embeddings", "biases"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
-    rows, biases = parts.into_rows(2.0)
+    rows, biases = parts.output_vectors(2.0)
     torch.testing.assert_close(rows, (whole.output_embeddings / 2).float())
     torch.testing.assert_close(biases, (whole.biases / 2).float())
 

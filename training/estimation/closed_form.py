@@ -64,7 +64,7 @@ class ClosedForm:
         rows, biases = discriminant(self.means, self.covariance)
         return rows, biases + allowed(self.statistics.counts, rows.shape[1], self.settings)
 
-    def into_rows(self, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def output_vectors(self, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Return rows `(T, d)` and biases `(T,) float32`, divided by a temperature, in little more memory than that.
 
         Directions in float32 are overwritten by the rows, so that this is the last that is asked of the closed form.

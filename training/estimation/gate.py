@@ -1,12 +1,14 @@
 """`Gate`: whether anything is called at all, apart from the question which tool it is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 
 from toolken.training.estimation.closed_form import discriminant
 from toolken.training.estimation.covariance import shrunk
+from toolken.training.estimation.devices import decision_dtype
 from toolken.training.estimation.logistic import Boundary, Whitened, log_odds_of, logistic_regression
 from toolken.training.features.decision_states import NO_CALL, DecisionStates
 
@@ -48,6 +50,17 @@ class Gate:
     following: Boundary
     lengths: tuple[float, ...] = ()
 
+    def to(self, device: torch.device) -> "Gate":
+        """Return the gate on a device, in the precision in which the device decides."""
+        moved: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, Boundary):
+                moved[one.name] = Boundary(value.weight.to(device, decision_dtype(device)), value.bias)
+            elif isinstance(value, torch.Tensor):
+                moved[one.name] = value.to(device)
+        return replace(self, **moved)
+
     def log_odds(self, hidden: torch.Tensor, *, results: int | torch.Tensor) -> torch.Tensor:
         """Return the log odds of a call, `(n,)`.
 
@@ -56,20 +69,16 @@ class Gate:
         hidden
             States `(n, d)`.
         results
-            How many results stand before each, `(n,) int64`, or before all of them; 0 where it is not decided behind a
-            result.
+            Number of tool results before each, `(n,) int64`, or one number for all; 0 where the decision does not
+            follow a result.
         """
+        lengths = self.lengths or (0.0,)
         if isinstance(results, int):
             if results == 0:
                 return self.opening.log_odds(hidden)
-            return self.following.log_odds(hidden) + (self._behind[min(results, len(self._behind)) - 1])
-        on_top = self._behind.to(hidden.dtype)[(results.clamp(1, len(self._behind)) - 1)]
-        following = self.following.log_odds(hidden) + on_top
-        return torch.where(results > 0, following, self.opening.log_odds(hidden))
-
-    @property
-    def _behind(self) -> torch.Tensor:
-        return torch.tensor(self.lengths or (0.0,), dtype=torch.float64)
+            return self.following.log_odds(hidden) + lengths[min(results, len(lengths)) - 1]
+        added = torch.tensor(lengths, dtype=hidden.dtype, device=hidden.device)[results.clamp(1, len(lengths)) - 1]
+        return torch.where(results > 0, self.following.log_odds(hidden) + added, self.opening.log_odds(hidden))
 
 
 def fit_gate(

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 
 from toolken.errors import HeadError
-from toolken.training.estimation.covariance import shrunk
+from toolken.training.estimation.covariance import cholesky, shrunk, unwhitened, whitened, whitened_form
 from toolken.training.estimation.statistics import blocks
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """A linear boundary between calls and words: `log odds of a call = v'h + c`.
+    """A linear boundary between calls and no calls: `log odds of a call = v'h + c`.
 
     Attributes
     ----------
@@ -54,11 +54,11 @@ class Whitened:
     def __init__(self, hidden: torch.Tensor, weights: torch.Tensor, shrinkage: float) -> None:
         self._shrinkage = shrinkage
         self._mean, moment = _moments(hidden, weights)
-        self._factor = torch.linalg.cholesky(shrunk(moment, self._shrinkage))
+        self._factor = cholesky(shrunk(moment, self._shrinkage))
         self.hidden = torch.empty(hidden.shape, dtype=torch.float32)
         for block in blocks(len(hidden)):
             centred = hidden[block].double() - self._mean
-            self.hidden[block] = torch.linalg.solve_triangular(self._factor, centred.T, upper=False).T.float()
+            self.hidden[block] = whitened(centred, self._factor).float()
 
     def metric(self, part: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Return `(d, d) float64`: a row's squared length in the coordinates that whiten a part alone is `w' M w`.
@@ -73,13 +73,11 @@ class Whitened:
             Their weights `(m,) float64`.
         """
         own = shrunk(self._factor @ _moments(part, weights)[1] @ self._factor.T, self._shrinkage)
-        half = torch.linalg.solve_triangular(self._factor, own, upper=False)
-        metric: torch.Tensor = torch.linalg.solve_triangular(self._factor, half.T, upper=False)
-        return metric
+        return whitened_form(own, self._factor)
 
     def boundary(self, row: torch.Tensor, bias: float) -> Boundary:
         """Return the boundary, for states as they were, of a row in these coordinates."""
-        whole = torch.linalg.solve_triangular(self._factor.T, row[:, None], upper=True)[:, 0]
+        whole = unwhitened(row[None], self._factor)[0]
         if not bool(torch.isfinite(whole).all()):
             raise HeadError("The gate did not come to a finite result: check the hidden states for extreme values.")
         return Boundary(whole, bias - float(whole @ self._mean))

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 
 from toolken.errors import HeadError
+from toolken.training.estimation.covariance import cholesky, unwhitened, whitened
+from toolken.training.estimation.folds import stratified_folds
 
 #: The optimum counts as found where no entry of the gradient of the mean objective, in whitened coordinates, exceeds
 #: this; held-out losses have long stopped changing in their sixth decimal there.
@@ -254,25 +256,6 @@ def held_out_refinement(
     return best[1] if bool((gains.mean(1) > error).all()) else None
 
 
-def stratified_folds(labels: torch.Tensor, examples: torch.Tensor, folds: int, seed: int) -> torch.Tensor:
-    """Deal examples to folds so that each tool's are spread evenly; returns the fold of each state, `(n,) int64`.
-
-    Parameters
-    ----------
-    labels
-        `(n,) int64`; an example counts for the first tool it calls.
-    examples
-        Index of each state's example, `(n,) int64`, from 0 without gaps.
-    """
-    count = int(examples.max()) + 1
-    first = torch.full((count,), len(labels)).scatter_reduce_(0, examples, torch.arange(len(labels)), "amin")
-    shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    dealt = shuffled[torch.argsort(labels[first[shuffled]], stable=True)]
-    fold_of = torch.empty(count, dtype=torch.long)
-    fold_of[dealt] = torch.arange(count) % folds
-    return fold_of[examples]
-
-
 def calibrate(scores: torch.Tensor, labels: torch.Tensor, start: float = 1.0) -> float:
     """Return the temperature t at which `softmax(scores / t)` has the lowest log loss.
 
@@ -368,21 +351,18 @@ class _Whitened:
 
     @classmethod
     def of(cls, hidden: torch.Tensor, covariance: torch.Tensor) -> "_Whitened":
-        factor, failed = torch.linalg.cholesky_ex(covariance.double())
-        if int(failed):
-            raise HeadError("The covariance of the hidden states is singular: use more shrinkage.")
-        return cls(hidden.double().mean(0), factor)
+        return cls(hidden.double().mean(0), cholesky(covariance.double()))
 
     def states(self, hidden: torch.Tensor) -> torch.Tensor:
-        white = torch.linalg.solve_triangular(self.factor, (hidden.double() - self.mean).T, upper=False)
-        return torch.cat([white, torch.ones(1, len(hidden), dtype=torch.float64)]).T.contiguous()
+        white = whitened(hidden.double() - self.mean, self.factor)
+        return torch.cat([white.T, torch.ones(1, len(hidden), dtype=torch.float64)]).T.contiguous()
 
     def encode(self, rows: torch.Tensor, biases: torch.Tensor) -> torch.Tensor:
         wide = rows.double()
         return torch.cat([wide @ self.factor, (wide @ self.mean + biases.double())[:, None]], dim=1)
 
     def decode(self, encoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = torch.linalg.solve_triangular(self.factor.T, encoded[:, :-1].T, upper=True).T
+        rows = unwhitened(encoded[:, :-1], self.factor)
         return rows, encoded[:, -1] - rows @ self.mean
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from toolken.errors import HeadError
+from toolken.training.estimation.second_moment import SecondMoment
 from toolken.training.tool_spec import unknown_tools
 
 #: Tools that are computed with at a time: what is held of them in between is a constant, however many there are.
@@ -23,7 +24,7 @@ class ToolStatistics:
     """Counts, sums and second moment of the hidden states at which each tool is called.
 
     Everything is a sum over examples, so statistics can be extended, merged and reduced exactly, in any order and on
-    any number of machines. Memory is `T d + d^2` numbers whatever the number of examples (design: method, facts 3, 4).
+    any number of machines. Memory is at most `T d + d^2` numbers, whatever the number of examples.
 
     Attributes
     ----------
@@ -33,16 +34,16 @@ class ToolStatistics:
         Examples of each tool, `(T,) float64`.
     sums
         Sum of each tool's states, `(T, d) float64`.
-    moment
-        Sum of `x x'` over the states x of all tools, `(d, d) float64`.
+    scatter
+        Sum of `x x'` over the states x of all tools.
     retired
-        Degrees of freedom left in `moment` by tools that were dropped without their examples.
+        Degrees of freedom left in `scatter` by tools that were dropped without their examples.
     """
 
     names: list[str]
     counts: torch.Tensor
     sums: torch.Tensor
-    moment: torch.Tensor
+    scatter: SecondMoment
     retired: float = field(default=0.0)
 
     @classmethod
@@ -52,13 +53,18 @@ class ToolStatistics:
             list(names),
             torch.zeros(len(names), dtype=torch.float64),
             _untouched(len(names), hidden_size),
-            torch.zeros(hidden_size, hidden_size, dtype=torch.float64),
+            SecondMoment.zero(hidden_size),
         )
 
     @property
     def hidden_size(self) -> int:
         """Dimension d of the states."""
         return int(self.sums.shape[1])
+
+    @property
+    def moment(self) -> torch.Tensor:
+        """Sum of `x x'` over the states x of all tools, `(d, d) float64`; it may not be changed in place."""
+        return self.scatter.dense()
 
     @property
     def total(self) -> float:
@@ -109,7 +115,7 @@ class ToolStatistics:
             merged.counts.index_add_(0, rows, part.counts)
             for at, _, _ in seen_blocks(part):  # sums that are zero are not written, so that they take up no memory
                 merged.sums.index_add_(0, rows[at], part.sums[at])
-            merged.moment += part.moment
+            merged.scatter.include(part.scatter)
             merged.retired += part.retired
         return merged
 
@@ -126,7 +132,7 @@ class ToolStatistics:
         self.counts += other.counts
         for at, _, _ in seen_blocks(other):
             self.sums[at] += other.sums[at]
-        self.moment += other.moment
+        self.scatter.include(other.scatter)
         self.retired += other.retired
 
     def with_tools(self, names: Sequence[str]) -> "ToolStatistics":
@@ -148,27 +154,28 @@ class ToolStatistics:
         dropped = set(names)
         keep = torch.tensor([name not in dropped for name in self.names])
         gone, seen = ~keep & (self.counts > 0), self.counts > 0
-        mean_part = (self.sums[gone] / self.counts[gone, None]).T @ self.sums[gone]
+        scatter = self.scatter.copy()
+        scatter.add(self.sums[gone], -1 / self.counts[gone])
         return ToolStatistics(
             [name for name in self.names if name not in dropped],
             self.counts[keep],
             _spread(self.sums[keep & seen], seen[keep]),
-            self.moment - mean_part,
+            scatter,
             self.retired + float((self.counts[gone] - 1).sum()),
         )
 
     def within_scatter(self) -> tuple[torch.Tensor, float]:
         """Return the scatter of the states round their tool's mean, `(d, d)`, and its degrees of freedom."""
-        scatter = self.moment.clone()
+        scatter = self.moment
         for index, means, _ in seen_blocks(self):
-            scatter -= means.T @ self.sums[index]
+            scatter = scatter - means.T @ self.sums[index]
         return (scatter + scatter.T) / 2, self.freedom
 
     def copy(self) -> "ToolStatistics":
         """Return statistics of the same examples that can be changed apart."""
         seen = self.counts > 0
         return ToolStatistics(
-            list(self.names), self.counts.clone(), _spread(self.sums[seen], seen), self.moment.clone(), self.retired
+            list(self.names), self.counts.clone(), _spread(self.sums[seen], seen), self.scatter.copy(), self.retired
         )
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -176,7 +183,7 @@ class ToolStatistics:
         return {
             "counts": self.counts,
             "sums": self.sums[self.counts > 0],
-            "moment": self.moment,
+            **self.scatter.tensors(),
             "retired": torch.tensor([self.retired], dtype=torch.float64),
         }
 
@@ -186,7 +193,7 @@ class ToolStatistics:
         sums, counts = tensors["sums"], tensors["counts"]
         if len(sums) < len(counts):
             sums = _spread(sums, counts > 0)
-        return cls(list(names), counts, sums, tensors["moment"], float(tensors["retired"].item()))
+        return cls(list(names), counts, sums, SecondMoment.from_tensors(tensors), float(tensors["retired"].item()))
 
     def _accumulate(self, hidden: torch.Tensor, labels: torch.Tensor, sign: float) -> None:
         states = hidden.to(torch.float64)
@@ -194,7 +201,10 @@ class ToolStatistics:
             raise HeadError("A hidden state is not a finite number: load the LM in float32 or check its weights.")
         self.counts.index_add_(0, labels, torch.full((len(labels),), sign, dtype=torch.float64))
         self.sums.index_add_(0, labels, sign * states)
-        self.moment += sign * (states.T @ states)
+        if sign > 0:
+            self.scatter.add(states)
+        else:
+            self.scatter.remove(states)
 
 
 def seen_blocks(statistics: ToolStatistics) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:

@@ -6,7 +6,6 @@ import torch
 
 from toolken.training.export.step_texts import StepKind
 from toolken.training.head.toolken_head import ToolkenHead
-from toolken.training.prior.evidence import Evidence
 
 #: Classes of the next token: one of the vocabulary, a tool, the token that ends a chain of calls, or a virtual token.
 TEXT, CALL, ANSWER, VIRTUAL = 0, 1, 2, 3
@@ -81,22 +80,15 @@ class Decider:
 
     def __init__(self, head: ToolkenHead) -> None:
         self._head = head
-        seeks_evidence = "query" in head.forms and not head.prompt.everywhere
-        self._evidence = Evidence.of(head) if seeks_evidence and bool((head.statistics.counts == 0).any()) else None
 
     def decide(self, steps: Steps) -> Decisions:
         """Return the decision of the decoder at each step."""
-        head, hidden = self._head, steps.hidden
-        scores = head.scores(hidden)
-        after_result = steps.of(StepKind.AFTER_RESULT)
-        odds = head.gate.log_odds(hidden.double(), results=steps.results * after_result)
-        if self._evidence is not None:
-            for at in steps.of(StepKind.OPENING, StepKind.AFTER_LEAD).nonzero()[:, 0].tolist():
-                odds[at] += self._evidence.log_odds(hidden[at], None, lambda at=at: scores[at])  # type: ignore[misc]
-        above = odds - torch.logit(torch.tensor(head.threshold, dtype=torch.float64))
+        results = steps.results * steps.of(StepKind.AFTER_RESULT)
+        decision = self._head.decide(steps.hidden, results=results)
+        above = decision.log_odds.double() - torch.logit(torch.tensor(self._head.threshold, dtype=torch.float64))
         above[~steps.of(StepKind.OPENING, StepKind.RUNNING, StepKind.AFTER_LEAD, StepKind.AFTER_RESULT)] = -torch.inf
         instead = torch.where(steps.of(StepKind.AFTER_LEAD, StepKind.AFTER_RESULT), ANSWER, TEXT)
         virtual = steps.of(StepKind.VIRTUAL)
         instead[virtual] = VIRTUAL
-        which = torch.where(virtual, steps.virtual, scores.argmax(1))
+        which = torch.where(virtual, steps.virtual, decision.scores.argmax(1))
         return Decisions(torch.where(above >= 0, CALL, instead), which, above)

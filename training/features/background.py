@@ -126,14 +126,10 @@ def background(
     prompt = without_lead(prompt)
     requests, plain = background_requests(), plain_examples()
     path = _path(lm, prompt)
+    known = cached_background(background_fingerprint(lm.fingerprint, prompt))
+    if known is not None:
+        return known
     if in_cache(path):
-        try:
-            tensors = load_file(path)
-            # A number format that overflows may have left other values in a file of an earlier version.
-            if all(bool(torch.isfinite(tensors[key]).all()) for key in ("requests.hidden", "no_calls.hidden")):
-                return _from_tensors(requests, tensors)
-        except (SafetensorError, KeyError, OSError):
-            pass  # an incomplete file of an earlier version
         with suppress(OSError):
             path.unlink()
     with ExitStack() as stack:
@@ -151,11 +147,34 @@ def without_lead(prompt: PromptFormat) -> PromptFormat:
     return prompt.model_copy(update={"lead": ""})
 
 
-def _path(lm: FrozenLM, prompt: PromptFormat) -> Path:
-    """Return the file of a background, of a format without a lead."""
+def background_fingerprint(lm_fingerprint: str, prompt: PromptFormat) -> str:
+    """Return what identifies the background of an LM and a prompt format: both, and the texts that are read."""
     texts = [background_requests(), [example.model_dump() for example in plain_examples()]]
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-    return cache_folder() / "background" / f"{lm.fingerprint}-{prompt.fingerprint}-{digest[:8]}.safetensors"
+    return f"{lm_fingerprint}-{without_lead(prompt).fingerprint}-{digest[:8]}"
+
+
+def cached_background(fingerprint: str) -> Background | None:
+    """Return the background with a fingerprint from the cache; None where there is no usable file of it."""
+    path = _file(fingerprint)
+    if not in_cache(path):
+        return None
+    try:
+        tensors = load_file(path)
+        # A file may hold what an overflowing number format left.
+        if all(bool(torch.isfinite(tensors[key]).all()) for key in ("requests.hidden", "no_calls.hidden")):
+            return _from_tensors(background_requests(), tensors)
+    except (SafetensorError, KeyError, OSError):
+        pass  # a partial file
+    return None
+
+
+def _file(fingerprint: str) -> Path:
+    return cache_folder() / "background" / f"{fingerprint}.safetensors"
+
+
+def _path(lm: FrozenLM, prompt: PromptFormat) -> Path:
+    return _file(background_fingerprint(lm.fingerprint, prompt))
 
 
 def _write(path: Path, computed: Background) -> None:

@@ -1,4 +1,7 @@
-"""Reading and writing heads: safetensors for numbers, JSON for the rest, checksums over both."""
+"""Reading and writing heads: safetensors for numbers, JSON for the rest, checksums over both.
+
+A saved head holds what its tools add to the LM. The LM's background is named by its fingerprint (`BackgroundMoments`).
+"""
 
 import hashlib
 import json
@@ -15,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from toolken.errors import HeadError
+from toolken.training.estimation.estimate import Estimate
 from toolken.training.estimation.gate import Gate
 from toolken.training.estimation.logistic import Boundary
 from toolken.training.estimation.refinement import Correction
@@ -24,6 +28,7 @@ from toolken.training.examples import FewShotExample
 from toolken.training.head.atomic_file import partial_file, put_in_place, remove_abandoned, replace_file
 from toolken.training.head.provenance import Provenance
 from toolken.training.lm.embedded import cache_folder
+from toolken.training.prior.moments import BackgroundMoments
 from toolken.training.prior.teacher import Teacher
 from toolken.training.prompts.few_shot import FewShotExamples
 from toolken.training.prompts.prompt_format import PromptFormat
@@ -33,23 +38,25 @@ if TYPE_CHECKING:
     from toolken.training.head.toolken_head import ToolkenHead
 
 HEAD_FILE = "head.json"
-#: What the files with the tensors are called.
+#: Names of the files with the tensors.
 TENSOR_FILES = "head-*.safetensors"
-#: Where the locks of the folders are that heads are written to, in the cache folder.
+#: Folder in the cache folder with the locks of folders that heads are written to.
 LOCKS = "locks"
 FORMAT = 5
-#: How often a head is read anew that is replaced by another process while it is read.
+#: How often reading a head is tried again when another process replaces it meanwhile.
 READINGS = 5
 
 
 class Sidecar(BaseModel):
-    """What stands in head.json.
+    """The content of head.json.
 
     Attributes
     ----------
     version
-        SHA-256 of everything else in the file, in hex. With the checksum of the tensors in it, it names the head: two
-        folders with one version hold the same head.
+        SHA-256 of everything else in the file, in hex, which includes the checksum of the tensors: two folders with
+        one version hold the same head.
+    background
+        Fingerprint of the LM's background.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,6 +66,7 @@ class Sidecar(BaseModel):
     lm_name: str
     lm_fingerprint: str
     prompt: PromptFormat
+    background: str
     provenance: Provenance
     threshold: float
     settings: ClosedFormSettings
@@ -104,7 +112,7 @@ def write_head(head: "ToolkenHead", folder: Path) -> str:
 
 
 def read_sidecar(folder: Path) -> Sidecar:
-    """Read what there is to know of a head without its numbers.
+    """Read everything about a head but its tensors.
 
     Raises
     ------
@@ -117,22 +125,22 @@ def read_sidecar(folder: Path) -> Sidecar:
     except OSError as error:
         raise HeadError(f"There is no head in {str(folder)!r}: fit one with `toolken fit --out {folder}`.") from error
     except ValueError as error:
-        raise HeadError(f"{str(path)!r} is damaged: fit the head anew, or restore the file ({error}).") from error
+        raise HeadError(f"{str(path)!r} is damaged: fit the head again, or restore the file ({error}).") from error
     if isinstance(raw, dict) and raw.get("format") != FORMAT:
         raise HeadError(
-            f"{str(path)!r} has format {raw.get('format')!r}, and this version reads {FORMAT}: fit it anew."
+            f"{str(path)!r} has format {raw.get('format')!r}, and this version reads {FORMAT}: fit the head again."
         )
     try:
         sidecar = Sidecar.model_validate(raw)
     except ValidationError as error:
         raise HeadError(f"{str(path)!r} is not a head: {error.errors()[0]['msg']}.") from error
     if sidecar.version != _version(sidecar):
-        raise HeadError(f"{str(path)!r} was altered since the head was saved: restore it, or fit the head anew.")
+        raise HeadError(f"{str(path)!r} was altered since the head was saved: restore it, or fit the head again.")
     return sidecar
 
 
 def read_head(folder: Path) -> "ToolkenHead":
-    """Read a head. Its larger tensors stay in their file and come into memory as far as they are used.
+    """Read a head. Large tensors are mapped from their file and come into memory as they are used.
 
     Raises
     ------
@@ -144,18 +152,18 @@ def read_head(folder: Path) -> "ToolkenHead":
         file = folder / Path(sidecar.tensors).name
         try:
             if _checksum(file) != sidecar.sha256:
-                raise HeadError(f"The file {str(file)!r} is truncated or altered: restore it, or fit the head anew.")
+                raise HeadError(f"The file {str(file)!r} is truncated or altered: restore it, or fit the head again.")
             tensors = load_file(file)
         except (OSError, SafetensorError) as error:
-            # Another process may have put a new head in the place of this one between the two readings.
+            # Another process may have replaced the head between the two files.
             if reading + 1 == READINGS or read_sidecar(folder).version == sidecar.version:
                 raise HeadError(
-                    f"The file {str(file)!r} of the head is missing: restore it, or fit the head anew."
+                    f"The file {str(file)!r} of the head is missing: restore it, or fit the head again."
                 ) from error
             continue
         if len(sidecar.tools) != len(tensors["statistics.counts"]):
             path = folder / HEAD_FILE
-            raise HeadError(f"{str(path)!r} does not list the tools of {file.name}: restore it, or fit the head anew.")
+            raise HeadError(f"{str(path)!r} does not list the tools of {file.name}: restore it, or fit the head again.")
         return _head(sidecar, tensors)
     raise AssertionError("unreachable")
 
@@ -180,7 +188,7 @@ def copy_head(source: Path, folder: Path) -> Sidecar:
                         copied.write(block)
                 if digest.hexdigest() != sidecar.sha256:
                     raise HeadError(
-                        f"The file {str(file)!r} is truncated or altered: restore it, or fit the head anew."
+                        f"The file {str(file)!r} is truncated or altered: restore it, or fit the head again."
                     )
                 put_in_place(partial, folder / file.name)
             replace_file(folder / HEAD_FILE, sidecar.model_dump_json(indent=1).encode())
@@ -192,10 +200,10 @@ def copy_head(source: Path, folder: Path) -> Sidecar:
 
 @contextmanager
 def _written_alone(folder: Path) -> Iterator[None]:
-    """Make a folder and keep other writers of heads waiting: each removes the tensors that its own head does not name.
+    """Make a folder and lock it against other writers: each removes the tensors that its own head does not name.
 
-    The lock file is no part of a head, so it does not lie in the folder. It stays: if it were removed, a writer that
-    waits for it and one that makes it anew would both go on.
+    The lock file is not part of a head, so it lies in the cache folder. It is not removed: a writer that waits for it
+    and one that creates it again would then both go on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     locks = cache_folder() / LOCKS
@@ -208,28 +216,49 @@ def _written_alone(folder: Path) -> Iterator[None]:
 
 
 def _tensors(head: "ToolkenHead") -> dict[str, torch.Tensor]:
-    tensors = {f"statistics.{key}": value for key, value in head.statistics.tensors().items()}
+    estimate, gate = head.estimate, head.gate
+    tensors = {f"statistics.{key}": value for key, value in estimate.statistics.tensors().items()}
     tensors |= {
-        "output_embeddings": head.output_embeddings,
-        "biases": head.biases,
+        "output_embeddings": estimate.output_embeddings,
+        "biases": estimate.biases,
         "few_shot": head.few_shot.states,
-        "mean": head.mean,
-        "covariance": head.covariance,
-        "gate.output_embeddings": torch.stack([head.gate.opening.weight, head.gate.following.weight]),
-        "gate.biases": torch.tensor([head.gate.opening.bias, head.gate.following.bias], dtype=torch.float64),
-        "gate.lengths": torch.tensor(head.gate.lengths, dtype=torch.float64),
+        "gate.weights": torch.stack([gate.opening.weight, gate.following.weight]),
+        "gate.biases": torch.tensor([gate.opening.bias, gate.following.bias], dtype=torch.float64),
+        "gate.lengths": torch.tensor(gate.lengths, dtype=torch.float64),
     }
-    tensors |= {f"forms.{source}": form for source, form in head.forms.items()}
-    if "query" in head.forms:
-        tensors |= dict(zip(("offsets.lengths", "offsets.spreads"), head.offsets, strict=True))
-    if head.correction is not None:
-        tensors |= {
-            "correction.output_embeddings": head.correction.output_embeddings,
-            "correction.biases": head.correction.biases,
-        }
+    tensors |= {f"forms.{source}": form for source, form in estimate.forms.items()}
+    if "query" in estimate.forms:
+        tensors |= dict(zip(("offsets.lengths", "offsets.spreads"), estimate.offsets, strict=True))
+    if estimate.correction is not None:
+        tensors["correction.output_embeddings"] = estimate.correction.output_embeddings
+        tensors["correction.biases"] = estimate.correction.biases
     if head.teacher is not None:
-        tensors |= {f"teacher.{key}": getattr(head.teacher, key) for key in ("origin", "matrix")}
+        tensors |= {f"teacher.{key}": getattr(head.teacher, key) for key in ("mean", "origin", "matrix")}
+    if estimate.background.own:
+        # safetensors refuses tensors that share memory, as this one may with the teacher's.
+        tensors |= {
+            "background.mean": estimate.background.mean.clone(),
+            "background.covariance": _packed(estimate.background),
+        }
     return tensors
+
+
+def _packed(background: BackgroundMoments) -> torch.Tensor:
+    """Return the lower triangle of a covariance `(d, d)`, `(d (d + 1) / 2,) float32`."""
+    rows, columns = torch.tril_indices(len(background.mean), len(background.mean))
+    return background.covariance[rows, columns].float()
+
+
+def _background(fingerprint: str, tensors: Mapping[str, torch.Tensor]) -> BackgroundMoments:
+    """Return the moments with a fingerprint: those in the head's file, or the LM's own, read when first needed."""
+    if "background.mean" not in tensors:
+        return BackgroundMoments.shared(fingerprint)
+    mean, packed = tensors["background.mean"], tensors["background.covariance"].double()
+    rows, columns = torch.tril_indices(len(mean), len(mean))
+    covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    covariance[rows, columns] = packed
+    covariance[columns, rows] = packed
+    return BackgroundMoments.shared(fingerprint, (mean, covariance), own=True)
 
 
 def _sidecar(head: "ToolkenHead", name: str, checksum: str) -> Sidecar:
@@ -238,6 +267,7 @@ def _sidecar(head: "ToolkenHead", name: str, checksum: str) -> Sidecar:
         lm_name=head.lm_name,
         lm_fingerprint=head.lm_fingerprint,
         prompt=head.prompt,
+        background=head.estimate.background.fingerprint,
         provenance=head.provenance,
         threshold=head.threshold,
         settings=head.settings,
@@ -247,7 +277,7 @@ def _sidecar(head: "ToolkenHead", name: str, checksum: str) -> Sidecar:
         corrected=list(head.correction.names) if head.correction else None,
         tensors=name,
         sha256=checksum,
-        tools=head.specs,
+        tools=list(head.specs),
         few_shot=head.few_shot.shown,
     )
     sidecar.version = _version(sidecar)
@@ -259,45 +289,45 @@ def _head(sidecar: Sidecar, tensors: Mapping[str, torch.Tensor]) -> "ToolkenHead
 
     names = [spec.name for spec in sidecar.tools]
     _share_schemas(sidecar.tools)
-    head = ToolkenHead(
+    statistics = {key.removeprefix("statistics."): value for key, value in tensors.items()}
+    correction = None
+    if sidecar.corrected is not None:
+        moved = tensors["correction.output_embeddings"], tensors["correction.biases"]
+        correction = Correction(tuple(sidecar.corrected), *moved)
+    estimate = Estimate(
+        forms={source: tensors[f"forms.{source}"] for source in sidecar.sources},
+        statistics=ToolStatistics.from_tensors(names, statistics),
+        background=_background(sidecar.background, tensors),
+        settings=sidecar.settings,
+        temperature=sidecar.temperature,
+        correction=correction,
+    )
+    known = "offsets.lengths" in tensors
+    offsets = (tensors["offsets.lengths"], tensors["offsets.spreads"]) if known else None
+    teacher = None
+    if sidecar.encoder is not None:
+        teacher = Teacher(sidecar.encoder, *(tensors[f"teacher.{key}"] for key in ("mean", "origin", "matrix")))
+    return ToolkenHead(
         lm_name=sidecar.lm_name,
         lm_fingerprint=sidecar.lm_fingerprint,
         prompt=sidecar.prompt,
         specs=sidecar.tools,
-        forms={source: tensors[f"forms.{source}"] for source in sidecar.sources},
-        statistics=ToolStatistics.from_tensors(
-            names, {key.removeprefix("statistics."): value for key, value in tensors.items()}
-        ),
-        mean=tensors["mean"],
-        covariance=tensors["covariance"],
+        estimate=estimate.known_as(tensors["output_embeddings"], tensors["biases"], offsets),
         gate=_gate(tensors),
         threshold=sidecar.threshold,
         few_shot=FewShotExamples(sidecar.few_shot, tensors["few_shot"]),
-        settings=sidecar.settings,
-        temperature=sidecar.temperature,
-        correction=None
-        if sidecar.corrected is None
-        else Correction(
-            tuple(sidecar.corrected), tensors["correction.output_embeddings"], tensors["correction.biases"]
-        ),
-        teacher=None
-        if sidecar.encoder is None
-        else Teacher(sidecar.encoder, tensors["mean"], tensors["teacher.origin"], tensors["teacher.matrix"]),
+        teacher=teacher,
         provenance=sidecar.provenance,
     )
-    known = "offsets.lengths" in tensors
-    offsets = (tensors["offsets.lengths"], tensors["offsets.spreads"]) if known else None
-    head.keep(tensors["output_embeddings"], tensors["biases"], offsets)
-    return head
 
 
 def _gate(tensors: Mapping[str, torch.Tensor]) -> Gate:
-    opening, following = map(Boundary, tensors["gate.output_embeddings"], tensors["gate.biases"].tolist())
+    opening, following = map(Boundary, tensors["gate.weights"], tensors["gate.biases"].tolist())
     return Gate(opening, following, tuple(tensors["gate.lengths"].tolist()))
 
 
 def _share_schemas(specs: list[ToolSpec]) -> None:
-    """Let tools with the same arguments share one schema: of very many, copies would be larger than their toolkens."""
+    """Let tools with equal schemas share one object: with very many tools, copies outgrow the toolkens."""
     schemas: dict[str, dict[str, Any]] = {}
     for at, spec in enumerate(specs):
         schema = schemas.setdefault(json.dumps(spec.parameters), spec.parameters)
@@ -316,7 +346,7 @@ def _checksum(path: Path) -> str:
 
 
 def _tidy(folder: Path, kept: str) -> None:
-    """Remove tensors that no head names any more, and the halves of files of killed writers."""
+    """Remove tensors that no head names any more, and partial files of killed writers."""
     for old in folder.glob(TENSOR_FILES):
         if old.name != kept:
             old.unlink(missing_ok=True)

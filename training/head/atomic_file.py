@@ -1,4 +1,4 @@
-"""Writing a file so that a kill at any moment leaves the old one or the new one."""
+"""Writing a file in one step: a kill at any moment leaves the old file or the new one."""
 
 import os
 import time
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-#: Seconds after which half a file is what a killed process left behind, and not what another one is writing.
+#: Seconds after which a partial file counts as left over from a killed process, not as one that is being written.
 ABANDONED = 3600.0
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in one step: beside its place first, flushed to the disk, then renamed."""
+    """Write a file in one step: write it beside its place, flush it to the disk, then rename it."""
     with partial_file(path.parent, path.name) as partial:
         partial.write_bytes(content)
         put_in_place(partial, path)
@@ -20,7 +20,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def partial_file(folder: Path, name: str) -> Iterator[Path]:
-    """Yield a path in a folder to write a file at, for `put_in_place`; what is not put in place by then is removed."""
+    """Yield a path in a folder to write a file at, for `put_in_place`; remove the file if it was not put in place."""
     partial = folder / f".{name}-{uuid.uuid4().hex}"
     try:
         yield partial
@@ -29,15 +29,22 @@ def partial_file(folder: Path, name: str) -> Iterator[Path]:
 
 
 def put_in_place(partial: Path, path: Path) -> None:
-    """Flush a file to the disk and rename it to its place in the same folder, in one step."""
+    """Flush a file to the disk and rename it to its place in the same folder, with the mode of a new file.
+
+    safetensors writes through a temporary file that only its owner may read (mode 600). A new file's mode is read from
+    one, since the umask itself can only be read by changing it, which other threads would see.
+    """
+    with partial_file(path.parent, path.name) as fresh:
+        fresh.touch()
+        partial.chmod(fresh.stat().st_mode & 0o777)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
 
 
 def remove_abandoned(folder: Path, name: str) -> None:
-    """Remove the halves of files that killed processes left beside a place; `name` is the files' beginning."""
-    # Tensors are written by safetensors, which puts a temporary file of its own beside the one it was asked for.
+    """Remove partial files of killed processes; `name` is how the files' names begin."""
+    # safetensors puts a temporary file of its own beside the path it is given.
     for partial in (*folder.glob(f".{name}*-{'[0-9a-f]' * 32}"), *folder.glob(".tmp??????")):
         with suppress(OSError):
             if time.time() - partial.stat().st_mtime > ABANDONED:

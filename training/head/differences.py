@@ -1,4 +1,4 @@
-"""`differences`: what tells two heads apart, in the terms of whoever uses them."""
+"""`differences`: how two heads differ, in terms of their tools, settings and decisions."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,12 +7,12 @@ import torch
 
 from toolken.training.head.toolken_head import ToolkenHead
 
-#: Tools that are named in one line; of more, the number is said.
+#: Tools that are named in one line; of the rest only the number is given.
 NAMED = 8
 
 
 class Difference(NamedTuple):
-    """One thing in which two heads differ: what it is, and how it is in each of them."""
+    """One property in which two heads differ, and its value in each of them."""
 
     what: str
     one: str
@@ -20,7 +20,7 @@ class Difference(NamedTuple):
 
 
 def differences(one: ToolkenHead, other: ToolkenHead) -> list[Difference]:
-    """Return in what two heads differ, the most important first; nothing where they decide alike and know the same.
+    """Return the differences between two heads, the most important first.
 
     Output embeddings and decisions are compared for the tools that both heads have; the decisions are taken at the
     states of the few-shot examples that either head keeps.
@@ -61,7 +61,7 @@ def _tools(one: ToolkenHead, other: ToolkenHead) -> Iterator[Difference]:
     known = [{spec.name: spec for spec in head.specs} for head in (one, other)]
     only = [[name for name in known[i] if name not in known[1 - i]] for i in (0, 1)]
     if only[0] or only[1]:
-        yield Difference("tools of its own", *map(_listed, only))
+        yield Difference("tools that only one head has", *map(_listed, only))
     both = [name for name in known[0] if name in known[1]]
     for what, changed in (
         ("description", [name for name in both if known[0][name].words != known[1][name].words]),
@@ -70,11 +70,11 @@ def _tools(one: ToolkenHead, other: ToolkenHead) -> Iterator[Difference]:
         if changed:
             yield Difference(f"tools with another {what}", "", _listed(changed))
     counts = [dict(zip(head.names, head.statistics.counts.tolist(), strict=True)) for head in (one, other)]
-    learnt = [name for name in both if counts[0][name] != counts[1][name]]
-    if learnt:
-        shown = [", ".join(f"{name}: {count[name]:.0f}" for name in learnt[:NAMED]) for count in counts]
-        more = f" and {len(learnt) - NAMED} more" if len(learnt) > NAMED else ""
-        yield Difference("examples a tool", shown[0] + more, shown[1] + more)
+    changed_counts = [name for name in both if counts[0][name] != counts[1][name]]
+    if changed_counts:
+        shown = [", ".join(f"{name}: {count[name]:.0f}" for name in changed_counts[:NAMED]) for count in counts]
+        more = f" and {len(changed_counts) - NAMED} more" if len(changed_counts) > NAMED else ""
+        yield Difference("examples per tool", shown[0] + more, shown[1] + more)
 
 
 def _decisions(one: ToolkenHead, other: ToolkenHead) -> Iterator[Difference]:
@@ -83,22 +83,19 @@ def _decisions(one: ToolkenHead, other: ToolkenHead) -> Iterator[Difference]:
     if not pairs or one.output_embeddings.shape[1] != other.output_embeddings.shape[1]:
         return
     mine, theirs = (torch.tensor(side) for side in zip(*pairs, strict=True))
-    rows, their_rows = one.output_embeddings[mine], other.output_embeddings[theirs]
-    moved = (rows - their_rows).norm(dim=1) / rows.norm(dim=1).clamp(min=1e-12)
-    # Rounding is no difference: rows are float32.
+    vectors, their_vectors = one.output_embeddings[mine], other.output_embeddings[theirs]
+    moved = (vectors - their_vectors).norm(dim=1) / vectors.norm(dim=1).clamp(min=1e-12)
+    # Output embeddings are float32: smaller differences are rounding.
     if float(moved.max()) > 1e-6:
-        yield Difference(
-            "rows of common tools, relative distance", "", f"median {float(moved.median()):.3g}, most {moved.max():.3g}"
-        )
-    states = torch.cat([head.few_shot.states for head in (one, other) if len(head.few_shot.states)] or [rows[:0]])
-    if len(states):
-        chosen = [
-            (states @ part.T + biases).argmax(1)
-            for part, biases in ((rows, one.biases[mine]), (their_rows, other.biases[theirs]))
-        ]
+        distances = f"median {float(moved.median()):.3g}, most {moved.max():.3g}"
+        yield Difference("output embeddings of common tools, relative distance", "", distances)
+    states = [head.few_shot.states for head in (one, other) if len(head.few_shot.states)]
+    if states:
+        hidden = torch.cat(states)
+        chosen = [head.decide(hidden, at).scores.argmax(1) for head, at in ((one, mine), (other, theirs))]
         changed = int((chosen[0] != chosen[1]).sum())
         if changed:
-            yield Difference("other tool chosen, of the kept few-shot examples", "", f"{changed} of {len(states)}")
+            yield Difference("other tool chosen at kept few-shot examples", "", f"{changed} of {len(hidden)}")
 
 
 def _listed(names: list[str]) -> str:

@@ -1,7 +1,7 @@
-"""`merge`: heads that were fitted apart become one head, as if it had been fitted on all of their examples."""
+"""`merge`: join heads that were fitted separately, as if one had been fitted on all of their examples."""
 
 from collections.abc import Iterable
-from copy import copy
+from dataclasses import replace
 
 import torch
 
@@ -14,9 +14,9 @@ from toolken.training.tool_spec import ToolSpec, check_descriptions
 def merge(heads: Iterable[ToolkenHead]) -> ToolkenHead:
     """Return one head with the tools and the examples of several, tools matched by name.
 
-    The statistics are sums, so rows and biases are those of a fit on all examples with the same settings. What `fit`
-    chooses by looking at single examples cannot be added up, and comes from the head with the most examples: the gate,
-    its threshold, the settings and the temperature. A refinement is left out, since it was of its own examples alone.
+    The statistics are sums, so output embeddings and biases are those of a fit on all examples with the same settings.
+    What `fit` chooses from single examples cannot be summed and comes from the head with the most examples: the gate,
+    its threshold, the settings and the temperature. A refinement is dropped, since it fits its own examples alone.
 
     Raises
     ------
@@ -44,9 +44,6 @@ def merge(heads: Iterable[ToolkenHead]) -> ToolkenHead:
                 f"Heads {seen[head.provenance.data] + 1} and {number + 1} were fitted on the same examples, which "
                 "would count twice: merge heads of different examples."
             )
-    merged = copy(largest)
-    merged.forget()
-    merged.correction = None
     specs = {spec.name: spec for spec in largest.specs}
     statistics, provenance = largest.statistics, largest.provenance.unmeasured()
     shown, states = list(largest.few_shot.shown), [largest.few_shot.states]
@@ -56,17 +53,20 @@ def merge(heads: Iterable[ToolkenHead]) -> ToolkenHead:
             continue
         new = [at for at, spec in enumerate(head.specs) if spec.name not in specs]
         specs |= {head.specs[at].name: head.specs[at] for at in new}
-        for source, parts in forms.items():
-            parts.append(head.forms[source][new])
+        for source, collected in forms.items():
+            collected.append(head.forms[source][new])
         statistics = statistics.merge(head.statistics)
         provenance = provenance.merge(head.provenance)
         shown += head.few_shot.shown
         states.append(head.few_shot.states)
-    merged.specs = list(specs.values())
-    merged.forms = {source: torch.cat(parts) for source, parts in forms.items()}
-    merged.statistics, merged.provenance = statistics, provenance
-    merged.few_shot = FewShotExamples(shown, torch.cat([part for part in states if len(part)] or states[:1])).few()
-    return merged
+    joined = {source: torch.cat(collected) for source, collected in forms.items()}
+    return replace(
+        largest,
+        specs=list(specs.values()),
+        estimate=replace(largest.estimate, forms=joined, statistics=statistics, correction=None),
+        few_shot=FewShotExamples(shown, torch.cat([one for one in states if len(one)] or states[:1])).few(),
+        provenance=provenance,
+    )
 
 
 def _check_pair(one: ToolkenHead, other: ToolkenHead) -> None:
@@ -77,7 +77,7 @@ def _check_pair(one: ToolkenHead, other: ToolkenHead) -> None:
     if one.prompt.fingerprint != other.prompt.fingerprint:
         raise FingerprintError("Heads of different prompt formats cannot be merged: fit both with one format.")
     teachers = [head.teacher.encoder if head.teacher else None for head in (one, other)]
-    same_background = torch.equal(one.mean, other.mean) and torch.equal(one.covariance, other.covariance)
+    same_background = one.estimate.background.fingerprint == other.estimate.background.fingerprint
     if list(one.forms) != list(other.forms) or teachers[0] != teachers[1] or not same_background:
         raise HeadError(
             "Heads with different priors cannot be merged: fit both with the same prior, teacher and unlabelled "

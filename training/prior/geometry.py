@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from toolken.training.estimation.covariance import cholesky, shrunk
+from toolken.training.estimation.covariance import cholesky, shrunk, whitened, whitened_form
 from toolken.training.estimation.settings import ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics, blocks, seen_blocks
 
@@ -38,12 +38,16 @@ class PriorGeometry:
     @classmethod
     def of(cls, mean: torch.Tensor, covariance: torch.Tensor, settings: ClosedFormSettings) -> "PriorGeometry":
         """Compute the metric from the background's mean and covariance."""
-        return cls(mean, covariance, cholesky(shrunk(covariance, settings.prior_shrinkage)))
+        return cls.shrunk_by(mean, covariance, settings.prior_shrinkage)
+
+    @classmethod
+    def shrunk_by(cls, mean: torch.Tensor, covariance: torch.Tensor, shrinkage: float) -> "PriorGeometry":
+        """Compute the metric at a shrinkage of the covariance."""
+        return cls(mean, covariance, cholesky(shrunk(covariance, shrinkage)))
 
     def whiten(self, states: torch.Tensor) -> torch.Tensor:
         """Return states `(n, d)` in coordinates in which the background is spherical."""
-        white: torch.Tensor = torch.linalg.solve_triangular(self.factor, states.to(self.factor.dtype).T, upper=False)
-        return white.T
+        return whitened(states, self.factor)
 
     def directions(self, forms: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the direction of each description from the middle of all, whitened, `(T, d)` in the forms' own dtype.
@@ -87,8 +91,7 @@ class PriorGeometry:
             The distance in whitened coordinates, and the standard deviation of the cosine between a request and the
             description's direction, `(T,) float64` each.
         """
-        half = torch.linalg.solve_triangular(self.factor, self.covariance, upper=False)
-        white = torch.linalg.solve_triangular(self.factor, half.T, upper=False)
+        white = whitened_form(self.covariance, self.factor)
         lengths, spreads = (torch.empty(len(form), dtype=torch.float64) for _ in range(2))
         for block in blocks(len(form)):
             offsets = self.whiten(form[block] - self.mean)

@@ -1,4 +1,4 @@
-"""`Teacher`: a sentence encoder that helps to place descriptions, and is needed no more once they are placed."""
+"""`Teacher`: a map from a sentence encoder's vectors to hidden states, which improves the prior of descriptions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ class Teacher:
         """Fit the map on requests without labels.
 
         A ridge regression from whitened states to the encoder's vectors gives A, `(m, d)`; `A'` times a description's
-        vector is the direction in which states are best told by that vector (design: method, section 4).
+        vector is the direction in which states predict that vector best.
 
         Parameters
         ----------

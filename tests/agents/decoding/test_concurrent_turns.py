@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ QUESTIONS = [f"What is {i} plus {i * 7}{' and more' * (i % 5)} in Paris?" for i 
 @pytest.fixture
 def model(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> ToolkenChatModel:
     """A chat model over a random LM whose answers end at no line break."""
-    tiny_head.prompt = tiny_head.prompt.model_copy(update={"stop": ()})
+    tiny_head = replace(tiny_head, prompt=tiny_head.prompt.model_copy(update={"stop": ()}))
     return ToolkenChatModel(lm=tiny_lm, head=tiny_head, max_tokens=12)
 
 
@@ -204,7 +205,7 @@ Build = Callable[..., ToolkenAgent]
 @pytest.fixture
 def agent(tiny_lm: FrozenLM, tiny_head: ToolkenHead, specs: list[ToolSpec]) -> ToolkenAgent:
     """An agent that calls a tool wherever it may."""
-    tiny_head.threshold = 0.0
+    tiny_head = replace(tiny_head, threshold=0.0)
     runnable = [
         StructuredTool.from_function(
             lambda **_: "42", name=spec.name, description=spec.description, args_schema=spec.parameters

@@ -171,7 +171,7 @@ def test_a_question_is_decided_on_behind_its_lead_which_is_taken_back(
         probabilities.append(finished.call_probability)
         state = query_states(tiny_lm, one.prompt, [question]).hidden[0]
         assert finished.call_probability == pytest.approx(
-            decoder.toolset.call_probability(state, TOOLS.tools, results=0), abs=1e-4
+            float(decoder.toolset.decide(state, TOOLS.tools, results=0).call_probability), abs=1e-4
         )
     assert probabilities[0] != probabilities[1]
 
@@ -314,11 +314,10 @@ def test_calls_in_running_text_can_come_after_any_word(
 ) -> None:
     prompt = PromptFormat(everywhere=True, stop=(), words_preamble="")
     head = fit(tiny_lm, specs, prompt=prompt)
-    decoder = decoder_of(tiny_lm, head)
-    head.threshold = 1.1
+    decoder = decoder_of(tiny_lm, replace(head, threshold=1.1))
     words = list(decoder.decode(asked(prompt=prompt), WORDS))
     assert text_of(list(decoder.decode(asked(prompt=prompt), replace(WORDS, tools=TOOLS.tools)))) == text_of(words)
-    head.threshold = 0.0
+    decoder = decoder_of(tiny_lm, replace(head, threshold=0.0))
     assert isinstance(next(decoder.decode(asked(prompt=prompt), TOOLS)), CallStarted)
 
 
@@ -327,7 +326,7 @@ def test_a_call_in_running_text_takes_its_numbers_from_what_was_written(
 ) -> None:
     prompt = PromptFormat(everywhere=True, stop=(), words_preamble="")
     head = fit(tiny_lm, specs, prompt=prompt)
-    head.threshold = 0.0
+    head = replace(head, threshold=0.0)
     made = replace(asked("How many?", prompt=prompt), answer=" It is done. They are 31 + 57 =")
     options = replace(TOOLS, tools=("add",))
     (call,) = (one for one in decoder_of(tiny_lm, head).decode(made, options) if isinstance(one, CallFinished))
@@ -357,10 +356,10 @@ def test_words_before_a_repeated_call_in_running_text_are_not_lost(
 ) -> None:
     form = PromptFormat(everywhere=True, stop=(), words_preamble="")
     head = fit(tiny_lm, specs, prompt=form)
-    head.threshold = 1.1
+    head = replace(head, threshold=1.1)
     options = replace(TOOLS, tools=("add",), max_tokens=40)
     words = text_of(list(decoder_of(tiny_lm, head).decode(asked(prompt=form), replace(options, tools=()))))
-    head.threshold = 0.0
+    head = replace(head, threshold=0.0)
     first = list(decoder_of(tiny_lm, head).decode(asked(prompt=form), options))
     (call,) = (event for event in first if isinstance(event, CallFinished))
     made = asked(prompt=form)

@@ -105,8 +105,7 @@ def test_no_tasks_and_a_head_without_toolkens_are_refused(planner: HouseholdPlan
     lm = build_lm(context=LARGE)
     with pytest.raises(HeadError, match="cannot be fitted without tasks"):
         HouseholdPlanner.fit(lm, [])
-    head = copy.deepcopy(planner.head)
-    head.remove_tools(["[END]"])
+    head = planner.head.without_tools(["[END]"])
     with pytest.raises(HeadError, match=r"\[END\]"):
         HouseholdPlanner(lm, head)
 

@@ -9,6 +9,7 @@ import torch
 from toolken.errors import HeadError
 from toolken.training.estimation.closed_form import discriminant
 from toolken.training.estimation.covariance import shrunk
+from toolken.training.estimation.folds import stratified_folds
 from toolken.training.estimation.refinement import (
     TEMPERATURE_BOUNDS,
     Anchor,
@@ -17,7 +18,6 @@ from toolken.training.estimation.refinement import (
     expected_calibration_error,
     held_out_refinement,
     refine,
-    stratified_folds,
 )
 
 SIZE, TOOLS = 8, 5

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolken.errors import HeadError, ToolSpecError
+from toolken.training.estimation.second_moment import SecondMoment
 from toolken.training.estimation.statistics import ToolStatistics
 
 NAMES = ("add", "weather", "capital")
@@ -31,7 +32,7 @@ def computed(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> ToolStatisti
         for state, label in zip(hidden.double(), labels.tolist(), strict=True):
             fresh.counts[label] += 1
             fresh.sums[label] += state
-            fresh.moment += torch.outer(state, state)
+            fresh.scatter.add(state[None])
     return fresh
 
 
@@ -153,3 +154,26 @@ def test_statistics_of_different_lms_are_not_merged() -> None:
 def test_dropping_an_unknown_tool_is_refused_with_near_matches() -> None:
     with pytest.raises(ToolSpecError, match=r"'wether'.*'weather'"):
         ToolStatistics.empty(NAMES, SIZE).without_tools(["wether"])
+
+
+@pytest.mark.parametrize("count", [0, 3, 8, 9, 40])
+def test_the_second_moment_of_few_examples_is_kept_as_their_states(count: int) -> None:
+    size = 16
+    states = torch.randn(count, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    moment = SecondMoment.zero(size)
+    for state in states:
+        moment.add(state[None])
+    torch.testing.assert_close(moment.dense(), states.T @ states)
+    assert sum(one.numel() for one in moment.tensors().values()) <= min(count * (size + 1), size * size)
+    torch.testing.assert_close(SecondMoment.from_tensors(moment.tensors()).dense(), moment.dense())
+    copied = moment.copy()
+    again = states + 1e-6  # an LM gives a state again up to rounding
+    copied.remove(again[: count // 2])
+    torch.testing.assert_close(copied.dense(), states[count // 2 :].T @ states[count // 2 :], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(moment.dense(), states.T @ states)
+    if count <= size // 2:
+        assert len(copied.states) == count - count // 2, "removed examples leave no trace"
+    copied.include(moment)
+    torch.testing.assert_close(
+        copied.dense(), states.T @ states + states[count // 2 :].T @ states[count // 2 :], atol=1e-4, rtol=1e-4
+    )

@@ -101,7 +101,7 @@ def test_what_is_pulled_is_what_was_pushed(place: str, mocked: Hub, saved: Path,
 def test_each_version_can_be_pulled_by_its_name(mocked: Hub, saved: Path, tmp_path: Path) -> None:
     first = push_head(saved, "owner/name")
     head = ToolkenHead.from_pretrained(saved)
-    head.remove_tools(["add"])
+    head = head.without_tools(["add"])
     head.save_pretrained(saved)
     second = push_head(saved, "owner/name")
     assert pull_head("owner/name", tmp_path / "pulled") == second
@@ -117,7 +117,7 @@ def test_a_branch_leaves_the_main_one_alone_and_a_card_stays_as_it_is(mocked: Hu
     assert "`weather`: Tell the weather in a city." in card.read_text()
     card.write_text("Mine.")
     head = ToolkenHead.from_pretrained(saved)
-    head.remove_tools(["add"])
+    head = head.without_tools(["add"])
     head.save_pretrained(saved)
     push_head(saved, "owner/name", revision="next")
     assert len(pull_head("owner/name", tmp_path / "pulled").tools) == 3

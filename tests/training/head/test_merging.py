@@ -68,7 +68,7 @@ def test_heads_that_do_not_belong_together_are_not_merged(
     renamed = fit(tiny_lm, [ToolSpec(name="add", description="Put a thing into the basket."), specs[1]])
     with pytest.raises(ToolSpecError, match="'add'"):
         merge([one, renamed])
-    other_prior = fit(tiny_lm, specs, prior="output-rows")
+    other_prior = fit(tiny_lm, specs, prior=torch.eye(len(specs), tiny_lm.hidden_size))
     with pytest.raises(HeadError, match="different priors"):
         merge([one, other_prior])
     with pytest.raises(HeadError, match="nothing to merge"):
@@ -93,13 +93,13 @@ def test_differences_name_what_changed(
     changed.threshold = 0.25
     assert [line.what for line in differences(whole, changed)] == ["threshold"]
     changed = changed.with_tools([ToolSpec(name="price", description="Look up the price of a product.")], tiny_lm)
-    changed.remove_examples(examples[:2], tiny_lm)
+    changed = changed.without_examples(examples[:2], tiny_lm)
     found = {line.what: line for line in differences(whole, changed)}
-    assert found["tools of its own"].other == "price"
+    assert found["tools that only one head has"].other == "price"
     assert found["examples"][1:] == ("15", "13")
-    assert found["examples a tool"][1:] == ("add: 4", "add: 2")
+    assert found["examples per tool"][1:] == ("add: 4", "add: 2")
     assert "hash of the examples" in found
-    assert "rows of common tools, relative distance" in found
+    assert "output embeddings of common tools, relative distance" in found
     assert found["selection.accuracy"].other == "not measured"
 
 

@@ -10,17 +10,20 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from toolken import Call, Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
 from toolken.errors import ExampleError, FingerprintError, HeadError, ToolSpecError
 from toolken.training.estimation.settings import ClosedFormSettings
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.head import artifacts
-from toolken.training.prior.sources import build_priors
+from toolken.training.prior import moments
+from toolken.training.prior.sources import query_forms
 
 BuildLM = Callable[..., FrozenLM]
 
@@ -72,7 +75,7 @@ def test_everything_but_numbers_can_be_read_by_a_person(saved: Path) -> None:
 
 def test_saving_twice_keeps_only_the_last(saved: Path, tiny_lm: FrozenLM) -> None:
     head = ToolkenHead.from_pretrained(saved)
-    head.add_tools([NEW], tiny_lm)
+    head = head.with_tools([NEW], tiny_lm)
     head.save_pretrained(saved)
     assert len(list(saved.iterdir())) == 2
     assert_same(ToolkenHead.from_pretrained(saved), head)
@@ -83,9 +86,8 @@ def test_a_head_refuses_another_lm(saved: Path, build_lm: BuildLM) -> None:
     with pytest.raises(FingerprintError, match=r"tiny-llama-0.*tiny-llama-1"):
         ToolkenHead.from_pretrained(saved, other)
     head = ToolkenHead.from_pretrained(saved)
-    for add in (head.add_tools, head.with_tools):
-        with pytest.raises(FingerprintError):
-            add([NEW], other)
+    with pytest.raises(FingerprintError):
+        head.with_tools([NEW], other)
     assert "price" not in head.names
 
 
@@ -276,23 +278,21 @@ def test_a_save_interrupted_at_any_step_leaves_the_old_head_or_the_new(
         assert len(list(folder.iterdir())) == 2
 
 
-def test_a_tool_added_by_its_description_has_a_finite_row(
+def test_a_tool_added_by_its_description_has_a_finite_output_embedding(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, hidden: torch.Tensor
 ) -> None:
-    tiny_head.add_tools([NEW], tiny_lm)
-    assert tiny_head.names == ["add", "weather", "capital", "price"]
-    assert tiny_head.output_embeddings.shape == (4, tiny_lm.hidden_size)
-    assert bool(torch.isfinite(tiny_head.output_embeddings).all() & torch.isfinite(tiny_head.biases).all())
-    assert bool(torch.isfinite(tiny_head.selection(hidden)).all())
+    head = tiny_head.with_tools([NEW], tiny_lm)
+    assert head.names == ["add", "weather", "capital", "price"]
+    assert head.output_embeddings.shape == (4, tiny_lm.hidden_size)
+    assert bool(torch.isfinite(head.output_embeddings).all() & torch.isfinite(head.biases).all())
+    assert bool(torch.isfinite(head.decide(hidden).log_shares).all())
 
 
 def test_adding_and_removing_a_tool_again_leaves_the_head_as_it_was(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, hidden: torch.Tensor
 ) -> None:
-    before = tiny_head.selection(hidden)
-    tiny_head.add_tools([NEW], tiny_lm)
-    tiny_head.remove_tools(["price"])
-    torch.testing.assert_close(tiny_head.selection(hidden), before)
+    again = tiny_head.with_tools([NEW], tiny_lm).without_tools(["price"])
+    torch.testing.assert_close(again.decide(hidden).log_shares, tiny_head.decide(hidden).log_shares)
 
 
 def test_with_tools_leaves_the_head_itself_alone(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
@@ -307,10 +307,11 @@ def test_with_tools_replaces_tools_of_the_same_name(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, specs: list[ToolSpec]
 ) -> None:
     other = ToolSpec(name="add", description="Add a friend to the list.")
-    head = tiny_head.with_tools([other], tiny_lm)
+    head = tiny_head.with_tools([other], tiny_lm, replace_existing=True)
     assert sorted(head.names) == ["add", "capital", "weather"]
     assert head.specs[head.names.index("add")] == other
-    everything = tiny_head.with_tools([spec.model_copy(update={"description": spec.name}) for spec in specs], tiny_lm)
+    renewed = [spec.model_copy(update={"description": spec.name}) for spec in specs]
+    everything = tiny_head.with_tools(renewed, tiny_lm, replace_existing=True)
     assert everything.names == ["add", "weather", "capital"]
     assert bool(torch.isfinite(everything.output_embeddings).all())
     assert everything.few_shot_for("add", torch.zeros(tiny_lm.hidden_size)) == []
@@ -319,23 +320,24 @@ def test_with_tools_replaces_tools_of_the_same_name(
 def test_removing_a_tool_takes_its_few_shot_examples_along(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
     state = torch.zeros(tiny_lm.hidden_size)
     assert tiny_head.few_shot_for("weather", state)
-    tiny_head.remove_tools(["weather"])
-    assert tiny_head.names == ["add", "capital"]
-    assert tiny_head.few_shot_for("weather", state) == []
-    assert all(one.tool == "add" for one in tiny_head.few_shot_for("add", state))
+    head = tiny_head.without_tools(["weather"])
+    assert head.names == ["add", "capital"]
+    assert head.few_shot_for("weather", state) == []
+    assert head.few_shot_for("add", state)
+    assert all(one.tool == "add" for one in head.few_shot_for("add", state))
 
 
 def test_a_taken_name_an_unknown_name_and_the_last_tool_are_refused(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, hidden: torch.Tensor
 ) -> None:
     with pytest.raises(ToolSpecError, match="'add' already"):
-        tiny_head.add_tools([ToolSpec(name="add", description="Something else.")], tiny_lm)
+        tiny_head.with_tools([ToolSpec(name="add", description="Something else.")], tiny_lm)
     with pytest.raises(ToolSpecError, match=r"'wether': did you mean 'weather'"):
-        tiny_head.remove_tools(["wether"])
+        tiny_head.without_tools(["wether"])
     with pytest.raises(ToolSpecError, match=r"'capitol': did you mean 'capital'"):
-        tiny_head.selection(hidden, ["capitol"])
+        tiny_head.decide(hidden, ["capitol"])
     with pytest.raises(ToolSpecError, match="at least one tool"):
-        tiny_head.remove_tools(tiny_head.names)
+        tiny_head.without_tools(tiny_head.names)
     assert tiny_head.names == ["add", "weather", "capital"]
 
 
@@ -350,7 +352,7 @@ def test_examples_that_are_added_later_count_like_those_of_the_fit_and_are_forgo
     )
     rows, shown = head.output_embeddings, list(head.few_shot.shown)
     copied = head.with_tools([ToolSpec(name="price", description="Say what something costs.")], tiny_lm)
-    head.add_examples(later, tiny_lm)
+    fewer, head = head, head.with_examples(later, tiny_lm)
     # The last bits of a float32 state depend on what was read beside it.
     torch.testing.assert_close(head.statistics.sums, whole.statistics.sums, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(head.statistics.moment, whole.statistics.moment, rtol=1e-5, atol=1e-5)
@@ -360,7 +362,9 @@ def test_examples_that_are_added_later_count_like_those_of_the_fit_and_are_forgo
     assert not torch.equal(head.output_embeddings, rows)
     assert copied.statistics.total == len([one for one in before if one.calls])
     assert copied.few_shot.shown == shown
-    head.remove_examples(later, tiny_lm)
+    assert torch.equal(fewer.output_embeddings, rows)
+    assert fewer.few_shot.shown == shown
+    head = head.without_examples(later, tiny_lm)
     torch.testing.assert_close(head.output_embeddings, rows, rtol=1e-4, atol=1e-5)
     assert head.few_shot.shown == shown
 
@@ -371,16 +375,18 @@ def test_examples_that_cannot_be_added_or_removed_leave_the_head_as_it_was(
     counts = tiny_head.statistics.counts.clone()
     stranger = Example.model_validate({"question": "How much?", "calls": [{"tool": "price"}]})
     with pytest.raises(ExampleError, match="'price'"):
-        tiny_head.add_examples([examples[0], stranger], tiny_lm)
+        tiny_head.with_examples([examples[0], stranger], tiny_lm)
     with pytest.raises(HeadError, match="More examples of 'add'"):
-        tiny_head.remove_examples(examples[:4] * 2, tiny_lm)
+        tiny_head.without_examples(examples[:4] * 2, tiny_lm)
     assert torch.equal(tiny_head.statistics.counts, counts)
 
 
-def test_tools_that_are_not_allowed_have_no_share(tiny_head: ToolkenHead, hidden: torch.Tensor) -> None:
-    shares = tiny_head.selection(hidden, ["capital", "add"]).exp()
-    assert bool((shares[:, 1] == 0).all())
-    torch.testing.assert_close(shares.sum(1), torch.ones(5))
+def test_allowed_tools_share_the_probability_of_a_call(tiny_head: ToolkenHead, hidden: torch.Tensor) -> None:
+    decision = tiny_head.decide(hidden, ["capital", "add"])
+    everything = tiny_head.decide(hidden)
+    torch.testing.assert_close(decision.shares.sum(1), torch.ones(5))
+    torch.testing.assert_close(decision.scores, everything.scores[:, [2, 0]])
+    torch.testing.assert_close(decision.probabilities.sum(1), decision.call_probability.float())
 
 
 def test_the_softmax_over_words_and_tools_gives_the_gates_probability(
@@ -388,10 +394,10 @@ def test_the_softmax_over_words_and_tools_gives_the_gates_probability(
 ) -> None:
     words = torch.randn(5, 50, generator=torch.Generator().manual_seed(3)) * 4
     for results in (0, 1):
-        tools = tiny_head.logits(hidden, words.logsumexp(1), results=results)
+        decision = tiny_head.decide(hidden, results=results)
+        tools = decision.logits(words.logsumexp(1))
         called = torch.cat([words, tools], 1).softmax(1)[:, 50:].sum(1)
-        odds = tiny_head.gate.log_odds(hidden.double(), results=results)
-        torch.testing.assert_close(called, torch.sigmoid(odds).float(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(called, decision.call_probability.float(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_head_of_several_tools_chooses_the_right_one_for_its_examples(
@@ -405,15 +411,14 @@ def test_a_head_of_several_tools_chooses_the_right_one_for_its_examples(
         Example.model_validate({"question": q, "calls": [{"tool": t}]}) for q, t in zip(asked, head.names, strict=True)
     ]
     found = DecisionStates.join(decisions(embedded_lm, head.prompt, calls, head.names))
-    assert torch.equal(head.selection(found.hidden).argmax(1), found.labels)
+    assert torch.equal(head.decide(found.hidden).scores.argmax(1), found.labels)
     assert math.isfinite(float(head.output_embeddings.norm()))
 
 
 def test_two_writers_of_one_folder_leave_one_whole_head(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    longer, shorter = tiny_head.with_tools([NEW], tiny_lm), ToolkenHead.from_pretrained(saved)
-    shorter.remove_tools(["add"])
+    longer, shorter = tiny_head.with_tools([NEW], tiny_lm), tiny_head.without_tools(["add"])
     sidecar_of, others = artifacts._sidecar, []
 
     def late(head: ToolkenHead, name: str, checksum: str) -> artifacts.Sidecar:
@@ -435,32 +440,31 @@ def test_examples_of_a_generator_are_added_and_removed(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, examples: list[Example]
 ) -> None:
     total, rows = tiny_head.statistics.total, tiny_head.output_embeddings
-    tiny_head.remove_examples((one for one in examples[:2]), tiny_lm)
-    assert tiny_head.statistics.total == total - 2
-    tiny_head.add_examples((one for one in examples[:2]), tiny_lm)
-    assert tiny_head.provenance.examples == 15
-    torch.testing.assert_close(tiny_head.output_embeddings, rows, rtol=1e-3, atol=1e-4)
-    tiny_head.remove_tools(name for name in ["add"])
-    assert tiny_head.names == ["weather", "capital"]
+    head = tiny_head.without_examples((one for one in examples[:2]), tiny_lm)
+    assert head.statistics.total == total - 2
+    head = head.with_examples((one for one in examples[:2]), tiny_lm)
+    assert head.provenance.examples == 15
+    torch.testing.assert_close(head.output_embeddings, rows, rtol=1e-3, atol=1e-4)
+    assert tiny_head.without_tools(name for name in ["add"]).names == ["weather", "capital"]
 
 
 def test_states_of_another_lm_are_not_learned(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, build_lm: BuildLM, examples: list[Example], tmp_path: Path
 ) -> None:
     cache = FeatureCache(build_lm(seed=1), tmp_path)
-    for change in (tiny_head.add_examples, tiny_head.remove_examples):
+    for change in (tiny_head.with_examples, tiny_head.without_examples):
         with pytest.raises(FingerprintError, match="tiny-llama-1"):
             change(examples[:2], tiny_lm, cache=cache)
     assert tiny_head.provenance.examples == 15
     with pytest.raises(FingerprintError, match="tiny-llama-1"):
-        build_priors(tiny_lm, tiny_head.specs, cache=cache)
+        query_forms(tiny_lm, tiny_head.specs, PromptFormat(), cache=cache)
 
 
 def test_a_new_tool_with_the_description_of_another_one_is_refused(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
     with pytest.raises(ToolSpecError, match="'weather' and 'forecast' have one description"):
-        tiny_head.add_tools([ToolSpec(name="forecast", description="Tell the weather in a city.")], tiny_lm)
+        tiny_head.with_tools([ToolSpec(name="forecast", description="Tell the weather in a city.")], tiny_lm)
     with pytest.warns(UserWarning, match="'price' has no description") as caught:
-        tiny_head.add_tools([ToolSpec(name="price")], tiny_lm)
+        tiny_head.with_tools([ToolSpec(name="price")], tiny_lm)
     assert caught[0].filename == __file__
 
 
@@ -476,14 +480,91 @@ def test_calls_in_running_text_are_shown_by_their_sentence_and_forgotten_with_it
     prompt = PromptFormat(everywhere=True)
     head, whole = (fit(tiny_lm, specs, shown, prompt=prompt) for shown in (before, before + later))
     shown = list(head.few_shot.shown)
-    head.add_examples(later, tiny_lm)
+    head = head.with_examples(later, tiny_lm)
     assert head.few_shot.shown == whole.few_shot.shown
     whole.save_pretrained(tmp_path / "head")
     whole = ToolkenHead.from_pretrained(tmp_path / "head")
     for one in (head, whole):
-        one.remove_examples(later, tiny_lm)
-        assert one.few_shot.shown == shown
+        assert one.without_examples(later, tiny_lm).few_shot.shown == shown
     # A question that two examples share is still shown after one of them has gone.
-    head.add_examples([before[0]], tiny_lm)
-    head.remove_examples([before[0]], tiny_lm)
+    head = head.without_examples(later, tiny_lm).with_examples([before[0]], tiny_lm)
+    head = head.without_examples([before[0]], tiny_lm)
     assert sorted(map(str, head.few_shot.shown)) == sorted(map(str, shown))
+
+
+def test_a_saved_head_holds_only_what_its_tools_add(saved: Path, tiny_lm: FrozenLM) -> None:
+    size = tiny_lm.hidden_size
+    with safe_open(tensors_of(saved), "pt") as file:
+        for key in list(file.keys()):
+            assert list(file.get_slice(key).get_shape())[-2:] != [size, size], key
+    background = json.loads((saved / "head.json").read_text())["background"]
+    assert background.startswith(tiny_lm.fingerprint)
+
+
+def test_a_background_whose_file_is_missing_is_read_again_with_the_lm(
+    tiny_lm: FrozenLM,
+    specs: list[ToolSpec],
+    examples: list[Example],
+    tiny_background: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    head, state = fit(tiny_lm, specs, examples), torch.zeros(tiny_lm.hidden_size)
+    head.save_pretrained(tmp_path / "head")
+    monkeypatch.setattr(moments, "_shared", {})  # as in another process
+    monkeypatch.setenv("TOOLKEN_CACHE", str(tmp_path / "empty"))
+    alone = ToolkenHead.from_pretrained(tmp_path / "head")
+    assert torch.equal(alone.decide(state).scores, head.decide(state).scores)
+    with pytest.raises(HeadError, match="load the head with its LM"):
+        alone.few_shot_for("add", state)
+    monkeypatch.setattr(moments, "_shared", {})
+    read = ToolkenHead.from_pretrained(tmp_path / "head", tiny_lm)
+    assert not caplog.records
+    assert read.few_shot_for("add", state) == head.few_shot_for("add", state)
+    assert "once for this LM" in caplog.text
+    torch.testing.assert_close(read.geometry.factor, head.geometry.factor)
+    # A version that ships other texts has another background.
+    monkeypatch.setattr(moments, "_shared", {})
+    monkeypatch.setenv("TOOLKEN_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr("toolken.training.features.background.background_requests", lambda: ["What is it?", "Go."])
+    other = ToolkenHead.from_pretrained(tmp_path / "head", tiny_lm)
+    with pytest.raises(HeadError, match="fit the head again"):
+        _ = other.geometry
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_saved_files_follow_the_umask(tiny_head: ToolkenHead, tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        tiny_head.save_pretrained(tmp_path / "head")
+    finally:
+        os.umask(before)
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in (tmp_path / "head").iterdir()}
+    assert modes == {".json": mode, ".safetensors": mode}
+
+
+def test_a_head_is_never_changed(tiny_head: ToolkenHead) -> None:
+    with pytest.raises(FrozenInstanceError):
+        tiny_head.threshold = 0.0  # type: ignore[misc]
+    other = replace(tiny_head, threshold=0.0)
+    assert other.output_embeddings is tiny_head.output_embeddings
+
+
+def test_one_state_is_decided_as_it_is_among_several(tiny_head: ToolkenHead, hidden: torch.Tensor) -> None:
+    together, alone = tiny_head.decide(hidden), tiny_head.decide(hidden[2])
+    assert alone.log_odds.shape == ()
+    assert alone.probabilities.shape == (3,)
+    torch.testing.assert_close(together.probabilities[2], alone.probabilities)
+    torch.testing.assert_close(together.logits(torch.zeros(5))[2], alone.logits(torch.zeros(())))
+
+
+def test_a_decision_stays_on_the_device_of_its_states(tiny_head: ToolkenHead, tiny_lm: FrozenLM) -> None:
+    for prompt in (PromptFormat(), PromptFormat(everywhere=True)):
+        head = replace(tiny_head, prompt=prompt)
+        for results in (0, 1, torch.tensor([0, 1], device="meta")):
+            decision = head.decide(
+                torch.zeros(2, tiny_lm.hidden_size, device="meta"), ["add", "weather"], results=results
+            )
+            for numbers in (decision.log_odds, decision.shares, decision.probabilities):
+                assert numbers.device.type == "meta"

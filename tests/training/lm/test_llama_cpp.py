@@ -370,7 +370,7 @@ def test_a_head_moves_between_the_engines(
         for one in (lm, twin):
             read = ToolkenHead.from_pretrained(tmp_path / "head", one)
             assert_close(
-                read.selection(one.start().feed(ids)[0][None]), head.selection(twin.start().feed(ids)[0][None])
+                read.decide(one.start().feed(ids)[0]).log_shares, head.decide(twin.start().feed(ids)[0]).log_shares
             )
 
 
