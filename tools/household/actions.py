@@ -116,7 +116,7 @@ FURTHER = (
     ),
     Action("PLUGOUT", "unplug", "You unplug {0}.", "Pull a device's plug out of the socket, disconnect its power."),
 )
-"""Beyond the published ones: without them nobody stands up again, and things can only return to their old place."""
+"""Actions that the published 25 lack: standing up, putting a thing on or in another one, and unplugging."""
 
 BY_VERB = {action.verb: action for action in (*PUBLISHED, *FURTHER)}
 _VERB_OF_TOOL = {action.tool: action.verb for action in BY_VERB.values()}

@@ -31,7 +31,7 @@ RELATION_WORDS = {
     "BETWEEN": "between",
     "SITTING": "sitting on",
 }
-# States that are not worth a remark.
+# States that observations omit.
 _UNREMARKABLE = frozenset({"CLEAN", "PLUGGED_IN"})
 
 
@@ -85,10 +85,10 @@ def surroundings(view: SceneView, most: int) -> str:
     names = [described(view, id) for id in view.in_view() if id not in held]
     if not names:
         return "There is nothing here."
-    left = len(names) - most
-    if left <= 0:
+    remaining = len(names) - most
+    if remaining <= 0:
         return f"You see {listed(names)}."
-    return f"You see {', '.join(f'the {name}' for name in names[:most])} and {left} more."
+    return f"You see {', '.join(f'the {name}' for name in names[:most])} and {remaining} more."
 
 
 def situation(view: SceneView) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import torch
 
+from toolken.errors import ExportError
 from toolken.training.export.decider import ANSWER, CALL, TEXT, VIRTUAL, Decisions, Steps
 from toolken.training.export.step_texts import StepKind
 
@@ -261,7 +262,9 @@ class _Fitting:
 
     def _back(self, vector: torch.Tensor) -> torch.Tensor:
         """Transform a vector `(d,)` from whitened coordinates to those of the states."""
-        whole: torch.Tensor = torch.linalg.solve_triangular(self._factor.T, vector[:, None], upper=True)[:, 0]
-        if not math.isfinite(float(whole.sum())):
-            raise ArithmeticError("the fold is not finite")
-        return whole
+        transformed: torch.Tensor = torch.linalg.solve_triangular(self._factor.T, vector[:, None], upper=True)[:, 0]
+        if not math.isfinite(float(transformed.sum())):
+            raise ExportError(
+                "The output embeddings of the export are not finite: check the head and the LM's weights for NaN."
+            )
+        return transformed

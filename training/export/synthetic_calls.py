@@ -58,15 +58,15 @@ def with_other_values(shown: Sequence[FewShotExample], count: int) -> list[FewSh
         question, args = one.question, dict(one.args)
         for name, value in one.args.items():
             if isinstance(value, str):
-                stands = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
-                if value and stands.search(question):
+                pattern = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+                if value and pattern.search(question):
                     args[name] = draw.choice(things if value.islower() else names)
-                    question = str(args[name]).join(stands.split(question))
+                    question = str(args[name]).join(pattern.split(question))
             elif isinstance(value, int | float) and not isinstance(value, bool):
-                stands = re.compile(rf"(?<![\w.]){re.escape(str(value))}(?![\w]|\.\d)")
-                if stands.search(question):
+                pattern = re.compile(rf"(?<![\w.]){re.escape(str(value))}(?![\w]|\.\d)")
+                if pattern.search(question):
                     args[name] = _read(_some_number(draw, str(value)))
-                    question = str(args[name]).join(stands.split(question))
+                    question = str(args[name]).join(pattern.split(question))
         found.append(FewShotExample(tool=one.tool, question=question, results=one.results, args=args))
     return found
 

@@ -13,9 +13,10 @@ from toolken import Example, FrozenLM, PromptFormat, ToolkenHead, ToolSpec, fit
 from toolken.errors import ExportError, FingerprintError
 from toolken.training.export import export, read_manifest
 from toolken.training.export.checkpoint import Exported, build, next_tokens, read_steps
-from toolken.training.export.decider import Decider
+from toolken.training.export.decider import TEXT, Decider, Decisions, Steps
 from toolken.training.export.export_network import ExportNetwork
-from toolken.training.export.fold import agreement
+from toolken.training.export.fold import agreement, fit_fold
+from toolken.training.export.step_texts import StepKind
 from toolken.training.export.tokens import TOOL, add_tokens
 from toolken.training.export.training_texts import few_shot_calls, fitting_texts
 
@@ -182,3 +183,16 @@ def test_the_vocabulary_of_an_lm_may_be_larger_than_its_tokenizers(
     lm = build_lm("qwen2", vocab_size=len(tiny_tokenizer) + 40)
     network = ExportNetwork(lm, len(tiny_tokenizer) + 4)
     assert network.output_embeddings.shape[0] == len(tiny_tokenizer) + 40
+
+
+def test_output_embeddings_that_are_not_finite_are_refused() -> None:
+    count, size = 12, 4
+    hidden = torch.randn(count, size, generator=torch.Generator().manual_seed(0))
+    same = torch.zeros(count, dtype=torch.long)
+    steps = Steps(hidden, torch.ones(count), same, same + int(StepKind.OPENING), same, same - 1, torch.arange(count))
+    wanted = Decisions(same + TEXT, same, torch.zeros(count).double())
+    rows = torch.ones(2, size)
+    fit_fold(steps, wanted, rows, torch.zeros(2), dtype=torch.float32, chains=False, virtual=1)
+    rows[0, 0] = torch.nan
+    with pytest.raises(ExportError, match="not finite: check the head"):
+        fit_fold(steps, wanted, rows, torch.zeros(2), dtype=torch.float32, chains=False, virtual=1)
