@@ -1,4 +1,4 @@
-"""Arithmetic questions from the question to the final answer, with the calculator: what GSM8K-XL and FuncQA share."""
+"""`Sums`: arithmetic data sets end to end with the calculator, shared by GSM8K-XL and FuncQA."""
 
 import json
 import random
@@ -15,7 +15,7 @@ from toolken.benchmarks.end_to_end.run import Options
 from toolken.benchmarks.end_to_end.solved_examples import described, solved
 from toolken.benchmarks.end_to_end.sum_examples import calls_alone, in_one_line
 from toolken.benchmarks.end_to_end.sum_scores import STAGES, score
-from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, told
+from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, head_hashes
 from toolken.benchmarks.methods import prompting as baselines
 from toolken.benchmarks.methods.prompting import Dialogue, dialogue_answerer
 from toolken.benchmarks.methods.toolkens import (
@@ -44,20 +44,20 @@ from toolken.training.tool_spec import ToolSpec
 NO_TOOLS = ("zero-shot", "chain-of-thought")
 METHODS = ("toolken", *PUBLISHED, "retriever", *NO_TOOLS, "in-context", "react", "chat-template")
 
-#: Questions that settings are chosen on, where there are so many.
+#: Maximum of dev questions to choose settings on.
 DEV_QUESTIONS = 24
 THRESHOLDS = (0.5, 0.3, 0.7)
-#: Dev solutions that thresholds are chosen on in running text, and the thresholds.
+#: Dev solutions to choose the threshold on in running text, and the candidates.
 DEV_TEXTS, TEXT_THRESHOLDS = 100, tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
-#: Demonstrations in a prompt.
+#: Few-shot examples in a prompt.
 SHOWN = (4, 8)
-#: Tokens of an answer without reasoning, of one with it, and between two calls.
+#: Token limits of an answer without reasoning, of one with reasoning, and between two calls.
 ANSWER_TOKENS, REASONING_TOKENS, THOUGHT_TOKENS = 16, 160, 96
 MAX_CALLS = 8
-#: Where calls alone answer, an operation is decided on behind the first number of the question.
+#: Without running text, the operation is decided after the first number of the question.
 CALLS_ALONE = PromptFormat(lead="number")
-#: Demonstrations in front of running text.
-IN_FRONT = 4
+#: Few-shot examples before running text.
+TEXT_SHOWN = 4
 
 
 @dataclass
@@ -67,26 +67,25 @@ class Sums:
     Attributes
     ----------
     benchmark
-        Its name.
+        Name of the data set.
     lm, options
-        What it is run with.
+        The LM and the options of the run.
     names
-        Its tools, operations of the calculator.
+        Names of its tools, which are operations of the calculator.
     solutions
-        Training examples in words, with calls at their results; operands under "0", "1" and so on.
+        Training examples in running text, with calls at their results and operands named "0", "1" and so on.
     tests
         Test questions by split.
     dev
-        Questions to choose settings on, by the split that they are for.
+        Questions to choose settings on, by test split.
     dev_texts
-        Solutions like those in `solutions`, in one line, on which thresholds are chosen by the split that they are for.
+        Further solutions, on one line, to choose thresholds on, by test split.
     finals
         Final answer of each solution.
     chains
-        Further examples, of calls alone.
+        Further examples, without running text.
     reasoned
-        Whether a question is answered in running text, in which tools are called at their results; otherwise calls
-        alone answer it.
+        Whether answers are running text with calls at their results; otherwise they are calls alone.
     """
 
     benchmark: str
@@ -105,50 +104,50 @@ class Sums:
 
     @cached_property
     def tools(self) -> list[BaseTool]:
-        """The calculator's tools that the data set has."""
+        """The calculator's tools that occur in the data set."""
         return [tool for tool in calculator_tools("operations") if tool.name in self.names]
 
     @cached_property
     def specs(self) -> list[ToolSpec]:
-        """What is known of the tools."""
+        """Specifications of the tools."""
         return [ToolSpec.of(tool) for tool in self.tools]
 
     @cached_property
     def notes(self) -> Callable[[str], str]:
-        """Notes of the numbers that questions name, as the training questions need them; none in running text."""
+        """Adds notes on named numbers to a question, learned from the training questions; no notes in running text."""
         return str.strip if self.reasoned else NumberNotes.learned([*self.solutions, *self.chains])
 
     @cached_property
     def prompt(self) -> PromptFormat:
-        """The wording of questions and answers."""
+        """The format of questions and answers."""
         if not self.reasoned:
             return CALLS_ALONE
-        shown = self._dialogue("chain-of-thought", IN_FRONT)
+        shown = self._dialogue("chain-of-thought", TEXT_SHOWN)
         return PromptFormat(preamble=shown.beginning, opening="", everywhere=True, stop=shown.stop)
 
     @cached_property
     def examples(self) -> list[Example]:
         """The solutions in running text, or as questions with calls alone, and the generated chains."""
         if self.reasoned:
-            told = [in_one_line(one, final) for one, final in zip(self.solutions, self.finals, strict=True)]
-            return [one for one in told if one is not None]
+            lines = [in_one_line(one, final) for one, final in zip(self.solutions, self.finals, strict=True)]
+            return [one for one in lines if one is not None]
         alone = [calls_alone(one, self.notes) for one in self.solutions]
         noted = [one.model_copy(update={"question": self.notes(one.question)}) for one in self.chains]
         return [*(one for one in alone if one is not None), *noted]
 
     @cached_property
     def head(self) -> ToolkenHead:
-        """The head that all methods in the decoder begin with."""
+        """The fitted head, from which all methods that decode with toolkens start."""
         cache = FeatureCache(self.lm)
         return fit(self.lm, self.tools, self.examples, prompt=self.prompt, cache=cache, progress=self.options.progress)
 
     @property
     def _tokens_each(self) -> int:
-        """Tokens that are read for an example, roughly: in running text arguments are read too, and much is decided."""
+        """Approximate tokens of the feature pass per example; running text has arguments and more decisions."""
         return 230 if self.reasoned else 100
 
     def trials(self) -> list[Trial]:
-        """Return a trial for each split and method."""
+        """Return the trials of all splits and methods."""
         return [
             trial
             for split in self.tests
@@ -175,18 +174,18 @@ class Sums:
                     None if texts else dev,
                     {
                         "max_calls": MAX_CALLS,
-                        **told(self.specs, self.examples),
+                        **head_hashes(self.specs, self.examples),
                         "prompt": self.prompt.fingerprint,
                         "notes": sorted(map(str, getattr(self.notes, "counts", {}).items())),
-                        # What was begun with a threshold chosen on other texts is not gone on with.
-                        **({"dev texts": told(self.specs, texts)} if texts else {}),
+                        # Traces of a threshold chosen on other texts must not be resumed.
+                        **({"dev texts": head_hashes(self.specs, texts)} if texts else {}),
                     },
                     None,
                     seed,
                     prompt_tokens=800,
                     read_tokens=500,
-                    # In running text the words between the calls are written too, and at each of them it is decided:
-                    # an attempt takes about as long as writing this many tokens.
+                    # Running text generates tokens between the calls, with a decision at each: an attempt takes
+                    # about as long as this many tokens.
                     written_tokens=640 if self.prompt.everywhere else 40,
                     fit_tokens=self._tokens_each * (len(self.examples) + len(texts)),
                     fit_key="head",
@@ -199,7 +198,7 @@ class Sums:
         if method == "retriever":
             if self.options.encoder is None:
                 return []
-            data = told(self.specs, self.examples)
+            data = head_hashes(self.specs, self.examples)
             return [
                 Trial(
                     test,
@@ -226,13 +225,13 @@ class Sums:
         return head
 
     def _firing_threshold(self, method: str, seed: int, texts: Sequence[Example]) -> TrialSettings:
-        """Return the threshold with the best F1 of the calls in dev solutions, as they stand.
+        """Return the threshold with the best F1 of call decisions on the dev solutions.
 
-        Final answers would say less: a small model gets few of them right, whatever the threshold.
+        Final answers are less informative: a small model gets few of them right at any threshold.
         """
         head, cache = self._trained(method, seed), FeatureCache(self.lm)
-        parts = decisions(self.lm, head.prompt, texts, head.names, cache=cache, skipped=lambda *_: None)
-        points = DecisionStates.join([DecisionStates.none(self.lm.hidden_size), *parts])
+        batches = decisions(self.lm, head.prompt, texts, head.names, cache=cache, skipped=lambda *_: None)
+        points = DecisionStates.join([DecisionStates.none(self.lm.hidden_size), *batches])
         probabilities = torch.sigmoid(head.gate.log_odds(points.hidden.double(), results=points.results))
         calls, weights = points.labels != NO_CALL, torch.ones(len(points.labels), dtype=torch.float64)
         tried = torch.tensor(TEXT_THRESHOLDS, dtype=torch.float64)
@@ -281,7 +280,7 @@ class Sums:
         )
 
     def _dialogue(self, method: str, shown: int) -> Dialogue:
-        # One of each first tool in turn, short ones, so that no operation is unheard of.
+        # Short solutions, cycling through the first tools, so that every operation occurs.
         order = sorted(range(len(self.solutions)), key=lambda at: len(self.solutions[at].answer or ""))
         order = [at for at in order if self.solutions[at].calls][: len(order) // 2]
         random.Random(0).shuffle(order)
@@ -308,12 +307,12 @@ class Sums:
 
 
 def read_operands(tool: str, text: str) -> dict[str, Any]:
-    """Read what stands between the brackets of a call.
+    """Parse the text between the brackets of a call.
 
     Raises
     ------
     ValueError
-        If these are not the operands of the tool.
+        If they are not operands of the tool.
     """
     values = [part.strip() for part in text.replace("*", ",").split(",") if part.strip()]
     try:

@@ -1,4 +1,4 @@
-"""Calls by themselves: whether one is made, and whether its arguments are right, the tool being given."""
+"""Isolated measurements of calls: the call decision, and the arguments for a given tool."""
 
 import json
 from collections import defaultdict
@@ -31,7 +31,7 @@ from toolken.training.fit import Progress, fit
 from toolken.training.lm import FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
 
-#: Examples of each KAMEL tool, and generated examples of the calculator's, that a head is fitted on.
+#: Training examples per KAMEL tool, and generated examples for the calculator.
 EXAMPLES, GENERATED = 5, 280
 
 
@@ -47,8 +47,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question, the tool that answers it, and what is to be copied from it."""
+class SubjectQuestion:
+    """A question, the tool that answers it, and the subject to copy from it."""
 
     question: str
     tool: str
@@ -58,22 +58,22 @@ class Asked:
 def copied_subjects(
     lm: FrozenLM, folder: Path, *, split: str = "test", limit: int | None = None, progress: Progress | None = None
 ) -> Iterator[Figure]:
-    """Yield how often KAMEL's subject is copied exactly, each question's own tool being called.
+    """Yield how often the decoder copies KAMEL's subject exactly, given the right tool.
 
     Parameters
     ----------
     split
-        test: the published questions with all tools; dev: those of the dev file, to choose settings on.
+        test: the published questions with all tools; dev: the questions of the dev file, to choose settings on.
 
     Raises
     ------
     DataFormatError
-        If the data is not there, or there is no such split.
+        If the data is missing, or the split is unknown.
     """
     if split not in ("dev", "test"):
-        raise DataFormatError(f"There is no split {split!r}: say dev or test.")
+        raise DataFormatError(f"There is no split {split!r}: name dev or test.")
     data = read_kamel(folder)
-    train = [_named(example) for example in data.train["supervised"]]
+    train = [_with_subject(example) for example in data.train["supervised"]]
     shown = [train[at] for at in draw(train, EXAMPLES, 0, by_problem=False)]
     asked = _published(folder) if split == "test" else _dev(data.dev["supervised"])
     for what, grounded in (("copied from the question", True), ("written freely", False)):
@@ -85,7 +85,7 @@ def copied_subjects(
         right, valid = [], []
         step = progress(f"Subjects {what}", len(asked[:limit])) if progress else None
         for one in asked[:limit]:
-            call = _called(decoder, one.question, (one.tool,))
+            call = _forced_call(decoder, one.question, (one.tool,))
             right.append(call.arguments.get("subject") == one.subject)
             valid.append(call.error is None)
             if step:
@@ -95,19 +95,19 @@ def copied_subjects(
 
 
 def valid_arithmetic(lm: FrozenLM, folder: Path, *, progress: Progress | None = None) -> Iterator[Figure]:
-    """Yield how often the arguments of FuncQA's one-hop calls are valid; the head has seen generated examples alone.
+    """Yield how often the arguments of FuncQA's one-hop calls are valid, with a head fitted on generated examples.
 
     Raises
     ------
     DataFormatError
-        If the data is not there.
+        If the data is missing.
     """
     test = read_funcqa(folder).tests["one-hop"].examples
     tools = calculator_tools("operations")
     examples = list(from_records(arithmetic(GENERATED, max_calls=1)))
     head = fit(lm, tools, examples, prompt=PromptFormat(lead="number"), progress=progress)
     decoder = LazyModel(lm, head, by_name=True).decoder(BoundTools.of(tools))
-    calls = [_called(decoder, example.question, tuple(tool.name for tool in tools)) for example in test]
+    calls = [_forced_call(decoder, example.question, tuple(tool.name for tool in tools)) for example in test]
     yield _share("one-hop: arguments valid", [call.error is None for call in calls])
     yield _share(
         "one-hop: right tool", [call.name == example.calls[0].tool for call, example in zip(calls, test, strict=True)]
@@ -123,19 +123,19 @@ def call_or_no_call(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Figure]:
-    """Yield how well a head that has seen descriptions alone tells MetaTool's requests from questions without a tool.
+    """Yield how well a zero-shot head separates MetaTool's requests from questions that need no tool.
 
-    All of MetaTool's tools are bound, and each text is a chat's first message.
+    All of MetaTool's tools are bound, and each text is the first message of a chat.
 
     Parameters
     ----------
     no_tool
-        A JSON lines file with a "question" a line (or KAMEL's published form) that none of the tools is meant for.
+        A JSON lines file with a "question" per line (or KAMEL's published form) that needs none of the tools.
 
     Raises
     ------
     DataFormatError
-        If the data is not there.
+        If the data is missing.
     """
     data = read_metatool(folder)
     requests = (data.tests["test"].examples if split == "test" else data.dev["supervised"])[:limit]
@@ -158,12 +158,12 @@ def call_or_no_call(
 
     low, high = bootstrap_interval(counts, lambda rows: f1(rows.sum(-2)))
     yield Figure("call or no call: F1", float(f1(counts.sum((0, 1)))), low, high, len(texts))
-    yield _share("requests that a tool is called for", called[wanted].tolist())
-    yield _share("questions that none is called for", (~called[~wanted]).tolist())
+    yield _share("requests with a call", called[wanted].tolist())
+    yield _share("questions without a call", (~called[~wanted]).tolist())
 
 
-def _called(decoder: Decoder, question: str, tools: Sequence[str]) -> CallFinished:
-    """Return the call that is made for a question, some tool being called."""
+def _forced_call(decoder: Decoder, question: str, tools: Sequence[str]) -> CallFinished:
+    """Return the forced call for a question, restricted to `tools`."""
     options = DecodingOptions(tools=tuple(tools), must_call=True)
     prompt = to_prompt([HumanMessage(question)], decoder.toolset.prompt)
     return next(event for event in decoder.decode(prompt, options) if isinstance(event, CallFinished))
@@ -175,15 +175,15 @@ def _share(what: str, hits: Sequence[bool]) -> Figure:
     return Figure(what, float(counts.mean()), low, high, len(hits))
 
 
-def _named(example: Example) -> Example:
-    """Return an example whose argument is called subject."""
+def _with_subject(example: Example) -> Example:
+    """Return an example whose argument is named subject."""
     call = example.calls[0]
     subject = {"subject": next(iter(call.args.values()))} if call.args else {}
     return Example(question=example.question, calls=(Call(tool=call.tool, args=subject, result=call.result),))
 
 
-def _published(folder: Path) -> list[Asked]:
-    """Read the published questions; a subject is that of the fact whose objects are the answer."""
+def _published(folder: Path) -> list[SubjectQuestion]:
+    """Read the published questions; the subject comes from the fact whose objects are the answer."""
     files = DataFolder("kamel", folder)
     facts: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for _, fact in files.records("facts/test.jsonl"):
@@ -197,12 +197,14 @@ def _published(folder: Path) -> list[Asked]:
             for fact in facts[tool]
             if fact["sub_label"] in text and fact["obj_label"] == record["answer"]
         ]
-        found.append(Asked(text, tool, max(subjects, key=len, default="")))
+        found.append(SubjectQuestion(text, tool, max(subjects, key=len, default="")))
     return found
 
 
-def _dev(examples: Sequence[Example]) -> list[Asked]:
-    return [Asked(one.question, one.calls[0].tool, next(iter(one.calls[0].args.values()))) for one in examples]
+def _dev(examples: Sequence[Example]) -> list[SubjectQuestion]:
+    return [
+        SubjectQuestion(one.question, one.calls[0].tool, next(iter(one.calls[0].args.values()))) for one in examples
+    ]
 
 
 def _questions(file: Path) -> list[str]:
@@ -212,5 +214,5 @@ def _questions(file: Path) -> list[str]:
         return [str(record["question"]) for record in read]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataFormatError(
-            f'{str(file)!r} has no questions ({type(error).__name__}): give JSON lines with a "question" each.'
+            f'{str(file)!r} has no questions ({type(error).__name__}): give JSON lines with a "question" per line.'
         ) from error

@@ -1,4 +1,4 @@
-"""How long the trials will take: what is to be read and written, by the LM's speed measured in a few seconds."""
+"""`Speeds`: estimates the time of trials from their tokens and the LM's speed, measured in a few seconds."""
 
 import time
 from collections.abc import Callable, Hashable, Iterable
@@ -9,13 +9,13 @@ from toolken.training.features.background import without_lead
 from toolken.training.lm import FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
 
-#: Texts and tokens of the measurement, steps of its batch.
+#: Texts and tokens per text of the measurement, and steps of its batch.
 TEXTS, TOKENS, STEPS = 8, 60, 8
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Tokens a second: read in batches, read one text at a time, and written in several texts at once."""
+    """Tokens per second: batched feature pass, prefill of one text at a time, and batched decoding."""
 
     batched: float
     read: float
@@ -23,37 +23,37 @@ class Speeds:
 
     @classmethod
     def of(cls, lm: FrozenLM, at_once: int = BATCH) -> "Speeds":
-        """Measure an LM; the fewer texts are written at once, the more a token costs."""
+        """Measure an LM that decodes `at_once` texts per batch: a token costs more in a smaller batch."""
         ids = (lm.encode("The museum of the town has a tower and a garden. ").ids * TOKENS)[:TOKENS]
         texts = [ids] * TEXTS
-        list(lm.hidden_states(texts[:1], [[TOKENS - 1]]))  # the first run loads what later ones have
-        begun = time.perf_counter()
-        # Texts that begin differently, so that nothing is shared.
+        list(lm.hidden_states(texts[:1], [[TOKENS - 1]]))  # warm-up
+        began = time.perf_counter()
+        # Texts with different first tokens, so that they share no prefix.
         list(lm.hidden_states([[at, *ids] for at in range(TEXTS)], [[TOKENS]] * TEXTS))
-        batched = TEXTS * TOKENS / (time.perf_counter() - begun)
-        begun = time.perf_counter()
+        batched = TEXTS * TOKENS / (time.perf_counter() - began)
+        began = time.perf_counter()
         sessions = [lm.start() for _ in range(at_once)]
         for session in sessions:
             session.feed(ids)
-        read = at_once * TOKENS / (time.perf_counter() - begun)
+        read = at_once * TOKENS / (time.perf_counter() - began)
         batch = lm.start_batch()
         batch.feed([(session, ids[:1]) for session in sessions])
-        begun = time.perf_counter()
+        began = time.perf_counter()
         for _ in range(STEPS):
             batch.feed([(session, ids[:1]) for session in sessions])
-        return cls(batched, read, at_once * STEPS / (time.perf_counter() - begun))
+        return cls(batched, read, at_once * STEPS / (time.perf_counter() - began))
 
     def seconds(
         self, trials: Iterable[tuple[Trial, int]], unread: Callable[[PromptFormat], int] = lambda _: 0
     ) -> float:
-        """Return about how long trials take.
+        """Return the estimated time of trials in seconds.
 
         Parameters
         ----------
         trials
-            Each with the number of attempts that are left.
+            Each trial with its number of missing attempts.
         unread
-            Tells how many tokens of a format's background are still to be read.
+            Returns the number of background tokens of a format that still have to be prefilled.
         """
         spent = 0.0
         shared: dict[Hashable, int] = {}
@@ -71,7 +71,7 @@ class Speeds:
 
 
 def duration(seconds: float) -> str:
-    """Say how long something takes."""
+    """Format a duration."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{max(round(seconds), 1)} seconds"

@@ -1,4 +1,4 @@
-"""Rows of an end-to-end run: means with intervals, paired tests, and the table on the screen."""
+"""Rows of an end-to-end run: means with intervals, paired tests, and tables for the terminal."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,17 @@ from toolken.benchmarks.end_to_end.traces import Trace
 from toolken.benchmarks.end_to_end.trials import Outcome, TrialSettings
 from toolken.benchmarks.selection.rows import Row, bootstrap_interval
 
-#: Random exchanges of a paired test on shares.
+#: Random permutations of a paired test on shares.
 PERMUTATIONS = 9999
-#: The method that all others are compared with, where it was run.
+#: The reference method of the paired tests, if it was run.
 OURS = "toolken"
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[Row]:
-    """Return the rows of some trials: each metric with its 95 % bootstrap interval, beside `OURS` on the same test.
+    """Return the rows of trials: each metric with its 95 % bootstrap interval and paired test against `OURS`.
 
-    Trials that differ in their seeds alone give one row, the mean over the seeds, with the settings of each of them.
-    Dev figures of the candidates stand under the split `dev: ...`.
+    Trials that differ only in their seed give one row, the mean over seeds, with the settings of each seed. Rows of the
+    candidates on dev questions have the split `dev: ...`.
     """
     groups: dict[tuple[object, ...], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
@@ -55,7 +55,7 @@ def _rows(group: Sequence[Outcome], beside: Sequence[Outcome]) -> Iterator[Row]:
 
 
 def _settings(group: Sequence[Outcome]) -> TrialSettings:
-    """Return the settings, those in which the seeds differ as a list of each seed's."""
+    """Return the settings; a setting that differs between seeds becomes a list."""
     return {
         name: value if all(one.settings[name] == value for one in group) else [one.settings[name] for one in group]
         for name, value in group[0].settings.items()
@@ -63,7 +63,7 @@ def _settings(group: Sequence[Outcome]) -> TrialSettings:
 
 
 def _outcomes(group: Sequence[Outcome], metric: str) -> list[float | None]:
-    """Return what came of each question, the mean over the seeds; None where the metric does not apply."""
+    """Return the metric of each question, averaged over seeds; None if the metric does not apply."""
     found: list[float | None] = []
     for traces in zip(*(one.traces for one in group), strict=True):
         values = [trace.scores[metric] for trace in traces if metric in trace.scores]
@@ -74,7 +74,7 @@ def _outcomes(group: Sequence[Outcome], metric: str) -> list[float | None]:
 def _row(
     group: Sequence[Outcome], split: str, metric: str, traces: Sequence[Sequence[Trace]], settings: TrialSettings
 ) -> Iterator[Row]:
-    """Yield the row of a metric, of one or several runs of the same questions; none where no trace has it."""
+    """Yield the row of a metric over one or several runs of the same questions; no row if no trace has the metric."""
     trial = group[0].trial
     kept = [at for at in range(len(traces[0])) if all(metric in run[at].scores for run in traces)]
     if not kept:
@@ -100,11 +100,11 @@ def _row(
 
 
 def p_value(mine: Sequence[float | None], other: Sequence[float | None]) -> float:
-    """Return the two-sided p-value of a paired test on the questions; pairs without both are left out.
+    """Return the two-sided p-value of a paired test on the questions; incomplete pairs are omitted.
 
-    Under the null hypothesis the two outcomes of a question may be exchanged. Where each is right or wrong, that is
-    the exact McNemar test: of the questions that only one of two methods gets right, either has half. Shares, such as
-    means over seeds, are exchanged at random `PERMUTATIONS` times.
+    Under the null hypothesis the two outcomes of a question are exchangeable. For outcomes 0 or 1 this is the exact
+    McNemar test: of the questions that only one method gets right, each method is expected to have half. For shares,
+    such as means over seeds, it is a permutation test with `PERMUTATIONS` permutations.
     """
     from scipy.stats import binomtest, permutation_test
 
@@ -126,7 +126,7 @@ def _mean(counts: torch.Tensor) -> torch.Tensor:
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """Return one table a test: a line for each method, its metrics with their intervals, the paired test's p-value."""
+    """Return one table per test: a line per method with its metrics, their intervals and the p-value."""
     groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
         if not row.split.startswith("dev: "):

@@ -1,4 +1,4 @@
-"""FuncQA from the question to the final answer: one call, or several, of thirteen operations."""
+"""FuncQA end to end: questions that need one or several calls of thirteen operations."""
 
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from toolken.training.lm import FrozenLM
 
 __all__ = ["METHODS", "trials"]
 
-#: Generated problems of one to three calls beside the published ones, which have one; others to choose settings on.
+#: Generated training problems of one to three calls, since the published ones have one, and generated dev problems.
 GENERATED, GENERATED_DEV = 600, 40
 FILES = {"one-hop": "test_one_hop.json", "multi-hop": "test_multi_hop.json"}
 
@@ -61,7 +61,7 @@ def _question(split: str, at: int, record: dict[str, Any]) -> Question:
 
 
 def _example(record: dict[str, object]) -> Example | None:
-    """Return the published way to an answer, where it can be read."""
+    """Return the published solution; None if it cannot be parsed."""
     from toolken.errors import DataFormatError
 
     try:

@@ -1,4 +1,4 @@
-"""GSM8K-XL from the question to the final answer: word problems with large numbers, and four operations."""
+"""GSM8K-XL end to end: word problems with large numbers and four operations."""
 
 import random
 from pathlib import Path
@@ -15,7 +15,7 @@ from toolken.training.lm import FrozenLM
 
 __all__ = ["METHODS", "trials"]
 
-#: Training problems that are read.
+#: Maximum of training problems.
 PROBLEMS = 400
 
 

@@ -1,20 +1,18 @@
-"""KAMEL from the question to the final answer: each relation a tool, the facts in the knowledge base."""
+"""KAMEL end to end: one tool per relation, with the facts in the knowledge base."""
 
 import random
-import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from langchain_core.tools import BaseTool
 
+from toolken.benchmarks.end_to_end.kamel_scores import STAGES, Fact, score
 from toolken.benchmarks.end_to_end.run import Options
 from toolken.benchmarks.end_to_end.solved_examples import Solved, described, solved
 from toolken.benchmarks.end_to_end.tool_labels import Readable
-from toolken.benchmarks.end_to_end.traces import Attempt
 from toolken.benchmarks.end_to_end.trials import (
     Answerer,
     Question,
@@ -22,8 +20,8 @@ from toolken.benchmarks.end_to_end.trials import (
     Trial,
     TrialSettings,
     digest,
+    head_hashes,
     read_questions,
-    told,
 )
 from toolken.benchmarks.methods import prompting as baselines
 from toolken.benchmarks.methods.prompting import Dialogue, dialogue_answerer
@@ -44,7 +42,6 @@ from toolken.benchmarks.sets.kamel import TEST
 from toolken.benchmarks.sets.kamel import read_kamel as read_dataset
 from toolken.errors import DataFormatError
 from toolken.tools.knowledge import KnowledgeBase, read_kamel
-from toolken.tools.knowledge.names import fold
 from toolken.training.examples import Example
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.fit import fit
@@ -56,40 +53,20 @@ NO_TOOLS = ("zero-shot", "few-shot")
 IN_PROMPT = ("in-context", "react", "chat-template")
 METHODS = ("toolken", *PUBLISHED, "retriever", *NO_TOOLS, *IN_PROMPT)
 
-#: Training examples of each tool, and numbers of tools of the tests, of the whole comparison; the others are there for
-#: the project's own method and the tools in the prompt alone.
+#: Training examples per tool, and the numbers of tools that all methods are compared on; the project's own method and
+#: tools in the prompt run on the other tests too.
 EXAMPLES, SIZES = 40, (30, 234)
-#: Questions that settings are chosen on.
+#: Maximum of dev questions to choose settings on.
 DEV_QUESTIONS = 24
-#: Probabilities from which on a tool is called; the first of equals is taken.
+#: Candidate thresholds of P(call), in order of preference.
 THRESHOLDS = (0.5, 0.05)
-#: Demonstrations in a prompt.
+#: Few-shot examples in a prompt.
 SHOWN = (4, 8)
-#: Tokens of an answer without tools, and of a call.
+#: Token limits of an answer without tools, of a call, and of a thought.
 ANSWER_TOKENS, CALL_TOKENS, THOUGHT_TOKENS = 24, 32, 64
-#: Calls of a question: the second one for where the first tool has nothing under the name.
+#: Limit of calls per question: the second one corrects a name that the first tool does not know.
 MAX_CALLS = 2
-STAGES = ("call", "tool", "arguments", "execution", "answer, any", "answer")
 TEMPLATES = "facts/question-templates.csv"
-
-
-@dataclass(frozen=True)
-class Fact:
-    """What answers a question.
-
-    Attributes
-    ----------
-    tool
-        Its relation.
-    subject
-        What the question is about.
-    objects
-        The right answers, each with all its names.
-    """
-
-    tool: str
-    subject: str
-    objects: tuple[tuple[str, ...], ...]
 
 
 def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
@@ -111,7 +88,7 @@ def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
 
 
 class _Data:
-    """The published files, read once, and what is made of them when it is first needed."""
+    """The published files, and lazily computed examples, tools and heads."""
 
     def __init__(self, lm: FrozenLM, folder: Path, options: Options) -> None:
         self.lm, self.folder, self.options = lm, folder, options
@@ -121,7 +98,7 @@ class _Data:
         self.tests: dict[int, list[Question]] = {}
         for name in self.dataset.tests:
             size = int(name)
-            # A test of more tools than there are is one of all of them.
+            # A test whose name counts more tools than the data has covers all of them.
             named = [(int(found[1]), file.name) for file in folder.iterdir() if (found := TEST.fullmatch(file.name))]
             file = next(one for count, one in sorted(named) if min(count, len(self.dataset.specs)) == size)
             tools = {spec.name for spec in self.dataset.specs[:size]}
@@ -139,33 +116,34 @@ class _Data:
         return base.tools()
 
     def some_tools(self, size: int) -> list[BaseTool]:
-        """Return the first tools."""
+        """Return the first `size` tools."""
         by_name = {tool.name: tool for tool in self.tools}
         return [by_name[spec.name] for spec in self.dataset.specs[:size]]
 
     def test(self, size: int, kind: str) -> Test:
-        """Return a test."""
+        """Return the test of the first `size` tools, with `kind` of training data as its split."""
         return Test("kamel", kind, size, self.tests[size], score, STAGES)
 
     def dev(self, size: int) -> Test | None:
-        """Return questions on other facts, made from the published templates."""
+        """Return questions about other facts, generated from the published templates."""
         names = {spec.name for spec in self.dataset.specs[:size]}
         chosen = [one for one in self._dev_facts if one.reference.tool in names]
         chosen = random.Random(0).sample(chosen, min(DEV_QUESTIONS, self.options.limit or DEV_QUESTIONS, len(chosen)))
         return Test("kamel", "dev", size, chosen, score, STAGES) if chosen else None
 
     def examples(self, size: int, kind: str, k: int | None, seed: int) -> list[Example]:
-        """Draw training examples of some tools; arguments are named as the tools name them.
+        """Sample training examples of the first `size` tools, with the tools' argument names.
 
-        It is drawn among those of all tools: a smaller test's are some of a larger one's, and the LM reads them once.
+        The sample covers all tools, so that a smaller test's examples are a subset of a larger one's and share its
+        cached states.
         """
         names = {spec.name for spec in self.dataset.specs[:size]}
         train = self.dataset.train.get(kind, [])
         drawn = [train[at] for at in draw(train, k, seed, by_problem=False)]
-        return [_named(one) for one in drawn if {call.tool for call in one.calls} <= names]
+        return [_with_subject(one) for one in drawn if {call.tool for call in one.calls} <= names]
 
     def head(self, size: int, kind: str, k: int | None, seed: int) -> ToolkenHead:
-        """Fit a head; the last one is kept."""
+        """Return the fitted head; the last one is cached."""
 
         def make() -> ToolkenHead:
             examples = self.examples(size, kind, k, seed)
@@ -175,7 +153,7 @@ class _Data:
         return self._heads.get((size, kind, k, seed), make)
 
     def trials(self, method: str, size: int, kind: str, curve: bool) -> list[Trial]:
-        """Return the trials of a method on a test: one, or one a number of examples and a seed."""
+        """Return the trials of a method on a test: one, or one per number of examples and seed."""
         dev = self.dev(size)
         counts: tuple[int | None, ...] = (EXAMPLES,)
         if kind == "synthetic":
@@ -234,8 +212,10 @@ class _Data:
         return [self._prompted(method, size, test, dev)]
 
     def _data(self, size: int, kind: str, k: int | None, seed: int) -> dict[str, Any]:
-        """Return hashes of what a head is fitted on, and of what its calls are answered from."""
-        return told(self.dataset.specs[:size], self.examples(size, kind, k, seed)) | {"facts": self._facts_digest}
+        """Return hashes of a head's training input, and of the facts that answer its calls."""
+        return head_hashes(self.dataset.specs[:size], self.examples(size, kind, k, seed)) | {
+            "facts": self._facts_digest
+        }
 
     @cached_property
     def _facts_digest(self) -> str:
@@ -261,14 +241,14 @@ class _Data:
     def _prompted(self, method: str, size: int, test: Test, dev: Test | None) -> Trial:
         readable = Readable.of(self.dataset.specs[:size], "subject")
         counts = (0,) if method in ("zero-shot", "chat-template") else SHOWN
-        # Where there are not so many examples to show, the prompts of two numbers are one, and it is tried once.
-        several = {shown: self._dialogue(method, size, shown, readable) for shown in counts}
+        # With too few examples, two numbers of few-shot examples give the same prompt, which is tried once.
+        by_count = {shown: self._dialogue(method, size, shown, readable) for shown in counts}
         dialogues: dict[int, Dialogue] = {}
-        for shown, dialogue in several.items():
+        for shown, dialogue in by_count.items():
             if dialogue.beginning not in [other.beginning for other in dialogues.values()]:
                 dialogues[shown] = dialogue
         longest = max(len(self.lm.encode(one.beginning).ids) for one in dialogues.values())
-        # With hundreds of tools described, each text of a batch takes hundreds of megabytes.
+        # With hundreds of described tools, each text of a batch takes hundreds of megabytes.
         batch = 16 if longest < 2000 else 4
 
         def build(settings: TrialSettings) -> Answerer:
@@ -294,10 +274,10 @@ class _Data:
         )
 
     def _dialogue(self, method: str, size: int, shown: int, readable: Readable) -> Dialogue:
-        # Of different tools as far as there are so many, and not of neighbours: these are often alike.
+        # Few-shot examples of different tools if possible, and not of neighbours, which are often similar.
         pool = self.examples(size, "supervised", -(-shown // size), 0) if shown else []
-        apart = max(1, min(8, len(pool) // max(shown, 1)))
-        demonstrations = [_solved(readable.example(one)) for one in pool[::apart][:shown]]
+        stride = max(1, min(8, len(pool) // max(shown, 1)))
+        demonstrations = [_solved(readable.example(one)) for one in pool[::stride][:shown]]
         tools = described(readable.specs, readable.operands)
         match method:
             case "zero-shot":
@@ -317,7 +297,7 @@ class _Data:
 
 
 def _fit_tokens(size: int, k: int | None) -> int:
-    """Return the tokens that are read to fit a head, roughly; the synthetic set has some 35 examples a tool."""
+    """Return the approximate tokens of the feature pass; the synthetic set has about 35 examples per tool."""
     return 25 * size * min(k if k is not None else 35, 80)
 
 
@@ -325,62 +305,15 @@ _SUBJECT = {"type": "object", "properties": {"subject": {"type": "string"}}, "re
 
 
 def read_subject(tool: str, operands: str) -> dict[str, Any]:
-    """Read what stands between the brackets of a call."""
+    """Parse the text between the brackets of a call."""
     return {"subject": operands.strip().strip("\"'")}
-
-
-def score(question: Question, attempt: Attempt) -> dict[str, float]:
-    """Score an attempt.
-
-    Returns
-    -------
-    dict
-        call, tool, arguments, execution: how far the attempt came, each only where the stage before was passed. tool is
-        the published rule, by exact ids, and asks for the first call alone. "answer, any": a right object is named in
-        the final answer. "answer": all right objects are named, and nothing else.
-    """
-    fact: Fact = question.reference
-    calls = attempt.calls
-    called = bool(calls)
-    tool = called and calls[0].tool == fact.tool
-    arguments = tool and fold(str(calls[0].arguments.get("subject", ""))) == fold(fact.subject)
-    some, every = named(attempt.answer, fact.objects)
-    stages: dict[str, float] = {"answer, any": float(some), "answer": float(every)}
-    if called:
-        executed = arguments and not calls[0].failed
-        stages = {
-            "call": 1.0,
-            "tool": float(tool),
-            "arguments": float(arguments),
-            "execution": float(executed),
-        } | stages
-    else:
-        stages = dict.fromkeys(("call", "tool", "arguments", "execution"), 0.0) | stages
-    return stages
-
-
-def named(answer: str, objects: Sequence[Sequence[str]]) -> tuple[bool, bool]:
-    """Tell whether any of some objects, and whether all of them and nothing else, are named in an answer."""
-    left = f" {_plain(answer.removeprefix('The answer is').strip())} "
-    found = []
-    for names in objects:
-        inside = [one for one in sorted(map(_plain, names), key=len, reverse=True) if one and f" {one} " in left]
-        found.append(bool(inside))
-        if inside:
-            left = left.replace(f" {inside[0]} ", "  ", 1)
-    return any(found), all(found) and not left.strip()
-
-
-def _plain(text: str) -> str:
-    """Return a text's words, without case and punctuation."""
-    return " ".join(re.findall(r"[^\W_]+", fold(text)))
 
 
 def _facts(files: DataFolder) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for where, record in files.records("facts/test.jsonl"):
         if not {"property", "sub_label", "obj_label"} <= record.keys():
-            raise DataFormatError(f"{where} is no fact as KAMEL writes them: mend or remove it.")
+            raise DataFormatError(f"{where} is not a fact in KAMEL's form: fix or remove it.")
         found[record["property"]].append(record)
     return found
 
@@ -395,12 +328,12 @@ def _objects(labels: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
 def _test_question(
     number: int, record: dict[str, Any], facts: dict[str, list[dict[str, Any]]], tools: Collection[str]
 ) -> Question:
-    """Make a question of a published record; its subject is that of the fact with these objects.
+    """Convert a published record to a question; the subject comes from the fact with the same objects.
 
     Raises
     ------
     UnusableRecordError
-        If its tool is not among those of the test.
+        If its tool is not among the test's.
     """
     tool, text = record["api"].strip("<>"), record["question"]
     if tool not in tools:
@@ -431,8 +364,8 @@ def _dev_questions(files: DataFolder, asked: set[str]) -> list[Question]:
     return read_questions(files, "facts/dev.jsonl", make)
 
 
-def _named(example: Example) -> Example:
-    """Return an example whose arguments have the tools' names."""
+def _with_subject(example: Example) -> Example:
+    """Return an example with the tools' argument names."""
     calls = tuple(
         call.model_copy(update={"args": {"subject": next(iter(call.args.values()))} if call.args else {}})
         for call in example.calls

@@ -1,4 +1,4 @@
-"""`NumberNotes`: numbers that a question names without writing them, spelt out in a note behind it."""
+"""`NumberNotes`: appends to a question a note with the numbers that it names in words."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ _PERCENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*(?:%|percent\b)")
 _LAST = re.compile(rf"(?:(?<![\w.])-)?{_DIGITS}(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _FRACTION = re.compile(r"(?<![\w./])(\d+)/(\d+)(?![\w/])")
 
-#: Number words, and what words of proportion multiply or divide by.
+#: Number words, and the factors or divisors of proportion words.
 WORDS = {
     **{"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10},
     **{"eleven": 11, "twelve": 12},
@@ -27,7 +27,7 @@ WORDS = {
     **{"fifth": 5, "tenth": 10, "dozen": 12, "dozens": 12},
     **{"square": 2, "squared": 2, "cube": 3, "cubic": 3, "average": 2},
 }
-#: What a unit holds of a smaller one.
+#: Units, and their size in a smaller unit.
 UNITS = {
     **dict.fromkeys(("week", "weeks", "weekly", "daily"), 7),
     **dict.fromkeys(("hour", "hours", "minute", "minutes"), 60),
@@ -35,42 +35,42 @@ UNITS = {
     **dict.fromkeys(("foot", "feet"), 12),
     **dict.fromkeys(("cent", "cents"), 100),
 }
-#: Numbers in a note, at most: with more of them the right one is harder to find.
+#: Maximum of numbers in a note: with more, the right one is harder to find.
 MAX_NOTED = 8
-#: Share of the training questions naming a number in which it has to be an operand for it to be noted.
+#: Minimum share of training questions with a word in which its number is an operand, for the number to be noted.
 NEEDED = 0.25
 
 
 @dataclass(frozen=True)
 class NumberNotes:
-    """Writes behind a question what numbers it names in words, and what percentages mean as factors.
+    """Appends the numbers that a question names in words, and percentages as factors, to the question.
 
-    A small model likes to copy what stands last. So a number is noted only where training questions with the same word
-    needed it as an operand: "half" means a division, "one" in "the larger one" means nothing. Whether a question
-    writes fewer than two numbers is told apart, since "square" means a power of two where there is one number alone.
-    What no training question had is noted.
+    A small model tends to copy the last number. So a number is noted only if it was an operand in enough training
+    questions with the same word: "half" implies a division, "one" in "the larger one" implies nothing. Questions that
+    write fewer than two numbers are counted separately, since "square" implies a power of two next to a single number.
+    Words that no training question contains are noted.
 
     Attributes
     ----------
     counts
-        Of what names a number, and whether the question writes fewer than two: training questions that needed it, and
-        all that had it.
+        Maps (word, whether the question writes fewer than two numbers) to the number of training questions that
+        needed the number as an operand, and of all that contain the word.
     """
 
     counts: Mapping[tuple[str, bool], tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def learned(cls, examples: Iterable[Example]) -> "NumberNotes":
-        """Count in solved questions which named numbers are operands that stand nowhere else."""
+        """Count how often the named numbers of solved questions are operands that occur nowhere else."""
         counts: dict[tuple[str, bool], tuple[int, int]] = {}
         for example in examples:
             written = _written(example.question)
             known = written | {number(call.result) for call in example.calls}
             operands = {number(one) for call in example.calls for one in flat(call.args.values())}
             for source, _, value in _named(example.question):
-                needed, seen = counts.get((source, len(written) < 2), (0, 0))
+                needed, total = counts.get((source, len(written) < 2), (0, 0))
                 is_needed = any(one is not None and isclose(one, value) for one in operands - known)
-                counts[source, len(written) < 2] = needed + is_needed, seen + 1
+                counts[source, len(written) < 2] = needed + is_needed, total + 1
         return cls(counts)
 
     def __call__(self, question: str) -> str:
@@ -93,12 +93,12 @@ class NumberNotes:
         return f"{question.strip()} ({', '.join([*notes][:MAX_NOTED])})" if notes else question.strip()
 
     def _share(self, source: str, few: bool) -> float:
-        needed, seen = self.counts.get((source, few), (0, 0))
-        return (needed + 0.5) / (seen + 1)
+        needed, total = self.counts.get((source, few), (0, 0))
+        return (needed + 0.5) / (total + 1)
 
 
 def _named(question: str) -> list[tuple[str, str, float]]:
-    """Return what names a number in a question: the kind or word, the note, and the number."""
+    """Return (word or kind, note, number) for each number that a question names."""
     found: list[tuple[str, str, Decimal]] = []
     for percent in dict.fromkeys(_PERCENT.findall(question)):
         part = Decimal(percent) / 100
@@ -119,12 +119,12 @@ def _written(question: str) -> set[float | None]:
 
 
 def flat(values: Iterable[Any]) -> list[Any]:
-    """Return the values of arguments, those of lists one by one."""
+    """Return the values of arguments with lists flattened."""
     return [one for value in values for one in (value if isinstance(value, list) else [value])]
 
 
 def number(text: object) -> float | None:
-    """Return a numeral's value, without thousands separators, signs of currency and percent; None for none."""
+    """Return a numeral's value, ignoring separators, currency and percent signs; None if it is not a number."""
     plain = re.sub(r"[,$€£%\s]", "", str(text))
     try:
         return float(Decimal(plain))
@@ -133,7 +133,7 @@ def number(text: object) -> float | None:
 
 
 def last_number(text: str) -> float | None:
-    """Return the last number in a text, be it glued to its unit: of `10-5km` 5, of `3,4` 4."""
+    """Return the last number in a text, also if its unit follows directly: 5 for `10-5km`, 4 for `3,4`."""
     found = _LAST.findall(text)
     return number(found[-1]) if found else None
 

@@ -1,4 +1,4 @@
-"""Pictures of end-to-end rows: every method, by tools, examples and gate threshold, and where the losses are."""
+"""Pictures of end-to-end rows: by method, tools, examples and gate threshold, and the losses per stage."""
 
 from collections.abc import Callable, Sequence
 from itertools import cycle
@@ -8,30 +8,30 @@ from typing import Any
 from toolken.benchmarks.selection.plots import SHARES, Panel, draw_sets
 from toolken.benchmarks.selection.rows import Row
 
-#: How the splits of a benchmark are told apart; methods have colours.
+#: Line styles of a benchmark's splits; colours denote methods.
 LINES = ("-", "--", ":")
-#: Width of all bars, and of all points, that stand beside each other at one place.
+#: Total width of the bars, and of the points, at one tick.
 BARS, POINTS = 0.8, 0.2
 
 
 def draw_end_to_end(rows: Sequence[Row], path: Path) -> list[Path]:
-    """Draw what the rows hold of the five pictures, as PNG and as SVG; returns the files.
+    """Draw the panels that the rows permit, of five, as PNG and SVG, and return the files.
 
     Parameters
     ----------
     path
-        Name of the files; its ending is replaced. Several benchmarks have files of their own; see `draw_sets`.
+        Name of the files; its suffix is replaced. Each of several benchmarks gets separate files; see `draw_sets`.
 
     Raises
     ------
     DataFormatError
-        If matplotlib is not installed, nothing can be drawn, or a file cannot be written.
+        If matplotlib is not installed, there are no panels, or a file cannot be written.
     """
     return draw_sets(rows, _panels, path)
 
 
 def _panels(rows: Sequence[Row]) -> list[Panel]:
-    """Return what can be drawn of a benchmark."""
+    """Return the panels of a benchmark."""
     tests = [row for row in rows if not row.split.startswith("dev: ")]
     last = list(dict.fromkeys(row.metric for row in tests))[-1:]
     answers = [row for row in tests if row.metric in last]
@@ -73,7 +73,7 @@ def _by_method(rows: Sequence[Row]) -> Panel | None:
             )
         axes.set_yticks(range(len(methods)), methods)
         axes.invert_yaxis()
-        axes.set(title="every method", xlabel=_wording(found), xlim=SHARES)
+        axes.set(title="all methods", xlabel=_axis_label(found), xlim=SHARES)
 
     return draw
 
@@ -103,7 +103,7 @@ def _by_examples(rows: Sequence[Row], colours: dict[str, str]) -> Panel | None:
     def draw(axes: Any) -> None:
         _lines(axes, found, _count, counts, colours)
         axes.set_xticks(range(len(counts)), ["all" if count == float("inf") else f"{count:g}" for count in counts])
-        axes.set(title=f"by training examples, {found[0].tools} tools", xlabel="examples a tool")
+        axes.set(title=f"by training examples, {found[0].tools} tools", xlabel="examples per tool")
 
     return draw
 
@@ -135,11 +135,11 @@ def _stages(rows: Sequence[Row]) -> Panel | None:
         for number, head in enumerate(heads):
             mine = [row for row in largest if (row.split, row.tools, row.examples_per_tool) == head]
             places = [stages.index(row.metric) + (number - (len(heads) - 1) / 2) * width for row in mine]
-            count = "" if head[2] is None else f", {head[2]} examples a tool"
+            count = "" if head[2] is None else f", {head[2]} examples per tool"
             values = [row.value for row in mine]
             axes.bar(places, values, width, yerr=_spread(mine), capsize=2, label=f"{head[0]}, {head[1]} tools{count}")
         axes.set_xticks(range(len(stages)), stages, rotation=20)
-        axes.set(title="where toolken's losses are", ylabel="passed", ylim=SHARES)
+        axes.set(title="losses of toolken by stage", ylabel="share passed", ylim=SHARES)
 
     return draw
 
@@ -147,13 +147,13 @@ def _stages(rows: Sequence[Row]) -> Panel | None:
 def _lines(
     axes: Any, rows: Sequence[Row], at: Callable[[Row], float], ticks: Sequence[float], colours: dict[str, str]
 ) -> None:
-    """Draw a line for each method and split, a little beside each other: many lie on the same values."""
+    """Draw a line per method and split, slightly offset, since many share the same values."""
     curves, splits = list(dict.fromkeys(map(_curve, rows))), list(dict.fromkeys(row.split for row in rows))
     for number, (method, split) in enumerate(curves):
         mine = sorted((row for row in rows if _curve(row) == (method, split)), key=at)
-        beside = POINTS * (number - (len(curves) - 1) / 2) / len(curves)
+        offset = POINTS * (number - (len(curves) - 1) / 2) / len(curves)
         axes.errorbar(
-            [ticks.index(at(row)) + beside for row in mine],
+            [ticks.index(at(row)) + offset for row in mine],
             [row.value for row in mine],
             yerr=_spread(mine),
             marker="o",
@@ -162,7 +162,7 @@ def _lines(
             linestyle=LINES[splits.index(split) % len(LINES)],
             label=f"{method}, {split.removeprefix('dev: ')}",
         )
-    axes.set(ylabel=_wording(rows), ylim=SHARES)
+    axes.set(ylabel=_axis_label(rows), ylim=SHARES)
 
 
 def _with_most_tools(rows: Sequence[Row]) -> list[Row]:
@@ -175,7 +175,7 @@ def _spread(rows: Sequence[Row]) -> list[list[float]]:
     return [[max(row.value - row.low, 0) for row in rows], [max(row.high - row.value, 0) for row in rows]]
 
 
-def _wording(rows: Sequence[Row]) -> str:
+def _axis_label(rows: Sequence[Row]) -> str:
     return "right answers" if rows[0].metric == "answer" else rows[0].metric
 
 

@@ -1,4 +1,4 @@
-"""Running benchmarks end to end: every method on every test, with one estimate before and one report after."""
+"""Runs benchmarks end to end: all methods on all tests, after an estimate of the time."""
 
 import importlib
 import importlib.util
@@ -16,7 +16,7 @@ from toolken.training.fit import Progress
 from toolken.training.lm import FrozenLM
 from toolken.training.prior.teacher import Encoder
 
-#: The module of each benchmark; it has a function `trials` and the names of its methods, `METHODS`.
+#: Module of each benchmark, with a function `trials` and the method names `METHODS`.
 BENCHMARKS = {
     "kamel": "toolken.benchmarks.end_to_end.kamel",
     "gsm8k-xl": "toolken.benchmarks.end_to_end.gsm8k_xl",
@@ -27,26 +27,26 @@ BENCHMARKS = {
 
 @dataclass(frozen=True)
 class Options:
-    """What of a benchmark is run.
+    """Selection of the tests and methods to run, and optional components.
 
     Attributes
     ----------
     methods
         Names of methods; None for all.
     limit
-        Questions of each test (and dev test), the first ones; None for all.
+        Number of questions per test and dev test, taken from the start; None for all.
     seeds
-        Draws of what is drawn.
+        Number of random samples of the examples.
     examples
-        Training examples of each tool, one trial each; None for the benchmark's own numbers, and in the tuple for all.
+        Numbers of training examples per tool, one trial per number, None in the tuple for all; None for the default.
     sizes
-        Numbers of tools of the tests that are run; None for all tests.
+        Numbers of tools of the tests to run; None for all tests.
     splits
-        The tests' splits, such as "synthetic"; None for all tests.
+        Splits to run, such as "synthetic"; None for all.
     encoder
-        A sentence encoder, for the retriever; None where it is not installed.
+        Sentence encoder of the retriever; None if it is not installed.
     progress
-        Told what is being done.
+        Starts a progress bar per phase.
     """
 
     methods: tuple[str, ...] | None = None
@@ -59,16 +59,16 @@ class Options:
     progress: Progress | None = None
 
     def wants(self, method: str) -> bool:
-        """Whether a method is to be run."""
+        """Return whether a method was selected."""
         return self.methods is None or method in self.methods
 
     def chosen(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Return the trials of the tests that are to be run.
+        """Return the trials of the selected tests.
 
         Raises
         ------
         DataFormatError
-            If none is left.
+            If no test matches.
         """
         wanted = [
             one
@@ -77,22 +77,22 @@ class Options:
             and (self.splits is None or one.test.split in self.splits)
         ]
         if trials and not wanted:
-            there = sorted({(one.test.split, one.test.tools) for one in trials})
+            available = sorted({(one.test.split, one.test.tools) for one in trials})
             raise DataFormatError(
-                "There is no such test: --split and --tools are to name one of "
-                + ", ".join(f"{split} with {tools} tools" for split, tools in there)
+                "There is no such test: use --split and --tools to name one of "
+                + ", ".join(f"{split} with {tools} tools" for split, tools in available)
                 + "."
             )
         return wanted
 
 
 class _Benchmark(Protocol):
-    """What a benchmark's module has."""
+    """The interface of a benchmark's module."""
 
     METHODS: tuple[str, ...]
 
     def trials(self, lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
-        """Read the data, and return what is to be run; nothing long is done yet."""
+        """Read the data and return the trials, without any long work."""
         ...
 
 
@@ -109,21 +109,21 @@ def run(
     Parameters
     ----------
     folders
-        The benchmarks, by name, each with the folder of its published data.
+        Folder of the published data per benchmark.
     traces
-        Folder of the trace files: what stands there is not done again.
+        Folder of the trace files; attempts found there are reused.
     say
-        Told, before anything long starts, how long it will take.
+        Receives the estimate of the time before any long work starts.
 
     Raises
     ------
     DataFormatError
-        If there is no such benchmark, no such method on any of them, or no data.
+        If a benchmark or method is unknown, data is missing, or scipy is not installed.
     PromptTooLongError
         If the LM's context is too short for a method's prompt.
     """
     if importlib.util.find_spec("scipy") is None:
-        raise DataFormatError("Paired tests need scipy: run `pip install toolken[bench]`.")
+        raise DataFormatError("Paired tests need scipy: run `pip install 'toolken[bench]'`.")
     modules = {name: _benchmark(name) for name in folders}
     known = list(dict.fromkeys(method for module in modules.values() for method in module.METHODS))
     for method in options.methods or ():
@@ -135,11 +135,11 @@ def run(
     for name, module in modules.items():
         trials += options.chosen(module.trials(lm, folders[name], options))
     check(lm, trials)
-    left = [(trial, wanted - found) for trial in trials for found, wanted in [done(lm, trial, traces)]]
-    attempts = sum(count for _, count in left)
+    missing = [(trial, wanted - found) for trial in trials for found, wanted in [done(lm, trial, traces)]]
+    attempts = sum(count for _, count in missing)
     if attempts:
-        at_once = min(BATCH, max(len(trial.test.questions) for trial, count in left if count))
-        seconds = Speeds.of(lm, at_once).seconds(left, partial(tokens_to_prefill, lm))
+        at_once = min(BATCH, max(len(trial.test.questions) for trial, count in missing if count))
+        seconds = Speeds.of(lm, at_once).seconds(missing, partial(tokens_to_prefill, lm))
         say(f"{len(trials)} trials, {attempts} attempts: about {duration(seconds)} on this machine.")
     outcomes: list[Outcome] = []
     for trial in trials:
@@ -154,5 +154,5 @@ def _benchmark(name: str) -> _Benchmark:
 
 
 def methods_of(options: Options, names: Sequence[str]) -> list[str]:
-    """Return those of some methods that are to be run."""
+    """Return the selected methods among `names`."""
     return [name for name in names if options.wants(name)]

@@ -10,16 +10,15 @@ Step = tuple[str, str]
 
 
 class ScriptRehearsal:
-    """Tries plans in a scene; only states count as effects, as in the published metrics.
+    """Simulates plans in a scene; only object states count as effects, as in the published metrics.
 
-    Of several objects with one name the simulator takes the first that can be walked to or found. `Rehearsal` instead
-    tries every object that a name can mean, as `Household` does. A beginning that several plans share is carried out
-    once.
+    For a name shared by several objects, the simulator takes the first that can be walked to or found. `Rehearsal`
+    instead tries every object of that name, as `Household` does. Common prefixes of plans are simulated once.
 
     Parameters
     ----------
     graph
-        The scene that the plans begin in.
+        The initial scene.
     """
 
     def __init__(self, graph: SceneGraph) -> None:
@@ -28,7 +27,7 @@ class ScriptRehearsal:
         self._before = {id: states_of(self._outcomes[()].state, id) for id in self._ids}
 
     def possible(self, steps: Sequence[Step]) -> bool:
-        """Return whether all the steps can be carried out, one after another."""
+        """Return whether the steps are executable in sequence."""
         return self._after(tuple(steps)).state is not None
 
     def effects(self, steps: Sequence[Step]) -> Effects:

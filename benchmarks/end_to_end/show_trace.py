@@ -1,4 +1,4 @@
-"""One question's decoding on the terminal, from its trace."""
+"""Prints traces on the terminal: one question in full, or a table of a file."""
 
 import json
 
@@ -11,7 +11,7 @@ from toolken.benchmarks.end_to_end.traces import Trace, TracePiece
 
 
 def show_trace(trace: Trace, console: Console) -> None:
-    """Print a question, what was written and called for it, and how it was scored."""
+    """Print a question with its text, calls, answer and scores."""
     parts: list[RenderableType] = [Text(trace.question, style="bold"), Text()]
     parts += [_piece(piece) for piece in trace.attempt.pieces]
     parts += [Text(), Text.assemble(("answer    ", "dim"), trace.attempt.answer or "(none)")]
@@ -24,7 +24,7 @@ def show_trace(trace: Trace, console: Console) -> None:
 
 
 def list_traces(traces: list[Trace], console: Console) -> None:
-    """Print a line for each question of a trace file."""
+    """Print a table with a line per trace."""
     table = Table(title=f"{len(traces)} traces")
     for heading in ("question", "run", "settings", "asked", "calls", "answer", "expected", "scores"):
         table.add_column(heading)
@@ -55,7 +55,7 @@ def _piece(piece: TracePiece) -> Text:
 
 
 def _run(trace: Trace) -> str:
-    """Name the method, and what tells its runs on one question apart."""
+    """Return the method with the settings that distinguish its runs on a question."""
     parts = [trace.method]
     if trace.tools is not None:
         parts += [f"{trace.tools} tools", f"{'all' if trace.examples is None else trace.examples} examples"]

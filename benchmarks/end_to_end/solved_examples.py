@@ -1,4 +1,4 @@
-"""`Solved`: a solved question as the prompts of the baselines show it, with calls written out as text."""
+"""`Solved`: a few-shot example in the prompt of a baseline, with calls as text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from toolken.training.examples import Example
 from toolken.training.tool_spec import ToolSpec
 
-#: From a tool and its operands, as a call in text has them, to keyword arguments. Raises `ValueError` if it cannot.
+#: Parses the operands of a call in text, given the tool, into keyword arguments; raises `ValueError` if it cannot.
 ReadOperands = Callable[[str, str], dict[str, Any]]
 
 
@@ -27,14 +27,14 @@ class WrittenCall:
 
 @dataclass(frozen=True)
 class Solved:
-    """A question, the words and calls of its solution in turn, and the final answer.
+    """A question, the text and calls of its solution, and the final answer.
 
     Attributes
     ----------
     question
-        What was asked.
+        The question.
     parts
-        Words, each with the call that follows them or None.
+        (text, following call or None) pairs.
     final
         The final answer.
     """
@@ -45,12 +45,12 @@ class Solved:
 
     @property
     def plain(self) -> str:
-        """The solution in words alone: of each call its result."""
+        """The solution as plain text, with results in place of calls."""
         return "".join(words + (call.result if call else "") for words, call in self.parts).strip()
 
     @property
     def inline(self) -> str:
-        """The solution with calls where their results stand."""
+        """The solution with calls and their results."""
         return "".join(words + (call.text if call else "") for words, call in self.parts).strip()
 
     @property
@@ -66,7 +66,7 @@ class Solved:
 
 
 def solved(example: Example, final: str) -> Solved:
-    """Return an example as it is shown; `final` is its final answer."""
+    """Return an example in the form of a prompt; `final` is its final answer."""
     parts: list[tuple[str, WrittenCall | None]] = []
     answer, last = example.answer, 0
     for call in example.calls:
@@ -83,5 +83,5 @@ def solved(example: Example, final: str) -> Solved:
 
 
 def described(specs: Sequence[ToolSpec], operands: Mapping[str, str]) -> str:
-    """Return a line for each tool: its name, its operands and what it is for."""
+    """Return a line per tool with its name, operands and description."""
     return "".join(f"{spec.name}({operands[spec.name]}): {spec.words}\n" for spec in specs)

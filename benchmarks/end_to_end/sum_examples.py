@@ -1,4 +1,4 @@
-"""Published solutions of sums as training examples: calls alone, or one line of text with calls at their results."""
+"""Converts published arithmetic solutions to training examples: calls alone, or one line of running text."""
 
 import re
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from toolken.training.examples import Call, Example
 
 
 def calls_alone(example: Example, notes: Callable[[str], str]) -> Example | None:
-    """Return a solution as its question with a note of named numbers, and its calls alone.
+    """Return a solution as its question with number notes, and its calls without running text.
 
-    None where an operand stands neither in the question with its note nor in an earlier result: such a call cannot be
-    copied together, and would teach to make numbers up.
+    None if an operand occurs neither in the question with its notes nor in an earlier result: such a call cannot be
+    copied, and would train the model to invent numbers.
     """
     question = notes(example.question)
     known = {number(one.strip('"')) for one in numbers_in(question)}
@@ -33,9 +33,9 @@ def calls_alone(example: Example, notes: Callable[[str], str]) -> Example | None
 
 
 def in_one_line(example: Example, final: str) -> Example | None:
-    """Return a solution in one line that ends in its final answer, with its calls where their results stand.
+    """Return a solution on one line that ends with its final answer, with calls at their results.
 
-    None where the operands of a call are not those of its tool.
+    None if the operands of a call do not match its tool.
     """
     body = (example.answer or "").partition("####")[0]
     calls = []
@@ -48,7 +48,7 @@ def in_one_line(example: Example, final: str) -> Example | None:
         except CalculationError:
             return None
         calls.append(call.model_copy(update={"args": args}))
-    # White space is replaced character by character: the places of the results stay.
+    # White space is replaced character by character, so that the offsets of results stay valid.
     answer = re.sub(r"\s", " ", body).rstrip() + f" The answer is {final}."
     return Example(question=example.question, answer=answer, calls=tuple(calls)) if calls else None
 

@@ -1,4 +1,4 @@
-"""Questions with one number for an answer, and how attempts at them are scored."""
+"""Questions whose answer is a number, and the scores of attempts at them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
 from toolken.benchmarks.end_to_end.trials import Question
 from toolken.training.examples import Example
 
-#: Operations whose operands may stand in any order.
+#: Operations whose operands may occur in any order.
 COMMUTATIVE = ("add", "multiply", "lcm", "gcd")
 #: Metrics in the order of the stages.
 STAGES = ("call", "tools", "arguments", "execution", "answer, strict", "answer")
@@ -19,16 +19,16 @@ Rule = Literal["two decimals", "0.1 %"]
 
 @dataclass(frozen=True)
 class Sum:
-    """What answers a question.
+    """The reference of a question.
 
     Attributes
     ----------
     answer
-        The right answer as it is published.
+        The published answer.
     rule
-        When a number counts as it: equal after rounding to two decimals, or within 0.1 %.
+        Criterion of a right number: equal after rounding to two decimals, or within 0.1 %.
     calls
-        Tools with their operands, of one right way; None where it is not known.
+        (tool, operands) pairs of one right solution; None if unknown.
     """
 
     answer: str
@@ -37,7 +37,7 @@ class Sum:
 
 
 def sum_question(at: int, question: str, answer: str, rule: Rule, example: Example | None = None) -> Question:
-    """Return a question of a test; `example` is one right way to its answer."""
+    """Return a question of a test; `example` is one right solution."""
     calls = None
     if example is not None:
         read = [(call.tool, tuple(number(v) for v in call.args.values())) for call in example.calls]
@@ -53,10 +53,10 @@ def score(question: Question, attempt: Attempt) -> dict[str, float]:
     Returns
     -------
     dict
-        call: whether any tool was called. tools, arguments: whether tools, and operands as well, are those of the
-        known way; there may be others. execution: whether every call had a result. "answer" is the published rule:
-        equal after rounding to two decimals, or for multi-hop questions within 0.1 %. "answer, strict": all published
-        digits are right.
+        call: whether the attempt calls a tool. tools, arguments: whether the tools, and also the operands, match the
+        known solution; others may exist. execution: whether every call returned a result. "answer" is the published
+        rule: equal after rounding to two decimals, or within 0.1 % for multi-hop questions. "answer, strict": all
+        published digits are right.
     """
     known: Sum = question.reference
     calls = attempt.calls
@@ -74,7 +74,7 @@ def score(question: Question, attempt: Attempt) -> dict[str, float]:
 
 
 def is_right(found: float, answer: str, rule: Rule) -> bool:
-    """Tell whether a number is the answer by the published rule."""
+    """Return whether a number is right by the published rule."""
     wanted = number(answer)
     if wanted is None:
         return False
@@ -84,7 +84,7 @@ def is_right(found: float, answer: str, rule: Rule) -> bool:
 
 
 def is_exact(found: float, answer: str) -> bool:
-    """Tell whether a number, rounded to the digits of the published answer, is the answer."""
+    """Return whether a number, rounded to the digits of the published answer, equals it."""
     wanted = number(answer)
     places = len(answer.partition(".")[2].rstrip("0"))
     return wanted is not None and abs(found - wanted) <= 0.5 * 10**-places + 1e-9 * abs(wanted)

@@ -1,4 +1,4 @@
-"""Readable names for tools in a prompt: an LM that reads descriptions is not asked to copy ids that mean nothing."""
+"""`Readable`: descriptive tool names for prompts, in place of ids."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from toolken.training.tool_spec import ToolSpec
 
 @dataclass(frozen=True)
 class Readable:
-    """Tools under the names that their descriptions give them.
+    """Tools renamed after the signatures in their descriptions.
 
     Attributes
     ----------
     specs
-        The tools, renamed; where a description begins with a signature, it is left away there.
+        The renamed tools; a signature at the start of a description is omitted.
     operands
-        What stands between the brackets of each tool, by its new name.
+        Operands of each tool, by its new name.
     names
-        The new names, by the old ones.
+        Maps original names to new ones.
     """
 
     specs: tuple[ToolSpec, ...]
@@ -31,7 +31,7 @@ class Readable:
 
     @classmethod
     def of(cls, specs: Sequence[ToolSpec], operand: str) -> "Readable":
-        """Rename tools; one whose description begins with no signature keeps its name and takes `operand`."""
+        """Rename tools; a tool without a signature in its description keeps its name and takes `operand`."""
         found: dict[str, ToolSpec] = {}
         operands: dict[str, str] = {}
         names: dict[str, str] = {}
@@ -57,7 +57,7 @@ class Readable:
         return [tool.model_copy(update={"name": self.names[tool.name]}) for tool in tools]
 
     def answerer(self, answerer: Answerer) -> Answerer:
-        """Return what answers as `answerer` does, with the old names in its attempts; unknown ones stay as they are."""
+        """Return `answerer` with original tool names in its attempts; unknown names stay unchanged."""
         old = {new: name for name, new in self.names.items()}
 
         def answer(questions: Sequence[Question]) -> list[Attempt]:

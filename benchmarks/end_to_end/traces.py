@@ -1,4 +1,4 @@
-"""`Trace`: how one question was answered and scored, and the file that such records are appended to."""
+"""`Trace`: a question with its attempt and scores, and `TraceFile`, which stores traces."""
 
 import hashlib
 import json
@@ -11,27 +11,27 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from toolken.errors import DataFormatError
 
-#: Of the form of the records; part of their keys, so that those of another form are not taken for this one's.
+#: Version of the record format, part of every key, so that records of another version are not reused.
 VERSION = 1
 
 
 class TracePiece(BaseModel):
-    """A piece of an answer: words, or a call with what it returned.
+    """A piece of an answer: text, or a call with its result.
 
     Attributes
     ----------
     text
-        Words the model wrote; empty for a call.
+        Text that the model wrote; empty for a call.
     tool
-        The tool that was called; None for words.
+        The called tool; None for text.
     probability, runners_up
-        Of the tool, and of the next best ones, where the method has probabilities.
+        Probability of the tool, and the next best tools with theirs, if the method has probabilities.
     arguments
         The call's arguments.
     result
-        What the tool returned, or why it did not.
+        Result of the tool, or its error.
     failed
-        Whether there was no result.
+        Whether the call failed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,14 +46,14 @@ class TracePiece(BaseModel):
 
 
 class Attempt(BaseModel):
-    """What a method made of a question.
+    """A method's attempt at a question.
 
     Attributes
     ----------
     pieces
-        Words and calls in the order in which they were written.
+        Text and calls in order.
     answer
-        The final answer, as it is scored.
+        The final answer that is scored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,22 +73,22 @@ class Trace(BaseModel):
     Attributes
     ----------
     key
-        Digest of all that the attempt depends on; see `trace_key`.
+        Digest of everything that the attempt depends on; see `trace_key`.
     benchmark, split, method, number
-        What was run, and the place of the question in its test.
+        Test and method of the run, and the position of the question in its test.
     tools, examples, seed
-        Number of tools, of training examples of each (None for all), and the draw; None in files that were written
-        before they were kept.
+        Number of tools, of training examples per tool (None for all), and the seed; None in files of versions that
+        did not record them.
     question, expected
-        The question and its right answer, for a reader.
+        The question and its right answer, for display.
     attempt
-        What the method made of it.
+        The method's attempt.
     scores
-        Metric -> 0 or 1, or a share; a metric that does not apply is left out.
+        Metric -> 0 or 1, or a share; inapplicable metrics are omitted.
     settings
         The method's settings.
     seconds
-        Time for this question: that of its batch, divided by the batch's size.
+        Time of the question: that of its batch, divided by the batch size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,25 +110,25 @@ class Trace(BaseModel):
 
 
 def trace_key(**parts: Any) -> str:
-    """Return the digest under which an attempt is found again: LM, settings, method, question and all else given."""
+    """Return the digest that identifies an attempt by LM, settings, method, question and other parts."""
     text = json.dumps({"version": VERSION, **parts}, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class TraceFile:
-    """A file of traces, one JSON object a line, each written when its question is done.
+    """A JSON lines file of traces, each written when its question is answered.
 
-    What a kill leaves of a last line is cut off when the file is next opened, and that question is answered again.
+    An incomplete last line, left by a killed process, is removed when the file is opened, and its question repeated.
 
     Parameters
     ----------
     path
-        Of the file; it and its folder are made with the first trace.
+        Path of the file; the first trace creates it and its folder.
 
     Raises
     ------
     DataFormatError
-        If the file is there and holds anything but traces, or cannot be read and written.
+        If the file exists and contains anything but traces, or cannot be read and written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -136,9 +136,7 @@ class TraceFile:
         self.traces: dict[str, Trace] = {}
         self._open: TextIO | None = None
         if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
-            raise DataFormatError(
-                f"{str(path)!r} is no file to append to: move it away, or name another folder as --traces."
-            )
+            raise DataFormatError(f"{str(path)!r} is not a writable file: move it, or name another folder as --traces.")
         if path.is_file():
             whole = path.read_bytes()
             end = whole.rfind(b"\n") + 1
@@ -173,12 +171,12 @@ class TraceFile:
 
 
 def read_traces(path: Path) -> list[Trace]:
-    """Read a trace file; of several attempts under one key the last counts.
+    """Read a trace file; the last trace of a key counts.
 
     Raises
     ------
     DataFormatError
-        If it cannot be read, or holds no trace.
+        If it cannot be read, or contains no trace.
     """
     try:
         whole = path.read_bytes()
@@ -188,7 +186,7 @@ def read_traces(path: Path) -> list[Trace]:
         ) from error
     found = {trace.key: trace for trace in _parsed(whole[: whole.rfind(b"\n") + 1], path)}
     if not found:
-        raise DataFormatError(f"{str(path)!r} holds no trace: give a file that `toolken bench ... --traces` wrote.")
+        raise DataFormatError(f"{str(path)!r} contains no trace: give a file that `toolken bench ... --traces` wrote.")
     return list(found.values())
 
 
@@ -201,7 +199,7 @@ def _parsed(whole: bytes, path: Path) -> list[Trace]:
             reason: Mapping[str, Any] = error.errors()[0]
             place = ".".join(map(str, reason["loc"]))
             raise DataFormatError(
-                f"{path}, line {number} is no trace ({place + ': ' if place else ''}{reason['msg']}): remove the file, "
-                "or name another folder as --traces."
+                f"{path}, line {number} is not a trace ({place + ': ' if place else ''}{reason['msg']}): remove the "
+                "file, or name another folder as --traces."
             ) from error
     return traces

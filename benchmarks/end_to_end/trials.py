@@ -1,4 +1,4 @@
-"""`Trial`: one method on one test, with the settings to choose among, run in batches and resumed where it stopped."""
+"""`Trial`: one method on one test with candidate settings, run in batches and resumed from trace files."""
 
 import hashlib
 import time
@@ -19,23 +19,23 @@ from toolken.training.lm import FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
-#: Questions that are answered together, unless a trial says otherwise.
+#: Default batch size in questions.
 BATCH = 16
-#: Tokens of their prompts together, at most: each text has a KV cache of its own, and tools in the prompt make it long.
+#: Maximum of prompt tokens per batch: each text has a KV cache, and tools in the prompt make it long.
 TOKENS_AT_ONCE = 16384
 
 TrialSettings = Mapping[str, Any]
-#: Answers some questions together.
+#: Answers a batch of questions.
 Answerer = Callable[[Sequence["Question"]], Sequence[Attempt]]
 
 
-def told(specs: Sequence[ToolSpec], examples: Sequence[Example]) -> dict[str, Any]:
-    """Return hashes of all that a head is told, for the identity of a trial: no attempt of another one is taken up."""
+def head_hashes(specs: Sequence[ToolSpec], examples: Sequence[Example]) -> dict[str, Any]:
+    """Return hashes of a head's training input for the identity of a trial: it separates heads' attempts."""
     return {"tools": [spec.digest for spec in specs], "data": Provenance.of(examples).data}
 
 
 def digest(*files: Path) -> str:
-    """Return a hash of what stands in some files and folders, for the identity of a trial that depends on them."""
+    """Return a hash of the contents of files and folders, for the identity of a trial that depends on them."""
     found = hashlib.sha256()
     for place in files:
         inside = sorted(one for one in place.rglob("*") if one.is_file()) if place.is_dir() else [place]
@@ -52,13 +52,13 @@ class Question:
     Attributes
     ----------
     number
-        Its place in the test.
+        Position in the test.
     text
-        As it is asked.
+        Text of the question.
     expected
-        The right answer, for a reader.
+        The right answer, for display.
     reference
-        What the scorer, and nobody else, needs to know.
+        Input of the scorer only.
     """
 
     number: int
@@ -70,18 +70,17 @@ class Question:
 def read_questions(
     files: DataFolder, name: str, make: Callable[[int, dict[str, Any]], Question], limit: int | None = None
 ) -> list[Question]:
-    """Return the questions of a published file, the first ones if there is a limit.
+    """Return the first `limit` usable questions of a published file; by default all.
 
     Parameters
     ----------
     make
-        Makes a question of its place and its record; raises `UnusableRecordError` where that is of no use, which is
-        then left out and counted.
+        Converts a position and a record to a question; raises `UnusableRecordError` for records to skip and count.
 
     Raises
     ------
     DataFormatError
-        If a record is in another form; file and line are named.
+        If a record has another form; the message names file and line.
     """
     found: list[Question] = []
     for at, (where, record) in enumerate(files.records(name)):
@@ -94,30 +93,30 @@ def read_questions(
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             detail = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise DataFormatError(
-                f"{where} is not a question of {files.name} in the published form ({detail}): mend or remove it."
+                f"{where} is not a question of {files.name} in the published form ({detail}): fix or remove it."
             ) from error
     return found
 
 
 @dataclass(frozen=True)
 class Test:
-    """Questions, and how attempts at them are scored.
+    """Questions with a scorer.
 
     Attributes
     ----------
     benchmark, split
-        What they are.
+        Names of the benchmark and split.
     tools
-        Number of tools there are.
+        Number of tools.
     questions
         The questions.
     score
-        From a question and an attempt to metric -> 0 or 1, or a share.
+        Returns metric -> 0 or 1, or a share, for a question and an attempt.
     metrics
-        Names of the metrics in the order of the stages; the last one is what settings are chosen by.
+        Names of the metrics in the order of the stages; the last one selects the settings.
     """
 
-    __test__ = False  # not one for pytest
+    __test__ = False  # keeps pytest from collecting it
 
     benchmark: str
     split: str
@@ -134,37 +133,37 @@ class Trial:
     Attributes
     ----------
     test
-        What is reported.
+        The test whose figures are reported.
     method
         Name of the method.
     build
-        Makes the method with some settings ready; whatever takes long (reading examples, fitting) is done here.
+        Returns the answerer for given settings; long work (feature pass, fit) happens here.
     candidates
-        TrialSettings to choose among; where there is one, nothing is chosen.
+        Settings to choose among; a single candidate needs no choice.
     dev
-        What the settings are chosen on.
+        Test to choose the settings on.
     identity
-        What else the attempts depend on: the training examples, for instance.
+        Other inputs that attempts depend on, such as training examples.
     examples_per_tool
-        Training examples of each tool; None for all there are.
+        Training examples per tool; None for all.
     seed
-        Of whatever is drawn; None where nothing is.
+        Seed of random samples; None without any.
     prompt_tokens
-        Tokens of the longest prompt and of what is written after it, at most: the LM's context has to take them.
+        Maximum of prompt and generated tokens, which must fit the LM's context.
     read_tokens, written_tokens
-        Tokens read and written for one question, roughly, for the estimate of the time.
+        Approximate prefill and generated tokens per question, for the estimate of the time.
     fit_tokens
-        Tokens read before the first question, roughly.
+        Approximate tokens before the first question.
     fit_key
-        What these tokens belong to: trials with the same key read them once; None where no other trial does.
+        Identifies these tokens: trials with the same key process them once; None if no other trial shares them.
     prompt
-        Format in which a head is fitted, whose background is read once for an LM; None where there is no head.
+        Prompt format of the fit, whose background is computed once per LM; None without a head.
     train_tokens
-        Tokens that could be read in the time that the method's own training takes.
+        Number of prefill tokens that take as long as the method's training.
     batch
-        Questions that are answered together; fewer where prompts are long.
+        Questions per batch; fewer for long prompts.
     choose
-        Chooses among the candidates without an answer to a dev question, where answers would tell little.
+        Chooses a candidate without answering dev questions.
     """
 
     test: Test
@@ -188,20 +187,20 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial.
+    """The outcome of a trial.
 
     Attributes
     ----------
     trial
         The trial.
     settings
-        Those that were chosen.
+        The chosen settings.
     traces
-        One for each question of the test, in its order.
+        One trace per question of the test, in order.
     dev
-        The candidates with their traces on the dev questions; empty where nothing was chosen.
+        The candidates with their traces on the dev questions; empty if there was no choice.
     seconds
-        Time that the attempts took, the first time they were made.
+        Total time of the attempts when they were made.
     """
 
     trial: Trial
@@ -212,14 +211,14 @@ class Outcome:
 
 
 def check(lm: FrozenLM, trials: Sequence[Trial]) -> None:
-    """Make sure, before any long work starts, that there are questions and that the LM's context takes the prompts.
+    """Check, before any long work, that every test has questions and every prompt fits the LM's context.
 
     Raises
     ------
     DataFormatError
         If a test has no question.
     PromptTooLongError
-        If a prompt does not fit.
+        If a prompt does not fit the context.
     """
     for trial in trials:
         if not trial.test.questions:
@@ -228,20 +227,21 @@ def check(lm: FrozenLM, trials: Sequence[Trial]) -> None:
             )
         if trial.prompt_tokens > lm.max_length:
             raise PromptTooLongError(
-                f"{trial.method} needs {trial.prompt_tokens} tokens on {trial.test.benchmark}, {trial.test.split}, and "
-                f"{lm.name} takes {lm.max_length}: name other methods with --method, or an LM with a longer context."
+                f"{trial.method} needs {trial.prompt_tokens} tokens on {trial.test.benchmark}, {trial.test.split}, "
+                f"more than the {lm.max_length} of {lm.name}: name other methods with --method, "
+                "or an LM with a longer context."
             )
 
 
 def run_trial(lm: FrozenLM, trial: Trial, folder: Path, progress: Progress | None = None) -> Outcome:
-    """Choose the settings on the dev questions, then answer the test; what is in the trace files is not done again.
+    """Choose the settings on the dev questions, then answer the test, reusing attempts from the trace files.
 
-    Attempts that are taken up are scored anew, so that a mended answer in the data counts.
+    Reused attempts are scored again, so that corrected answers in the data take effect.
 
     Parameters
     ----------
     folder
-        Where the trace files are.
+        Folder of the trace files.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def run_trial(lm: FrozenLM, trial: Trial, folder: Path, progress: Progress | Non
     def answerer(settings: TrialSettings) -> Answerer:
         key = trace_key(**settings)
         if key not in built:
-            built.clear()  # one at a time: a head and its caches take memory
+            built.clear()  # keeps one entry, since a head and its caches take memory
             built[key] = trial.build(settings)
         return built[key]
 
@@ -263,21 +263,21 @@ def run_trial(lm: FrozenLM, trial: Trial, folder: Path, progress: Progress | Non
     if len(trial.candidates) > 1 and trial.dev is not None:
         with closing(TraceFile(folder / f"{name}-dev.jsonl")) as file:
             dev = [
-                (settings, list(_answered(lm, trial, trial.dev, settings, file, answerer, progress)))
+                (settings, list(_traces_of(lm, trial, trial.dev, settings, file, answerer, progress)))
                 for settings in trial.candidates
             ]
         last = trial.test.metrics[-1]
-        # The first of equals: candidates stand in the order in which they are to be preferred.
+        # `max` returns the first of equals; candidates are sorted by preference.
         chosen, _ = max(dev, key=lambda one: mean(one[1], last))
     with closing(TraceFile(folder / f"{name}.jsonl")) as file:
         if trial.choose is not None:
-            chosen = _begun_with(lm, trial, file) or trial.choose()
-        traces = list(_answered(lm, trial, trial.test, chosen, file, answerer, progress))
+            chosen = _settings_in_use(lm, trial, file) or trial.choose()
+        traces = list(_traces_of(lm, trial, trial.test, chosen, file, answerer, progress))
     return Outcome(trial, chosen, traces, dev, sum(trace.seconds for trace in traces))
 
 
-def _begun_with(lm: FrozenLM, trial: Trial, file: TraceFile) -> TrialSettings | None:
-    """Return the settings that were chosen when a test was begun, if it was."""
+def _settings_in_use(lm: FrozenLM, trial: Trial, file: TraceFile) -> TrialSettings | None:
+    """Return the settings of the traces of a test, if there are any."""
     for settings in trial.candidates:
         if any(_key(lm, trial, trial.test, question, settings) in file.traces for question in trial.test.questions):
             return settings
@@ -285,13 +285,13 @@ def _begun_with(lm: FrozenLM, trial: Trial, file: TraceFile) -> TrialSettings | 
 
 
 def mean(traces: Sequence[Trace], metric: str) -> float:
-    """Return the mean of a metric over the traces that have it; 0 where none has."""
+    """Return the mean of a metric over the traces that have it; 0.0 if there are none."""
     values = [trace.scores[metric] for trace in traces if metric in trace.scores]
     return sum(values) / len(values) if values else 0.0
 
 
 def done(lm: FrozenLM, trial: Trial, folder: Path) -> tuple[int, int]:
-    """Return how many attempts of a trial are in the trace files already, and how many there are to be in all."""
+    """Return the number of attempts of a trial in the trace files, and its total number of attempts."""
     name = f"{trial.test.benchmark}-{trial.test.split}-{trial.method}".replace(" ", "-").replace("/", "-")
     wanted = len(trial.test.questions)
     found = 0
@@ -324,7 +324,7 @@ def _key(lm: FrozenLM, trial: Trial, test: Test, question: Question, settings: T
     )
 
 
-def _answered(
+def _traces_of(
     lm: FrozenLM,
     trial: Trial,
     test: Test,
@@ -348,12 +348,12 @@ def _answered(
         advance(len(test.questions) - len(missing))
         size = max(1, min(trial.batch, TOKENS_AT_ONCE // max(trial.prompt_tokens, 1)))
         for start in range(0, len(missing), size):
-            part = missing[start : start + size]
-            questions = [test.questions[at] for at in part]
-            begun = time.perf_counter()
+            batch = missing[start : start + size]
+            questions = [test.questions[at] for at in batch]
+            began = time.perf_counter()
             attempts = answer(questions)
-            seconds = (time.perf_counter() - begun) / len(part)
-            for at, question, attempt in zip(part, questions, attempts, strict=True):
+            seconds = (time.perf_counter() - began) / len(batch)
+            for at, question, attempt in zip(batch, questions, attempts, strict=True):
                 file.add(
                     Trace(
                         key=keys[at],
@@ -372,5 +372,5 @@ def _answered(
                         seconds=seconds,
                     )
                 )
-            advance(len(part))
+            advance(len(batch))
     yield from (file.traces[key] for key in keys)

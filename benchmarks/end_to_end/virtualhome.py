@@ -1,4 +1,4 @@
-"""VirtualHome from the request to the home afterwards: plans of 58 toolkens, carried out in the simulator."""
+"""VirtualHome end to end: plans of 58 toolkens, executed in the simulator."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from toolken.agents.household.plans import plan_example, plan_text
 from toolken.benchmarks.end_to_end.run import Options, methods_of
 from toolken.benchmarks.end_to_end.script_rehearsal import ScriptRehearsal
 from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
-from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, digest, told
+from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, digest, head_hashes
 from toolken.benchmarks.end_to_end.worded_plans import MAX_TOKENS, free_plans, grounded_plans, matched
 from toolken.benchmarks.methods.toolkens import PUBLISHED, OneEntryCache, published_head
 from toolken.benchmarks.selection.comparisons import plans_after
@@ -27,21 +27,21 @@ from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 
-#: Behind the name of a method: the plan is taken that does best in a rehearsal.
+#: Suffix of methods that choose the plan by a rehearsal.
 REHEARSED = "-rehearsed"
-#: Our own head, also on more plans than the published ones, and the published trainers.
+#: The project's own head, also trained on additional plans, and the published trainers.
 OURS = ("toolken", "toolken" + REHEARSED, "toolken-more-plans")
 TOOLKEN_METHODS = (*OURS, PUBLISHED[0], PUBLISHED[0] + REHEARSED, *PUBLISHED[1:])
 NEAREST = ("nearest-plan", "nearest-plan" + REHEARSED)
 IN_PROMPT = ("in-context", "in-context-matched", "in-context-grounded")
 METHODS = (*TOOLKEN_METHODS, *NEAREST, *IN_PROMPT, "reference")
 METRICS = ("grounding", "executable", "success, relaxed", "success")
-#: Plans that are followed side by side; several where the rehearsal needs guesses to compare.
+#: Beam widths without and with rehearsal, which needs several candidates.
 BEAMS, REHEARSED_BEAMS = 1, 8
-#: How the similarity of two requests becomes the likelihood of a plan: by the factor that sentence encoders of
-#: MiniLM's kind are trained with (sentence-transformers, MultipleNegativesRankingLoss).
-LIKENESS = 20.0
-#: Toolkens of the longest plan: no step beyond the eighth counts, but the rehearsal compares where whole plans lead.
+#: Factor from the cosine similarity of two requests to the log likelihood of a plan: the scale in the training of
+#: MiniLM sentence encoders (sentence-transformers, MultipleNegativesRankingLoss).
+SIMILARITY_SCALE = 20.0
+#: Toolkens of the longest plan: steps after the eighth do not count, but the rehearsal compares whole plans.
 MOST_TOOLKENS = 2 * (MOST_STEPS + 4) + 1
 _GOAL = re.compile(r"Goal:\n(?P<title>.*?)\n(?:Hint:\n(?P<description>.*)\n)?Plan:", re.DOTALL)
 
@@ -53,7 +53,7 @@ def trials(lm: FrozenLM, folder: Path, options: Options) -> list[Trial]:
 
 
 class _Data:
-    """The published files, read once, and what is made of them when it is first needed."""
+    """The published files, and lazily computed examples and heads."""
 
     def __init__(self, lm: FrozenLM, folder: Path, options: Options) -> None:
         self.lm, self.folder, self.options = lm, folder, options
@@ -71,7 +71,7 @@ class _Data:
         self.test = Test("virtualhome", "test", len(TOOLKENS), questions, score, METRICS)
 
     def possible(self, method: str) -> bool:
-        """Whether a method can be run with what is installed."""
+        """Return whether the installed packages suffice for a method."""
         return method not in NEAREST or self.options.encoder is not None
 
     def trial(self, method: str) -> Trial:
@@ -86,7 +86,7 @@ class _Data:
             partial(self._build, method),
             ({"beams": beams},) if learned else ({},),
             identity={"beginning": self.beginning, "toolkens": MOST_TOOLKENS, "files": self._files_digest}
-            | told((), self._published),
+            | head_hashes((), self._published),
             prompt_tokens=len(self.lm.encode(self.beginning).ids) + longest + MAX_TOKENS if by_lm else 0,
             read_tokens=longest if by_lm else 0,
             written_tokens=MAX_TOKENS * beams if by_lm else 0,
@@ -98,16 +98,16 @@ class _Data:
 
     @cached_property
     def _files_digest(self) -> str:
-        """Of the plans, programs and scenes."""
+        """Digest of the plans, programs and scenes."""
         return digest(self.folder)
 
     def examples(self, method: str) -> list[Example]:
-        """Return the plans that a method learns from."""
-        return [*self._published, *(self._further if method == "toolken-more-plans" else ())]
+        """Return the training plans of a method."""
+        return [*self._published, *(self._additional if method == "toolken-more-plans" else ())]
 
     @cached_property
-    def _further(self) -> list[Example]:
-        """Plans of the programs that stand neither in the tests nor in the other files, in scenes they run in."""
+    def _additional(self) -> list[Example]:
+        """Plans of programs that occur neither in the tests nor in the other files, in scenes that they run in."""
         seen = {request_key(*_goal(example.question)) for example in (*self._published, *self._dev)}
         return [
             plan_example(task.prompt().rstrip(), task.toolkens)
@@ -116,7 +116,7 @@ class _Data:
         ]
 
     def head(self, method: str) -> ToolkenHead:
-        """Fit a head; the last one is kept."""
+        """Return the fitted head of a method; the last one is cached."""
         plans = "more" if method == "toolken-more-plans" else "published"
         if self._head is None or self._head[0] != plans:
             form, cache = plans_after(self.beginning), FeatureCache(self.lm)
@@ -142,10 +142,10 @@ class _Data:
         return partial(self._worded, method)
 
     def _nearest(self, rehearse: bool) -> Answerer:
-        """Return what takes over the plan of the most similar request, by sentence vectors.
+        """Return an answerer that copies the plan of the most similar request, by sentence vectors.
 
-        Where plans are rehearsed, it is chosen among those of the most similar requests, as many as the decoder
-        writes beams, as likely as they are similar.
+        With `rehearse` it chooses among the plans of the `REHEARSED_BEAMS` most similar requests; the similarity
+        determines their likelihood.
         """
         encoder = self.options.encoder
         assert encoder is not None
@@ -157,12 +157,12 @@ class _Data:
             asked = encoder.encode([". ".join(_goal(question.text)) for question in questions])
             found = []
             for question, similar in zip(questions, asked @ vectors.T, strict=True):
-                guesses: dict[tuple[str, ...], float] = {}
+                candidates: dict[tuple[str, ...], float] = {}
                 for at in similar.argsort(descending=True, stable=True).tolist():
-                    guesses.setdefault(plans[at], LIKENESS * float(similar[at]))
-                    if len(guesses) == (REHEARSED_BEAMS if rehearse else 1):
+                    candidates.setdefault(plans[at], SIMILARITY_SCALE * float(similar[at]))
+                    if len(candidates) == (REHEARSED_BEAMS if rehearse else 1):
                         break
-                chosen = [Plan(plan, score) for plan, score in guesses.items()]
+                chosen = [Plan(plan, score) for plan, score in candidates.items()]
                 best = chosen[0]
                 if rehearse:
                     best = choose_plan(chosen, ScriptRehearsal(question.reference.initial), MOST_STEPS, covered)
@@ -172,7 +172,7 @@ class _Data:
         return answer
 
     def _worded(self, method: str, questions: Sequence[Question]) -> list[Attempt]:
-        """Answer by plans that the LM writes in words, as the demonstrations in its prompt are written."""
+        """Answer with plans that the LM writes as text, in the form of the demonstrations in its prompt."""
         texts = [question.text for question in questions]
         if method == "in-context-grounded":
             following = [_following(question.reference) for question in questions]
@@ -199,15 +199,15 @@ def score(question: Question, attempt: Attempt) -> dict[str, float]:
 
 
 def covered(wanted: Effects, reached: Effects) -> float:
-    """Return 1.0 if all wanted effects are reached, whatever else is: the published success, as a utility.
+    """Return 1.0 if `reached` includes all wanted effects: the published success, as a utility.
 
-    As in the published metric, a plan that changes no state cannot be what is wanted.
+    As in the published metric, a reference plan without effects never counts as reached.
     """
     return float(bool(wanted) and wanted <= reached)
 
 
 def _planned(decoder: PlanDecoder, beams: int, rehearse: bool, questions: Sequence[Question]) -> list[Attempt]:
-    """Answer by next-toolken decoding, restricted to the objects of the scene."""
+    """Answer by decoding toolkens, restricted to the objects of the scene."""
     tasks = [PlanTask(question.text, _following(question.reference)) for question in questions]
     if rehearse:
         rehearsals = [ScriptRehearsal(question.reference.initial) for question in questions]
@@ -226,12 +226,12 @@ def _planned(decoder: PlanDecoder, beams: int, rehearse: bool, questions: Sequen
 
 
 def _following(task: HouseholdTask) -> Following:
-    """Return what may follow in a task's scene: verbs and the objects it has, by turns."""
+    """Return the toolkens that may follow in a task's scene: verbs and its objects alternate."""
     return lambda written: next_toolkens(written, task.initial)
 
 
 def _attempt(question: Question, plan: Plan | Sequence[str]) -> Attempt:
-    """Return a plan as it is kept in a trace, with what the simulator says to the first step that is not possible."""
+    """Return a plan in the form of a trace, with the simulator's message on the first impossible step."""
     if isinstance(plan, Plan):
         pieces = [
             TracePiece(tool=one.toolken, probability=one.probability, runners_up=one.runners_up) for one in plan.choices
@@ -247,15 +247,15 @@ def _attempt(question: Question, plan: Plan | Sequence[str]) -> Attempt:
 
 
 def _steps_of(task: HouseholdTask) -> list[tuple[str, str]]:
-    """All verbs with all objects of a scene."""
+    """Return all combinations of verbs and objects of a scene."""
     known = toolkens_of(task.initial)
     verbs = [toolken[1:-1] for toolken in known if toolken.startswith("[") and toolken != END]
     return [(verb, toolken[1:-1]) for verb in verbs for toolken in known if toolken.startswith("<")]
 
 
 def _goal(question: str) -> tuple[str, str]:
-    """Return title and description of a task in the published words."""
+    """Return title and description of a task from its published prompt."""
     found = _GOAL.search(question)
     if found is None:
-        raise DataFormatError(f"{question[:80]!r} is no task with a goal: give the published data.")
+        raise DataFormatError(f"{question[:80]!r} is not a task with a goal: give the published data.")
     return found["title"].strip(), (found["description"] or "").strip()

@@ -1,4 +1,4 @@
-"""Plans written by the LM with demonstrations in its prompt: free, matched to known steps, or grounded."""
+"""Plans that the LM writes after demonstrations: free, matched to known steps, or grounded."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,19 +9,19 @@ from toolken.benchmarks.methods.generation import Continuations
 from toolken.training.lm import FrozenLM, Session, State
 from toolken.training.prior.teacher import Encoder
 
-#: Tokens that a plan takes at most: a step takes eight to twelve, and the first eight steps count.
+#: Maximum tokens of a plan: a step takes eight to twelve, and the first eight steps count.
 MAX_TOKENS = 120
 _STEP = re.compile(r"\[(\w+)\]\s*<(\w+)>")
 _WORDS = re.compile(r"[A-Za-z]+")
 
 
 def free_plans(lm: FrozenLM, beginning: str, questions: Sequence[str]) -> list[list[str]]:
-    """Let the LM go on after each question, greedily; a plan is the lines it writes up to [END] or an empty line.
+    """Return greedy continuations of the questions as plans: the lines up to [END] or an empty line.
 
     Parameters
     ----------
     beginning
-        Demonstrations.
+        Demonstrations before each question.
     questions
         Each ends with "Plan:".
     """
@@ -31,10 +31,10 @@ def free_plans(lm: FrozenLM, beginning: str, questions: Sequence[str]) -> list[l
 
 
 def matched(lines: Sequence[str], steps: Sequence[tuple[str, str]], encoder: Encoder | None) -> list[str]:
-    """Replace each line by the step that is most like it, as toolkens with [END] behind.
+    """Replace each line by the most similar step, as toolkens, and append [END].
 
-    A line that is a step stays. Without an encoder the likeness is that of the words; with one, the cosine of the
-    sentence vectors (Huang et al. 2022, "Language Models as Zero-Shot Planners", arXiv 2201.07207, section 2.3).
+    A line that is a step is kept. The similarity is the Jaccard index of the words, or, with an encoder, the cosine of
+    the sentence vectors (Huang et al. 2022, "Language Models as Zero-Shot Planners", arXiv 2201.07207, section 2.3).
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def matched(lines: Sequence[str], steps: Sequence[tuple[str, str]], encoder: Enc
 
 
 def in_words(step: tuple[str, str]) -> str:
-    """Return a step in words: "walk couch"."""
+    """Return a step as words, such as "walk couch"."""
     return f"{step[0]} {step[1].replace('_', ' ')}".lower()
 
 
@@ -64,16 +64,16 @@ def _nearest(words: str, texts: Sequence[str], encoder: Encoder | None) -> int:
     if encoder is not None:
         return int((encoder.encode(list(texts)) @ encoder.encode([words])[0]).argmax())
     mine = set(words.split())
-    likeness = [len(mine & set(text.split())) / len(mine | set(text.split())) for text in texts]
-    return likeness.index(max(likeness))
+    similarities = [len(mine & set(text.split())) / len(mine | set(text.split())) for text in texts]
+    return similarities.index(max(similarities))
 
 
 def grounded_plans(
     lm: FrozenLM, beginning: str, questions: Sequence[str], following: Sequence[Following], most_toolkens: int
 ) -> list[list[str]]:
-    """Write plans token by token, greedily, choosing only tokens that lead to a toolken that may follow.
+    """Decode plans greedily, restricted to tokens that lead to a toolken that may follow.
 
-    That is decoding of the LM's own likelihood under the scene's grounding (Huang et al. 2023, "Grounded Decoding",
+    This decodes the LM's likelihood under the grounding of the scene (Huang et al. 2023, "Grounded Decoding",
     arXiv 2303.00855, with a hard constraint).
 
     Parameters
@@ -81,9 +81,9 @@ def grounded_plans(
     beginning, questions
         As for `free_plans`.
     following
-        For each question, which toolkens may follow those so far.
+        Per question, a function from the toolkens so far to the toolkens that may follow.
     most_toolkens
-        Toolkens after which a plan ends in any case.
+        Maximum length of a plan in toolkens.
     """
     continuations = Continuations(lm, beginning)
     readings = continuations.read([question + "\n" for question in questions])
@@ -101,40 +101,40 @@ def grounded_plans(
 
 
 class _GroundedPlan:
-    """A plan in the making, and the tokens of the toolkens that it may go on with."""
+    """An unfinished plan, and the remaining tokens of each possible next toolken."""
 
     def __init__(self, lm: FrozenLM, session: Session, state: State, following: Following) -> None:
         self._lm, self.session, self.state, self._following = lm, session, state, following
         self.toolkens: list[str] = []
-        self._left: Mapping[str, list[int]] | None = None
+        self._remaining: Mapping[str, list[int]] | None = None
 
     def next_tokens(self, most_toolkens: int) -> list[int]:
-        """Return the tokens to go on with: one that was chosen, and those that leave no choice; none at the end."""
+        """Return the next tokens: a chosen one and the forced ones after it; none at the end of the plan."""
         ids: list[int] = []
         while True:
-            if self._left is None:
+            if self._remaining is None:
                 allowed = self._following(self.toolkens) if len(self.toolkens) < most_toolkens else ()
                 if not allowed:
                     return []
-                self._left = {toolken: self._tokens(toolken) for toolken in allowed}
-            first = {tokens[0] for tokens in self._left.values()}
+                self._remaining = {toolken: self._tokens(toolken) for toolken in allowed}
+            first = {tokens[0] for tokens in self._remaining.values()}
             if len(first) > 1:
                 if ids:
-                    return ids  # the LM has to read these before it can choose
+                    return ids  # the next choice needs the LM's logits after these
                 options = sorted(first)
                 token = options[int(self.state[1][options].argmax())]
             else:
                 token = next(iter(first))
             ids.append(token)
-            self._left = {toolken: tokens[1:] for toolken, tokens in self._left.items() if tokens[0] == token}
-            finished = [toolken for toolken, tokens in self._left.items() if not tokens]
+            self._remaining = {toolken: tokens[1:] for toolken, tokens in self._remaining.items() if tokens[0] == token}
+            finished = [toolken for toolken, tokens in self._remaining.items() if not tokens]
             if finished:
                 self.toolkens.append(finished[0])
-                self._left = None
+                self._remaining = None
                 if finished[0] == "[END]":
                     return []
 
     def _tokens(self, toolken: str) -> list[int]:
-        """Return the tokens of a toolken with what stands before it."""
+        """Return the tokens of a toolken with the text that leads to it."""
         written = plan_text(self.toolkens)
         return self._lm.encode(lead(written, toolken) + toolken[1:]).ids

@@ -1,4 +1,4 @@
-"""The same LM on two backends: how far its hidden states agree, and what a head chooses on each."""
+"""Agreement of one LM on two backends: hidden states and the tools a head selects."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,21 +34,21 @@ def agreement(
     examples_per_tool: int = 5,
     progress: Progress | None = None,
 ) -> Iterator[Agreement]:
-    """Yield how far two backends agree on the largest test of a data set; the head is fitted on the first of them.
+    """Yield the agreement of two backends on the largest test of a data set, with a head fitted on the first backend.
 
     Parameters
     ----------
     lm, other
         The same LM on two backends.
     dataset
-        Questions each of which calls one tool.
+        A data set whose questions each call one tool.
     examples_per_tool
         Training examples of each tool.
 
     Raises
     ------
     FingerprintError
-        If the LMs are not the same.
+        If the LMs differ.
     """
     if lm.fingerprint != other.fingerprint:
         raise FingerprintError(f"{lm.name} and {other.name} are different models: name the same one for both backends.")
@@ -63,10 +63,10 @@ def agreement(
         advance = progress(f"Reading the test on {one.number_format}", len(test.examples)) if progress else None
         parts = decisions(one, head.prompt, test.examples, head.names, cache=FeatureCache(one), advance=advance)
         points.append(DecisionStates.join(parts).calls())
-    chosen = [candidates[head.decide(part.hidden).scores[:, candidates].argmax(1)] for part in points]
+    chosen = [candidates[head.decide(states.hidden).scores[:, candidates].argmax(1)] for states in points]
     cosines = torch.cosine_similarity(points[0].hidden, points[1].hidden)
     yield _mean("cosine of the hidden states", cosines)
-    yield Agreement("the least of these cosines", *3 * (float(cosines.min()),), len(cosines))
+    yield Agreement("minimum of these cosines", *3 * (float(cosines.min()),), len(cosines))
     for one, found in zip((lm, other), chosen, strict=True):
         yield _mean(f"right tool on {one.number_format}", found == points[0].labels)
     yield _mean("the same tool on both", chosen[0] == chosen[1])

@@ -1,8 +1,8 @@
-"""An exported checkpoint beside the project's decoder: the same next token or not, on dev sets of KAMEL and GSM8K-XL.
+"""Agreement of an exported checkpoint with the project's decoder on dev sets of KAMEL and GSM8K-XL.
 
-The checkpoint is written, read again by transformers alone, and run over dev texts as it would write them. At each step
-its largest logit is compared with what the decoder does there: at openings, behind results and in running text by gate
-and threshold, elsewhere always the largest word.
+The checkpoint is saved, reloaded by transformers alone, and run over dev texts. At each step the token of its largest
+logit is compared with the decoder's choice: gate and threshold decide at openings, after results and in running text;
+elsewhere the decoder takes the vocabulary token of the largest logit.
 """
 
 import json
@@ -40,15 +40,15 @@ from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
 SETS = ("kamel", "gsm8k-xl")
-#: GSM8K-XL: training problems for each "example a tool" of KAMEL. Calls whose arguments are written out.
+#: GSM8K-XL: training problems per "example per tool" of KAMEL. Number of calls whose arguments are generated.
 PROBLEMS, WRITTEN = 60, 40
-#: Tokens, padding included, that the reloaded checkpoint reads at once.
+#: Tokens per batch of the reloaded checkpoint, padding included.
 BATCH_TOKENS = 2048
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Shares of steps, and lines on what is no share."""
+    """Shares of steps, and notes on the fold and the size of the checkpoint."""
 
     shares: list[Figure]
     notes: list[str]
@@ -73,29 +73,29 @@ def measure(
     keep: Path | None = None,
     progress: Progress | None = None,
 ) -> Measured:
-    """Fit a head, export it, read the checkpoint again and compare.
+    """Fit a head, export it, reload the checkpoint and compare its choices with the decoder's.
 
     Parameters
     ----------
     name
         One of `SETS`.
     data
-        Folder with the data, or with a folder of it for each set.
+        Folder of the data set, or its parent.
     limit
-        Dev examples, the last ones: what the fold tries was chosen with an eye on some of the first.
+        Number of dev examples, taken from the end: the fold's candidates were chosen on some of the first.
     examples
-        Training examples of each of KAMEL's tools; for GSM8K-XL, `PROBLEMS` times so many problems.
+        Training examples per tool of KAMEL; for GSM8K-XL, this number times `PROBLEMS` problems.
     keep
-        Folder to keep the checkpoint in, under the set's name.
+        Folder that keeps the checkpoint, under the set's name; by default it is deleted.
 
     Raises
     ------
     DataFormatError
-        If the data is not there, or the set is none of these.
+        If the data is missing, or the set is not in `SETS`.
     """
     read = {"kamel": _kamel, "gsm8k-xl": _gsm8k}.get(name)
     if read is None:
-        raise DataFormatError(f"There is no dev set {name!r} to compare on: say {' or '.join(SETS)}.")
+        raise DataFormatError(f"There is no dev set {name!r}: name {' or '.join(SETS)}.")
     one = read(folder_of(name, data), limit, examples)
     head = fit(lm, one.specs, one.train, prompt=one.prompt, cache=FeatureCache(lm), progress=progress)
     built = build(head, lm, examples=one.shown, progress=progress)
@@ -140,13 +140,13 @@ def _compare(
     rows = [
         share("same next token, all steps", same, torch.ones_like(same)),
         share("same, where the decoder calls a tool", same, wanted.classes == CALL),
-        share("same, where it may call and writes a word", same, decided & (wanted.classes == TEXT)),
+        share("same, where it may call and continues the text", same, decided & (wanted.classes == TEXT)),
         share("same, where a chain of calls ends", same, wanted.classes == ANSWER),
-        share("same, in words where none may be called", same, steps.of(StepKind.TEXT)),
+        share("same, in text where no call is possible", same, steps.of(StepKind.TEXT)),
         share("same, between a call and its arguments", same, wanted.classes == VIRTUAL),
         share("same, inside arguments", same, inside),
-        share("an added token in words or arguments", called, never),
-        share("cost of the fold: call or none differs", calls != (wanted.classes == CALL), decided),
+        share("an added token in text or arguments", called, never),
+        share("cost of the fold: call decision differs", calls != (wanted.classes == CALL), decided),
         share(
             "cost of the fold: another tool, where both call",
             ~same,
@@ -160,14 +160,14 @@ def _compare(
     original -= built.network.output_embeddings.nbytes
     notes = [
         f"Fold: gain {settings.gain:g}, penalty {settings.penalty:g}, scale {settings.scale:g} (from training texts).",
-        f"Checkpoint: {size / 2**20:.0f} MiB in {lm.number_format}; without an output matrix of its own "
+        f"Checkpoint: {size / 2**20:.0f} MiB in {lm.number_format}; without the untied output matrix "
         f"{original / 2**20:.0f} MiB.",
     ]
     return Measured([row for row in rows if row.n], notes)
 
 
 def _texts(built: Exported, example: Example) -> list[Text]:
-    """Return the texts of a dev example, and its answer of results alone as it is written out."""
+    """Return the texts of a dev example, and the text that closes it with its results as the answer."""
     texts = list(built.writer.example(example))
     results = tuple(call.result for call in example.calls)
     if built.tokens.answer is not None and results and all(results):
@@ -181,7 +181,7 @@ def _texts(built: Exported, example: Example) -> list[Text]:
 def _run(
     model: Any, built: Exported, texts: Sequence[Text], advance: Callable[[int], None] | None
 ) -> tuple[torch.Tensor, Any]:
-    """Return the token with the largest logit at each step, `(n,)`, and the steps, all by the reloaded checkpoint."""
+    """Return the token of the reloaded checkpoint's largest logit at each step, `(n,)`, and the steps."""
     from toolken.training.export.decider import Steps
 
     order = sorted(range(len(texts)), key=lambda at: len(texts[at].ids))
@@ -226,7 +226,7 @@ def _right(
     chosen: torch.Tensor,
     owner: torch.Tensor,
 ) -> list[Figure]:
-    """Return how often decoder and checkpoint choose the tool that the data has, at a question's opening."""
+    """Return how often decoder and checkpoint call the labelled tool at the opening of an answer."""
     if head.prompt.everywhere:
         return []
     at_opening = steps.of(StepKind.OPENING, StepKind.AFTER_LEAD)
@@ -244,7 +244,7 @@ def _right(
 def _arguments(
     model: Any, built: Exported, head: ToolkenHead, dev: Sequence[Example], progress: Progress | None
 ) -> list[Figure]:
-    """Return how often arguments written freely behind the right tool's token are valid, and those of the data."""
+    """Return how often arguments generated without a grammar, after the right tool's token, are valid and correct."""
     asked = [
         (text, call)
         for example in dev
@@ -272,8 +272,8 @@ def _arguments(
             advance(1)
     order = torch.arange(len(asked))
     return [
-        _share("arguments written freely: valid", torch.tensor(valid), order, len(asked)),
-        _share("arguments written freely: those of the data", torch.tensor(right), order, len(asked)),
+        _share("arguments without a grammar: valid", torch.tensor(valid), order, len(asked)),
+        _share("arguments without a grammar: as labelled", torch.tensor(right), order, len(asked)),
     ]
 
 
@@ -283,7 +283,7 @@ def _before_calls(head: ToolkenHead, example: Example) -> list[str]:
 
 
 def _share(what: str, values: torch.Tensor, owner: torch.Tensor, count: int) -> Figure:
-    """Return a share of steps, with its interval over the examples they belong to."""
+    """Return a share of steps, with its bootstrap interval over examples."""
     n = len(values)
     if not n:
         return Figure(what, 0.0, 0.0, 0.0, 0)
@@ -297,7 +297,9 @@ def _share(what: str, values: torch.Tensor, owner: torch.Tensor, count: int) -> 
 def _kamel(data: Path, limit: int, examples: int) -> _Set:
     read = read_kamel(data)
     if not read.dev:
-        raise DataFormatError(f"There is no supervised_dev.jsonl in {str(data)!r}: it is compared there.")
+        raise DataFormatError(
+            f"There is no supervised_dev.jsonl in {str(data)!r}: give the folder with the KAMEL data."
+        )
     schema = {"type": "object", "properties": {"subject": {"type": "string"}}, "required": ["subject"]}
     specs = [spec.model_copy(update={"parameters": schema}) for spec in read.specs]
     train = [_with_subject(one) for one in read.train["supervised"]]
@@ -328,7 +330,7 @@ def _with_operands(example: Example) -> Example:
 
 
 def _operands(call: Call) -> Call:
-    """Return a call whose arguments have the calculator's names; none where they cannot be read."""
+    """Return a call with the calculator's argument names; without arguments if they cannot be parsed."""
     try:
         values = [json.loads(str(value).replace(",", "").strip('"')) for value in call.args.values()]
         return call.model_copy(update={"args": keyword_arguments(call.tool, values)})

@@ -1,4 +1,4 @@
-"""How fast a knowledge base loads and answers on SQLite, and how much memory loading takes."""
+"""Load time, lookup time and memory of a knowledge base on SQLite."""
 
 import multiprocessing
 import random
@@ -30,31 +30,33 @@ _SYLLABLES = tuple(
 
 
 def measure(facts: int = 1_000_000, lookups: int = 2_000, seed: int = 0) -> dict[str, float]:
-    """Load made-up facts into a SQLite file, look some up, print and return what it took.
+    """Load synthetic facts into a SQLite file, look some up, and print and return time and memory.
 
-    Each size is loaded in a process of its own, so that its peak memory is its own.
+    Each size is loaded in a separate process, so that their peak memories are independent.
 
     Parameters
     ----------
     facts : int
-        Number of facts, at least 1,000; five a subject, spread over 20 relations.
+        Number of facts, at least 1,000; five per subject, spread over 20 relations.
     lookups : int
-        Number of lookups timed with the index.
+        Number of timed lookups that use the index.
     seed : int
-        For the choice of facts looked up.
+        Seed for the sample of facts to look up.
 
     Returns
     -------
     dict of str to float
-        ``load_rows_per_s`` (until ready for lookups, near matches included), ``lookup_median_ms`` and
-        ``lookup_p99_ms`` (`KnowledgeBase.lookup`), ``tool_median_ms`` (the same through the LangChain tool),
-        ``scan_median_ms`` (the same statement kept from using an index) and ``index_speedup``, its ratio to the
-        lookup; ``near_match_median_ms`` (a name with two letters wrong) and ``near_match_offered`` (share in which the
-        right name is among the three suggested), ``file_mb``, ``peak_mb`` and ``peak_mb_of_tenth``, the
-        peak memory of loading this many facts and a tenth as many.
+        ``load_rows_per_s`` (including the index of near matches), ``lookup_median_ms`` and ``lookup_p99_ms``
+        (`KnowledgeBase.lookup`), ``tool_median_ms`` (the same through the LangChain tool), ``scan_median_ms`` (the
+        same statement without an index) and ``index_speedup``, its ratio to the lookup; ``near_match_median_ms`` (a
+        name with two wrong letters) and ``near_match_offered`` (share of these whose right name is among the three
+        suggestions), ``file_mb``, ``peak_mb`` and ``peak_mb_of_tenth`` (peak memory while loading all facts and a
+        tenth of them).
     """
     if facts < 1_000 or lookups < 1:
-        raise KnowledgeError(f"{facts} facts and {lookups} lookups are too few to measure: at least 1,000 and 1.")
+        raise KnowledgeError(
+            f"{facts} facts and {lookups} lookups are too few to measure: pass at least 1,000 facts and 1 lookup."
+        )
     start = multiprocessing.get_context("spawn")
     with start.Pool(1, maxtasksperchild=1) as pool:
         tenth = pool.apply(_measure, (facts // 10, 1, seed))
@@ -68,7 +70,7 @@ def measure(facts: int = 1_000_000, lookups: int = 2_000, seed: int = 0) -> dict
 
 
 def _fact(number: int) -> Triple:
-    """Make up a fact; five in a row are about one subject."""
+    """Return a synthetic fact; five consecutive numbers share a subject."""
     subject = number // FACTS_PER_SUBJECT
     relation = (subject + number % FACTS_PER_SUBJECT * 7) % RELATIONS
     return Triple(_name(subject), f"relation_{relation}", f"object {number}")
@@ -76,7 +78,7 @@ def _fact(number: int) -> Triple:
 
 @lru_cache(maxsize=2)
 def _name(number: int) -> str:
-    """Make up a name of two words with some accents, different for each number below 24**6."""
+    """Return a synthetic name of two words, some with accents, distinct for each number below 24**6."""
     rest, syllables = number * 48_271_939 % len(_SYLLABLES) ** 6, []
     for _ in range(6):
         rest, digit = divmod(rest, len(_SYLLABLES))
@@ -92,7 +94,7 @@ def _measure(facts: int, lookups: int, seed: int) -> dict[str, float]:
             start = time.perf_counter()
             kb.load((_fact(number) for number in range(facts)), relations)
             load_seconds = time.perf_counter() - start
-            # The unit is the kilobyte on Linux, the byte on macOS.
+            # Linux reports kilobytes, macOS bytes.
             peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
                 2**20 if sys.platform == "darwin" else 2**10
             )
@@ -129,7 +131,7 @@ def _milliseconds(ask: Callable[[Triple], object], facts: Sequence[Triple]) -> l
 
 
 def _near_match(kb: KnowledgeBase, fact: Triple) -> bool:
-    """Whether a name that lost one letter and has another wrong is offered in its right spelling."""
+    """Return whether the knowledge base suggests the right spelling of a name with one missing and one wrong letter."""
     try:
         kb.lookup(fact.relation, fact.subject[:4] + fact.subject[5:-1] + "x")
     except NothingFoundError as error:
@@ -138,7 +140,7 @@ def _near_match(kb: KnowledgeBase, fact: Triple) -> bool:
 
 
 def _scan(file: Path) -> Callable[[Triple], object]:
-    """Return the lookup with its condition written so that no index serves it."""
+    """Return the lookup with a condition that cannot use an index."""
     fact, relation = tables.fact, tables.relation
     ids = select(relation.c.name, relation.c.id)
     statement = select(fact.c.subject, fact.c.object)

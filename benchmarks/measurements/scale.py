@@ -1,4 +1,4 @@
-"""How time and memory grow with the number of tools, as ratios in one run."""
+"""Growth of time and memory with the number of tools, as ratios in one run."""
 
 import json
 import statistics
@@ -28,7 +28,7 @@ from toolken.training.prior.sources import query_forms, requests_of
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec, tool_specs
 
-#: Places at which made-up variants of the actions happen, so that there are as many tools as are asked for.
+#: Places that distinguish synthetic variants of the actions, to reach any number of tools.
 PLACES = (
     "the kitchen",
     "the bedroom",
@@ -39,12 +39,12 @@ PLACES = (
     "the shop",
     "the attic",
 )
-#: Repetitions of what takes milliseconds; tools of the subset that a request may be bound to.
+#: Repetitions of measurements that take milliseconds; tools of a subset that a request may be restricted to.
 REPETITIONS, SUBSET = 15, 10
-#: How far a variant lies from the tool whose description was read, in standard deviations of the background.
+#: Distance of a synthetic query form from a computed one, in standard deviations of the background.
 SPREAD = 0.3
-#: What a new process does with a saved head, and what it says of its memory, in bytes: all that is resident before and
-#: after, and how much of it is the process's own, rather than pages of the head's file.
+#: Program of a new process that loads a head and decides once. It prints the growth of its resident memory in bytes: in
+#: all, and without pages of the head's file.
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -66,7 +66,7 @@ print(json.dumps([now - then for now, then in zip([resident(key) for key in ("Vm
 
 @dataclass(frozen=True)
 class Line:
-    """One figure, and its ratio to what it is compared with."""
+    """One figure, and its ratio to the figure named by `beside`."""
 
     what: str
     value: float
@@ -76,7 +76,7 @@ class Line:
 
 
 def action_specs(names: Sequence[str], count: int) -> list[ToolSpec]:
-    """Return tools for actions such as "close address_book", and variants of them at other places if there are few."""
+    """Return `count` tools for actions such as "close address_book", with variants at other places if needed."""
     specs = []
     for number in range(count):
         action = names[number % len(names)].replace("_", " ")
@@ -88,7 +88,7 @@ def action_specs(names: Sequence[str], count: int) -> list[ToolSpec]:
 
 
 def bound(head: ToolkenHead) -> tuple[Toolset, torch.Tensor]:
-    """Return all of a head's tools as they are bound for a conversation, and a state at which they may be called."""
+    """Return the bound toolset of all tools of a head, and a hidden state for a decision."""
     toolset, mean = Toolset(BoundTools.of(head.specs), head, head.prompt), head.geometry.mean.float()
     return toolset, mean + 0.1 * torch.randn(len(mean), generator=torch.Generator().manual_seed(0))
 
@@ -96,38 +96,37 @@ def bound(head: ToolkenHead) -> tuple[Toolset, torch.Tensor]:
 def measure(
     lm: FrozenLM, names: Sequence[str], *, tools: int = 100_000, read: int = 128, progress: Progress | None = None
 ) -> Iterator[Line]:
-    """Yield what a head of very many tools costs: reading, computing, keeping, deciding.
+    """Yield the costs of a head with very many tools: feature pass, output embeddings, files, decisions.
 
-    The first `read` tools' descriptions are read by the LM, which gives its speed and the share of everything else in
-    the time. The other tools get forms round those, at random: what happens to a form afterwards takes the same time
-    whatever stands in it.
+    The LM computes the query forms of the first `read` tools, which measures its speed. The forms of the other tools
+    are random points near these: later costs do not depend on the values.
 
     Parameters
     ----------
     names
-        The actions' names.
+        Names of the actions.
     tools, read
-        Number of tools, and of those that are read.
+        Number of tools, and number of tools whose query forms the LM computes.
     """
     prompt = PromptFormat()
     shared = background(lm, prompt)
     specs = tool_specs(action_specs(names, tools))
     few = specs[:read]
     texts = [prompt.query(request) for spec in few for request in requests_of(spec)]
-    advance = progress("Reading descriptions, and the same tokens bare", 2 * len(texts)) if progress else None
-    begun = time.perf_counter()
+    advance = progress("Computing query forms, and the bare forward pass", 2 * len(texts)) if progress else None
+    started = time.perf_counter()
     forms = query_forms(lm, few, prompt, advance=advance)
-    reading = time.perf_counter() - begun
+    reading = time.perf_counter() - started
     sequences = [lm.encode(text).ids for text in texts]
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for _ in lm.hidden_states(sequences, [[len(ids) - 1] for ids in sequences], advance=advance):
         pass
-    bare = time.perf_counter() - begun
+    bare = time.perf_counter() - started
     tokens = sum(map(len, sequences))
-    yield Line(f"reading {read} descriptions", tokens / reading, "tokens/s", reading / bare, "the bare forward pass")
+    yield Line(f"query forms of {read} tools", tokens / reading, "tokens/s", reading / bare, "the bare forward pass")
 
     gate, _ = fit_gate(DecisionStates.none(lm.hidden_size), shared.decisions, running_text=False)
-    head = _head(lm, specs, prompt, shared, gate, _variants(forms, shared.covariance, tools))
+    head = _head(lm, specs, prompt, shared, gate, _forms_near(forms, shared.covariance, tools))
     tenth = _head(lm, specs[: tools // 10], prompt, shared, gate, head.forms["query"][: tools // 10])
     numbers = 4 * tools * lm.hidden_size
     part = _seconds(lambda: tenth.output_embeddings)
@@ -135,16 +134,18 @@ def measure(
     whole = _seconds(lambda: head.output_embeddings)
     peak = _peak() - held
     all_read = reading / read * tools
-    yield Line(f"rows of {tools} tools", whole, "s", whole / all_read, "reading their descriptions, by the speed above")
+    yield Line(
+        f"output embeddings of {tools} tools", whole, "s", whole / all_read, "their query forms, at the speed above"
+    )
     yield Line("the same for a tenth of them", part, "s", 10 * part / whole, "a tenth of the time")
     if peak > 0:
-        yield Line("memory to compute the rows", peak / 1e6, "MB", peak / numbers, "T x d x 4 bytes")
+        yield Line("memory to compute the output embeddings", peak / 1e6, "MB", peak / numbers, "T x d x 4 bytes")
     with tempfile.TemporaryDirectory() as folder:
-        yield from _kept(head, tenth, Path(folder), numbers)
-    yield from _decided(lm, head)
+        yield from _file_costs(head, tenth, Path(folder), numbers)
+    yield from _decision_costs(lm, head)
 
 
-def _kept(head: ToolkenHead, tenth: ToolkenHead, folder: Path, numbers: int) -> Iterator[Line]:
+def _file_costs(head: ToolkenHead, tenth: ToolkenHead, folder: Path, numbers: int) -> Iterator[Line]:
     """Yield time and memory of saving and loading."""
     saved = [_seconds(lambda one=one: one.save_pretrained(folder / str(len(one.specs)))) for one in (head, tenth)]  # type: ignore[misc]
     yield Line("saving", saved[0], "s", saved[0] / saved[1] / 10, "ten times that of a tenth of the tools")
@@ -159,15 +160,15 @@ def _kept(head: ToolkenHead, tenth: ToolkenHead, folder: Path, numbers: int) -> 
         beside = "T x d x 4 bytes"
         grown = [(large - small) * 10 / 9 for large, small in zip(*sizes, strict=True)]
         constant = max(sizes[0][0] - grown[0], 0.0)
-        yield Line("memory of a process that decides, tools' part", grown[0] / 1e6, "MB", grown[0] / numbers, beside)
+        yield Line("memory of a process that decides, per-tool part", grown[0] / 1e6, "MB", grown[0] / numbers, beside)
         yield Line("of this, not pages of the head's file", grown[1] / 1e6, "MB", grown[1] / numbers, beside)
         yield Line("its constant part, code included", constant / 1e6, "MB", constant / numbers, beside)
 
 
-def _decided(lm: FrozenLM, head: ToolkenHead) -> Iterator[Line]:
-    """Yield what tools add to a decoding step, beside the step and beside the product with the LM's output matrix."""
+def _decision_costs(lm: FrozenLM, head: ToolkenHead) -> Iterator[Line]:
+    """Yield the time that tools add to a decoding step, relative to the step and to the LM's output projection."""
     toolset, _ = bound(head)
-    # Tools race after each word: that is where a step could cost more.
+    # In running text every token is a decision, so a step could cost more.
     running_text = head.prompt.model_copy(update={"everywhere": True})
     running = replace(toolset, head=replace(head, prompt=running_text), prompt=running_text)
     names = tuple(toolset.tools.names)
@@ -180,26 +181,26 @@ def _decided(lm: FrozenLM, head: ToolkenHead) -> Iterator[Line]:
     product = _median(lambda: torch.nn.functional.linear(state, vocabulary))
     count = len(names)
     yield Line("a decoding step of the LM", 1e3 * step, "ms", 1.0, "itself")
-    yield Line("product with its output matrix", 1e3 * product, "ms", product / step, "the step")
+    yield Line("its output projection", 1e3 * product, "ms", product / step, "the step")
 
     def decides(chosen: Toolset, which: Sequence[str]) -> Callable[[], Any]:
         return lambda: chosen.decide(hidden, which, results=0).call_probability
 
     bound_ms = max(0.05 * step, product)
     overhead = _median(decides(running, names))
-    yield Line(f"{count} tools after a word, no call", 1e3 * overhead, "ms", overhead / step, "the step")
-    yield Line("the same", 1e3 * overhead, "ms", overhead / bound_ms, "5 % of a step or the product, the larger one")
+    yield Line(f"{count} tools after a token, no call", 1e3 * overhead, "ms", overhead / step, "the step")
+    yield Line("the same", 1e3 * overhead, "ms", overhead / bound_ms, "5 % of a step or the projection, the larger one")
     calling = _median(lambda: running.decide(hidden, names, results=0).shares)
-    yield Line("choosing the tool where one is called", 1e3 * calling, "ms", calling / product, "the product")
+    yield Line("selecting the tool of a call", 1e3 * calling, "ms", calling / product, "the projection")
     opening = _median(decides(toolset, names))
-    yield Line("whether one is called at an answer's opening", 1e3 * opening, "ms", opening / step, "the step")
+    yield Line("call decision at the opening of an answer", 1e3 * opening, "ms", opening / step, "the step")
     subset = names[:: count // SUBSET][:SUBSET]
     chosen = _median(lambda: running.decide(hidden, subset, results=0).shares)
-    yield Line(f"choosing among {SUBSET} of them", 1e3 * chosen, "ms", chosen / calling, "choosing among all")
+    yield Line(f"selecting among {SUBSET} of them", 1e3 * chosen, "ms", chosen / calling, "selecting among all")
     half = names[::2]
-    running.decide(hidden, half, results=0)  # the names are looked up once for a request
+    running.decide(hidden, half, results=0)  # names are resolved once per request
     halved = _median(lambda: running.decide(hidden, half, results=0).shares)
-    yield Line("choosing among half of them", 1e3 * halved, "ms", halved / calling, "choosing among all")
+    yield Line("selecting among half of them", 1e3 * halved, "ms", halved / calling, "selecting among all")
 
 
 def _head(
@@ -219,8 +220,8 @@ def _head(
     )
 
 
-def _variants(forms: torch.Tensor, covariance: torch.Tensor, count: int) -> torch.Tensor:
-    """Return forms `(count, d) float32`: the ones that there are, and others round them."""
+def _forms_near(forms: torch.Tensor, covariance: torch.Tensor, count: int) -> torch.Tensor:
+    """Return query forms `(count, d) float32`: the given ones, and random points near them."""
     random = torch.Generator().manual_seed(0)
     found = torch.randn(count, forms.shape[1], generator=random)
     found *= SPREAD * covariance.diagonal().float().sqrt()
@@ -232,7 +233,7 @@ def _variants(forms: torch.Tensor, covariance: torch.Tensor, count: int) -> torc
 
 
 def _peak(*, reset: bool = False) -> int:
-    """Return the most bytes this process has held since the last reset, or holds now after one; 0 where not known."""
+    """Return the peak memory of this process in bytes since the last reset; 0 if unknown."""
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
@@ -243,12 +244,12 @@ def _peak(*, reset: bool = False) -> int:
 
 
 def _seconds(work: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def _median(work: Callable[[], Any]) -> float:
-    """Return the median of the seconds that some work takes, after it was done once."""
+    """Return the median time in seconds of `REPETITIONS` runs, after one warm-up run."""
     work()
     return statistics.median(_seconds(work) for _ in range(REPETITIONS))

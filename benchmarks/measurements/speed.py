@@ -1,4 +1,4 @@
-"""How fast the decoder is: against transformers' own generation, with and without its caches, alone and in batches."""
+"""Speed of the decoder: against transformers' `generate`, with and without caches, single and in batches."""
 
 import json
 import statistics
@@ -19,30 +19,30 @@ from toolken.agents.conversation import to_prompt
 from toolken.agents.decoding.decoder import Decoder, DecodingOptions
 from toolken.agents.decoding.events import Finished
 from toolken.agents.decoding.lazy_model import LazyModel
-from toolken.benchmarks.measurements.synthetic_tools import THINGS, made_up_tools
+from toolken.benchmarks.measurements.synthetic_tools import THINGS, synthetic_tools
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 
-#: Tools that are bound while words are decoded, tools of the comparison with schemas in the prompt, and new ones bound.
+#: Tools bound while decoding text, tools of the comparison with schemas in the prompt, and newly bound tools.
 MANY, IN_PROMPT, NEW = 1000, 234, 100
-#: Tokens that are decoded, tokens of the history, and questions of the batch.
+#: Decoded tokens, tokens of the history, and questions of the batch.
 TOKENS, HISTORY, BATCH = 128, 500, 16
-#: Tokens that a model with the schemas in its prompt writes for a call.
+#: Tokens of a call that a model with the schemas in its prompt generates.
 CALL_TOKENS = 24
 
 
 @dataclass(frozen=True)
 class Speed:
-    """One figure: what took how long, beside what it is compared with.
+    """One comparison of two times or rates.
 
     Attributes
     ----------
     what, beside
-        The two things.
+        What is measured, and what it is compared with.
     own, other
         Their figures in `unit`.
     ratio
-        How many times faster the first is.
+        Speed of the first relative to the second.
     """
 
     what: str
@@ -56,17 +56,16 @@ class Speed:
 def measure(lm: FrozenLM, console: Console | None = None) -> list[Speed]:
     """Measure, print a table, and return its rows.
 
-    Every comparison is made in this one run, on this machine, with this LM. It takes some minutes, and means something
-    only while the machine does nothing else.
+    All comparisons use this machine and this LM. The run takes several minutes; results are valid only on an otherwise
+    idle machine.
     """
     console = console or Console()
     console.print(
-        f"{lm.name}, {lm.number_format}, {torch.get_num_threads()} threads. "
-        "Each figure is a ratio of two times of this run."
+        f"{lm.name}, {lm.number_format}, {torch.get_num_threads()} threads. Each ratio compares two times of this run."
     )
     table = Table(title="Speed of the decoder")
-    for heading in ("what", "beside", "own", "other", "unit", "times as fast"):
-        table.add_column(heading, justify="left" if heading in ("what", "beside", "unit") else "right")
+    for heading in ("measured", "compared with", "own", "other", "unit", "speedup"):
+        table.add_column(heading, justify="right" if heading in ("own", "other", "speedup") else "left")
     rows = []
     for row in _rows(lm):
         rows.append(row)
@@ -79,22 +78,22 @@ def measure(lm: FrozenLM, console: Console | None = None) -> list[Speed]:
 def _rows(lm: FrozenLM) -> Iterator[Speed]:
     model = ToolkenChatModel(lm=lm)
     yield from _binding(model)
-    rival = _rival(lm, lm.dtype)
-    yield from _schemas_in_the_prompt(lm, model, rival)
+    reference = _transformers_model(lm, lm.dtype)
+    yield from _schemas_in_the_prompt(lm, model, reference)
     yield from _after_a_result(lm, model)
     yield from _batch(model)
-    yield from _decoding(lm, model, rival)
+    yield from _decoding(lm, model, reference)
 
 
 def _binding(model: ToolkenChatModel) -> Iterator[Speed]:
-    model.bind_tools(made_up_tools(1))  # the background and the grammar backend are there from then on
-    new = made_up_tools(NEW + 1)[1:]
+    model.bind_tools(synthetic_tools(1))  # loads the background and the grammar backend
+    new = synthetic_tools(NEW + 1)[1:]
     first, again = _seconds(lambda: model.bind_tools(new)), _seconds(lambda: model.bind_tools(new), 5)
     yield _times(f"binding {NEW} tools again", "binding them for the first time", again, first, "ms")
 
 
-def _schemas_in_the_prompt(lm: FrozenLM, model: ToolkenChatModel, rival: Any) -> Iterator[Speed]:
-    tools = made_up_tools(IN_PROMPT)
+def _schemas_in_the_prompt(lm: FrozenLM, model: ToolkenChatModel, reference: Any) -> Iterator[Speed]:
+    tools = synthetic_tools(IN_PROMPT)
     bound = model.bind_tools(tools, tool_choice="any")
     questions = [f"What is the price of the book {name}?" for name in ("Emma", "Ulysses", "Dracula")]
     own = statistics.median(_seconds(partial(bound.invoke, question)) for question in questions)
@@ -102,9 +101,9 @@ def _schemas_in_the_prompt(lm: FrozenLM, model: ToolkenChatModel, rival: Any) ->
         text = f"Tools:\n{written}\n\nQuestion: {questions[0]}\nCall:"
         ids = lm.encode(text).ids
         if len(ids) + CALL_TOKENS > lm.max_length:
-            continue  # the rival is given the form that fits the LM's context
-        spent = _seconds(partial(_generate, lm, ids, CALL_TOKENS, rival))
-        beside = f"their {form} in the prompt ({len(ids)} tokens, {CALL_TOKENS} written)"
+            continue  # this form does not fit the LM's context
+        spent = _seconds(partial(_generate, lm, ids, CALL_TOKENS, reference))
+        beside = f"their {form} in the prompt ({len(ids)} tokens, {CALL_TOKENS} generated)"
         yield _times(f"a call with {IN_PROMPT} tools", beside, own, spent, "ms")
 
 
@@ -113,7 +112,7 @@ def _signatures(tools: Sequence[dict[str, Any]]) -> str:
 
 
 def _after_a_result(lm: FrozenLM, model: ToolkenChatModel) -> Iterator[Speed]:
-    bound = model.bind_tools(made_up_tools(2))
+    bound = model.bind_tools(synthetic_tools(2))
     sentence = "The museum of the town has a tower, a garden and a library with old books. "
     story = sentence * (HISTORY // len(lm.encode(sentence).ids))
     call = {"name": "book_price", "args": {"name": "Emma"}, "id": "1"}
@@ -126,49 +125,51 @@ def _after_a_result(lm: FrozenLM, model: ToolkenChatModel) -> Iterator[Speed]:
         model._lazy.forget()
         bound.invoke(asked)
         warm.append(_seconds(lambda: bound.invoke(messages)))
-    what = f"the turn after a result, {HISTORY} tokens before it"
-    yield _times(what, "the same without the cache", statistics.median(warm), statistics.median(cold), "ms")
+    what = f"the turn after a result, with {HISTORY} tokens of history"
+    yield _times(what, "the same without the prefix cache", statistics.median(warm), statistics.median(cold), "ms")
 
 
 def _batch(model: ToolkenChatModel) -> Iterator[Speed]:
     questions: list[Any] = [f"Tell me about the {thing}." for thing in THINGS[:BATCH]]
-    # A format whose answers end at no line, so that all of them are equally long.
+    # Without stop texts all answers have the same length.
     form = model._lazy.decoder(BoundTools.of([])).toolset.prompt.model_copy(update={"stop": ()})
     head = _never_calling(model, 1, form)
     alone, together = (ToolkenChatModel(lm=model.lm, head=head, max_tokens=TOKENS // 2) for _ in range(2))
     for one in (alone, together):
         one.invoke("Hello")
-    begun = time.perf_counter()
+    started = time.perf_counter()
     written = sum(_written(alone.invoke(question)) for question in questions)
-    single = written / (time.perf_counter() - begun)
-    begun = time.perf_counter()
+    single = written / (time.perf_counter() - started)
+    started = time.perf_counter()
     written = sum(map(_written, together.batch(questions)))
-    batched = written / (time.perf_counter() - begun)
+    batched = written / (time.perf_counter() - started)
     yield Speed(f"a batch of {BATCH}", f"{BATCH} single calls", batched, single, "tokens/s", batched / single)
 
 
-def _decoding(lm: FrozenLM, model: ToolkenChatModel, rival: Any) -> Iterator[Speed]:
+def _decoding(lm: FrozenLM, model: ToolkenChatModel, reference: Any) -> Iterator[Speed]:
     ids = lm.encode("Question: Tell me a long story about a ship.\nAnswer: The answer is").ids
     long = lm.encode("The museum of the town has a tower, a garden and a library with old books. " * 40).ids[:HISTORY]
     own = {
-        f"decoding, {MANY} tools race {where}": _tokens_per_second(_decoder(model, everywhere=everywhere))
-        for where, everywhere in (("where the answer begins", False), ("after each word", True))
+        f"decoding, {MANY} tools, decisions {where}": _tokens_per_second(_decoder(model, everywhere=everywhere))
+        for where, everywhere in (("at the opening", False), ("at every token", True))
     }
     name = str(lm.dtype).removeprefix("torch.")
     read = statistics.median(_seconds(lambda: lm.start().feed(long)) for _ in range(3))
-    prefill = statistics.median(_seconds(partial(_forward, lm, long, rival)) for _ in range(3))
-    yield _times(f"reading {HISTORY} tokens", f"transformers in {name}", read, prefill, "ms")
-    rivals = {name: rival} | ({"bfloat16": _rival(lm, torch.bfloat16)} if name != "bfloat16" else {})
-    for number, other in rivals.items():
+    prefill = statistics.median(_seconds(partial(_forward, lm, long, reference)) for _ in range(3))
+    yield _times(f"prefill of {HISTORY} tokens", f"transformers in {name}", read, prefill, "ms")
+    references = {name: reference} | (
+        {"bfloat16": _transformers_model(lm, torch.bfloat16)} if name != "bfloat16" else {}
+    )
+    for number, other in references.items():
         speed = TOKENS / _seconds(partial(_generate, lm, ids, TOKENS, other))
         for what, figure in own.items():
             yield Speed(what, f"transformers' generate in {number}", figure, speed, "tokens/s", figure / speed)
     used, there = next(iter(own.values())) * lm.weight_bytes / 1e9, _bandwidth()
-    yield Speed("weights read while decoding", "what this machine can read", used, there, "GB/s", used / there)
+    yield Speed("weights read while decoding", "memory bandwidth of this machine", used, there, "GB/s", used / there)
 
 
-def _rival(lm: FrozenLM, dtype: torch.dtype) -> Any:
-    """Return the LM as transformers runs it, apart from the one that is measured."""
+def _transformers_model(lm: FrozenLM, dtype: torch.dtype) -> Any:
+    """Return a separate copy of the LM that transformers runs."""
     return FrozenLM.from_pretrained(lm.name, dtype=dtype, device=str(lm.device)).model
 
 
@@ -180,8 +181,8 @@ def _decoder(model: ToolkenChatModel, *, everywhere: bool) -> Decoder:
 
 
 def _never_calling(model: ToolkenChatModel, count: int, form: Any) -> ToolkenHead:
-    """Return a head of some tools that race at each decision and never win."""
-    head = model._lazy.decoder(BoundTools.of(made_up_tools(count))).toolset.head
+    """Return a head of `count` synthetic tools that never calls one: its threshold is above 1."""
+    head = model._lazy.decoder(BoundTools.of(synthetic_tools(count))).toolset.head
     assert head is not None
     return replace(head, prompt=form, threshold=2.0)
 
@@ -192,10 +193,10 @@ def _tokens_per_second(decoder: Decoder) -> float:
     list(decoder.decode(prompt, replace(options, max_tokens=4)))
     speeds = []
     for _ in range(3):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         finished = list(decoder.decode(prompt, options))[-1]
         assert isinstance(finished, Finished)
-        speeds.append(finished.output_tokens / (time.perf_counter() - begun))
+        speeds.append(finished.output_tokens / (time.perf_counter() - started))
     return statistics.median(speeds)
 
 
@@ -223,12 +224,12 @@ def _forward(lm: FrozenLM, ids: Sequence[int], model: Any) -> None:
 
 
 def _seconds(work: Callable[[], Any], times: int = 1) -> float:
-    """Return how long some work takes, the least of a few times."""
+    """Return the minimum time in seconds of `times` runs."""
     spent = []
     for _ in range(times):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         work()
-        spent.append(time.perf_counter() - begun)
+        spent.append(time.perf_counter() - started)
     return min(spent)
 
 
@@ -237,6 +238,6 @@ def _times(what: str, beside: str, own: float, other: float, unit: str) -> Speed
 
 
 def _bandwidth() -> float:
-    """Return how many gigabytes this machine reads in a second, by summing a block too large for any cache."""
+    """Return the memory bandwidth in GB/s, measured by summing a block larger than any cache."""
     block = torch.ones(2**26, dtype=torch.float32)
     return block.numel() * 4 / _seconds(lambda: block.sum().item(), 5) / 1e9

@@ -1,4 +1,4 @@
-"""How long a new process takes until an LM is ready: processor and wall-clock seconds, stage by stage."""
+"""Time of a new process until an LM is ready, in processor and wall-clock seconds per stage."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from rich.table import Table
 from toolken.errors import LMNotFoundError
 from toolken.training.lm.embedded import EMBEDDED, embedded_folder
 
-#: What a new process does, and the stages it reports; the wall clock is read by whoever started it.
+#: Program of the new process; it reports its stages, and the parent process reads the wall clock.
 PROGRAM = """
 import json, sys, time
 
@@ -33,9 +33,9 @@ report("first text")
 
 @dataclass(frozen=True)
 class Stage:
-    """How far one new process had come, counted from its beginning.
+    """Seconds from the start of a process to the end of a stage.
 
-    `processor` are the seconds of all its threads in user and system mode, `wall` those that passed.
+    `processor` counts user and system time of all threads, `wall` elapsed time.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Stage:
 
 
 def measure(lm: str | Path | None = None, *, runs: int = 5) -> list[list[Stage]]:
-    """Start new processes one after another that load an LM and read a first text.
+    """Start new processes, one after another, that load an LM and prefill a first text.
 
     Parameters
     ----------
@@ -69,10 +69,10 @@ def measure(lm: str | Path | None = None, *, runs: int = 5) -> list[list[Stage]]
 
 
 def start_table(starts: Sequence[Sequence[Stage]]) -> Table:
-    """Return a table of the least and the median seconds from the beginning to the end of each stage."""
+    """Return a table of the minimum and median seconds until the end of each stage."""
     table = Table(title=f"Seconds from a new process to the end of a stage, {len(starts)} starts")
     table.add_column("until")
-    for column in ("processor, least", "processor, median", "wall, least", "wall, median"):
+    for column in ("processor, minimum", "processor, median", "wall, minimum", "wall, median"):
         table.add_column(column, justify="right")
     for stages in zip(*starts, strict=True):
         processor, wall = [one.processor for one in stages], [one.wall for one in stages]
@@ -84,17 +84,19 @@ def start_table(starts: Sequence[Sequence[Stage]]) -> Table:
 def _start(arguments: list[str]) -> list[Stage]:
     stages = []
     with tempfile.TemporaryFile("w+") as errors:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         with subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True
         ) as process:
             for line in process.stdout or ():
-                wall = time.perf_counter() - begun
+                wall = time.perf_counter() - started
                 name, processor = json.loads(line)
                 stages.append(Stage(name, processor, wall))
         errors.seek(0)
-        said = errors.read().strip().split("\n")[-1]
+        last_line = errors.read().strip().split("\n")[-1]
     if process.returncode:
-        name, _, sentence = said.partition(": ")
-        raise LMNotFoundError(sentence if name.endswith(LMNotFoundError.__name__) else f"A start ended with: {said}")
+        name, _, sentence = last_line.partition(": ")
+        raise LMNotFoundError(
+            sentence if name.endswith(LMNotFoundError.__name__) else f"A new process failed: {last_line}"
+        )
     return stages

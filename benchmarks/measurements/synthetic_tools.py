@@ -1,4 +1,4 @@
-"""Tools that look things up which nobody knows: as many as a measurement needs, no two alike."""
+"""`synthetic_tools`: any number of distinct lookup tools for measurements."""
 
 from itertools import product
 from typing import Any
@@ -16,17 +16,17 @@ _THINGS = (
 ATTRIBUTES, THINGS = _ATTRIBUTES.split(","), _THINGS.split(",")
 
 
-def made_up_tools(count: int) -> list[dict[str, Any]]:
+def synthetic_tools(count: int) -> list[dict[str, Any]]:
     """Return tools that each look up one attribute of one kind of thing.
 
     Raises
     ------
     ValueError
-        If there are not so many combinations.
+        If `count` exceeds the number of combinations.
     """
     pairs = list(product(THINGS, ATTRIBUTES))
     if count > len(pairs):
-        raise ValueError(f"{count} tools are more than the {len(pairs)} that can be made up: ask for fewer.")
+        raise ValueError(f"{count} tools are more than the {len(pairs)} combinations: ask for fewer.")
     return [
         {
             "name": f"{thing}_{attribute}".replace(" ", "_"),

@@ -1,4 +1,4 @@
-"""What is compared on each data set: training data, tools, test questions, and the prompt format they are asked in."""
+"""`Comparison`: tools, training data, test questions and prompt format of each comparison on a data set."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,14 +10,14 @@ from toolken.training.examples import Example
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
-#: Questions about facts, whose answer is a thing.
+#: Questions about facts, whose answer is an entity.
 QUESTIONS = PromptFormat()
-#: Requests for help, which have no one answer; the wording was chosen on MetaTool's training and dev requests.
+#: Requests, which have no single answer; the opening was chosen on MetaTool's training and dev requests.
 REQUESTS = PromptFormat(opening=" The right tool for this is")
-#: Reasoning in running text, with calls anywhere in it.
+#: Reasoning in running text, with calls at any position.
 REASONING = PromptFormat(opening="", everywhere=True)
 
-#: Training examples a tool that are compared by default; None for all there are.
+#: Default numbers of training examples per tool; None for all.
 EXAMPLES_PER_TOOL: dict[str, tuple[int | None, ...]] = {
     "kamel": (0, 1, 5, None),
     "stq": (0, 1, 5, None),
@@ -26,11 +26,11 @@ EXAMPLES_PER_TOOL: dict[str, tuple[int | None, ...]] = {
     "funcqa": (0, 1, 5, None),
     "virtualhome": (None,),
 }
-#: Data sets in which a number of examples is one of problems, since a problem calls several tools.
+#: Data sets whose numbers of examples count problems, since a problem calls several tools.
 BY_PROBLEM = ("gsm8k-xl", "virtualhome")
-#: Numbers of tools that KAMEL is compared with, where the folder has their tests.
+#: Numbers of tools of the KAMEL comparisons, if the folder has their tests.
 SIZES = ("30", "234")
-#: Tools of SimpleToolQuestions that are left out of training to be chosen among.
+#: Tools of SimpleToolQuestions that are left out of training and form the candidates of a test.
 LEFT_OUT = 299
 
 
@@ -41,20 +41,20 @@ class Comparison:
     Attributes
     ----------
     split
-        supervised, synthetic, left-out, or dev where the questions are those of the dev file (but not for stq, on
-        whose dev file figures are published); without training examples it is called zero-shot.
+        supervised, synthetic, left-out, or dev if the questions come from the dev file (except for stq, whose
+        published figures use the dev file); rows without training examples say zero-shot instead.
     prompt
-        The wording of all examples and descriptions.
+        Format of all examples and descriptions.
     specs
-        The tools that there are training examples or test questions for.
+        The tools of the training examples and test questions.
     candidates
-        Names of the tools to choose among at the test.
+        Names of the tools to choose among in the test.
     train, test
-        Examples; those of `train` may call `specs` only.
+        Examples; those of `train` call only `specs`.
     examples_per_tool
-        Numbers of training examples to compare.
+        Numbers of training examples per tool to compare.
     firing
-        Whether it is measured as well at which positions a tool is called at all.
+        Whether to measure the call decision at every position too.
     """
 
     split: str
@@ -68,17 +68,17 @@ class Comparison:
 
 
 def comparisons(dataset: Dataset) -> Iterator[Comparison]:
-    """Yield what is compared on a data set by default.
+    """Yield the default comparisons of a data set.
 
     Raises
     ------
     DataFormatError
-        If it is none of the published sets, or has no test.
+        If it is not a published set, or has no test.
     """
     if dataset.name not in EXAMPLES_PER_TOOL:
         raise DataFormatError(
-            f"Nothing is known to compare on {dataset.name!r}: name one of {', '.join(EXAMPLES_PER_TOOL)}, or compare "
-            "data of your own with `compare`."
+            f"There is no default comparison on {dataset.name!r}: name one of {', '.join(EXAMPLES_PER_TOOL)}, or "
+            "compare your own data with `compare`."
         )
     if not dataset.tests:
         raise DataFormatError(f"{dataset.name} has no test: give the folder with its data, or a file as --test.")
@@ -95,33 +95,33 @@ def comparisons(dataset: Dataset) -> Iterator[Comparison]:
                 call.tool for test in dataset.tests.values() for example in test.examples for call in example.calls
             }
             if len(calling) > LEFT_OUT:
-                rest = leave_out(dataset, LEFT_OUT)
-                unseen = rest.tests["left-out"]
-                specs = [*rest.specs, *unseen.specs]
-                names = [spec.name for spec in unseen.specs]
-                test = [_asked(example) for example in unseen.examples]
-                train = [_asked(example) for example in rest.train.get("supervised", [])]
+                remaining = leave_out(dataset, LEFT_OUT)
+                left_out = remaining.tests["left-out"]
+                specs = [*remaining.specs, *left_out.specs]
+                names = [spec.name for spec in left_out.specs]
+                test = [_first_call(example) for example in left_out.examples]
+                train = [_first_call(example) for example in remaining.train.get("supervised", [])]
                 yield Comparison("left-out", QUESTIONS, specs, names, train, test, (None,))
         case "metatool":
             yield _whole(dataset, "supervised", REQUESTS, supervised, counts)
         case "gsm8k-xl":
-            yield replace(_whole(dataset, split, REASONING, supervised, counts, asked=False), firing=True)
+            yield replace(_whole(dataset, split, REASONING, supervised, counts, first_call=False), firing=True)
         case "funcqa":
             yield _whole(dataset, split, QUESTIONS, supervised, counts)
             if "dev" in dataset.tests and len(dataset.tests) > 1:
-                # Here the formula stands in front of its result.
-                written = _whole(dataset, "dev", REASONING, supervised, (None,), asked=False, test="dev")
+                # In running text the formula precedes its result.
+                written = _whole(dataset, "dev", REASONING, supervised, (None,), first_call=False, test="dev")
                 yield replace(written, firing=True)
         case "virtualhome":
-            yield _whole(dataset, split, plans_after(dataset.preamble), supervised, counts, asked=False)
+            yield _whole(dataset, split, plans_after(dataset.preamble), supervised, counts, first_call=False)
 
 
 def plans_after(demonstrations: str) -> PromptFormat:
     """Return the format of plans with the published demonstrations before each request.
 
-    On held-out training plans they raise the share of right toolkens by five hundredths.
+    On held-out training plans they raise toolken accuracy by 5 percentage points.
     """
-    # Not a copy: that would take the fingerprint along, once it has been computed.
+    # Not a copy, which would keep a cached fingerprint.
     return PromptFormat(question=PLANS.question, joint=PLANS.joint, opening=PLANS.opening, preamble=demonstrations)
 
 
@@ -129,10 +129,12 @@ def _kamel(dataset: Dataset, name: str, counts: tuple[int | None, ...]) -> Itera
     test = dataset.tests[name]
     names = [spec.name for spec in test.specs]
     for kind in ("supervised", "synthetic"):
-        train = [_asked(one) for one in dataset.train.get(kind, []) if {call.tool for call in one.calls} <= set(names)]
+        train = [
+            _first_call(one) for one in dataset.train.get(kind, []) if {call.tool for call in one.calls} <= set(names)
+        ]
         chosen: tuple[int | None, ...] = counts if kind == "supervised" else (None,)
         if train or kind == "supervised":
-            yield Comparison(kind, QUESTIONS, test.specs, names, train, [_asked(e) for e in test.examples], chosen)
+            yield Comparison(kind, QUESTIONS, test.specs, names, train, [_first_call(e) for e in test.examples], chosen)
 
 
 def _whole(
@@ -142,17 +144,19 @@ def _whole(
     train: list[Example],
     counts: tuple[int | None, ...],
     *,
-    asked: bool = True,
+    first_call: bool = True,
     test: str | None = None,
 ) -> Comparison:
     evaluation = next(iter(dataset.tests.values())) if test is None else dataset.tests[test]
     names = [spec.name for spec in evaluation.specs]
-    examples, questions = ([_asked(e) for e in part] if asked else part for part in (train, evaluation.examples))
+    examples, questions = (
+        [_first_call(e) for e in part] if first_call else part for part in (train, evaluation.examples)
+    )
     return Comparison(split, prompt, evaluation.specs, names, examples, questions, counts)
 
 
-def _asked(example: Example) -> Example:
-    """Return the question with its first call alone, which is then decided behind the question."""
+def _first_call(example: Example) -> Example:
+    """Return the question with only its first call, which is then decided after the question."""
     if not example.question or not example.calls:
         return example
     first = example.calls[0].model_copy(update={"start": None, "result": ""})

@@ -1,4 +1,4 @@
-"""`MethodPlan`: which methods a comparison fits with how many examples, and why there may be none."""
+"""`MethodPlan`: the methods and numbers of examples of a comparison, and errors if there are none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ RETRIEVER = "minilm"
 
 @dataclass(frozen=True)
 class MethodPlan:
-    """What is done in a comparison; false where that is nothing.
+    """The work of a comparison; false if there is none.
 
     Attributes
     ----------
     methods
-        As they were asked for.
+        Requested methods.
     counts
-        Numbers of training examples that there can be.
+        Possible numbers of training examples.
     fits
-        Methods that are fitted, each with one of these numbers.
+        (method, number of examples) pairs to fit.
     retrieves
-        Whether the retriever is asked as well.
+        Whether to run the retriever too.
     """
 
     methods: list[str]
@@ -39,7 +39,7 @@ class MethodPlan:
 
 
 def method_names(methods: Sequence[str] | None) -> list[str]:
-    """Return the names of the methods, all of them by default; one that does not exist is an error."""
+    """Return the names of the requested methods, by default all; raise `DataFormatError` for an unknown one."""
     named = list(methods) if methods is not None else [*METHODS, RETRIEVER]
     unknown = [name for name in named if name not in METHODS and name != RETRIEVER]
     if unknown:
@@ -55,7 +55,7 @@ def plan_methods(
     examples_per_tool: Sequence[int | None] | None,
     encoder: Encoder | None,
 ) -> MethodPlan:
-    """Return what can be done of what was asked for."""
+    """Return the possible part of the requested work."""
     counts = comparison.examples_per_tool
     if examples_per_tool is not None and counts != (None,):
         counts = tuple(examples_per_tool)
@@ -68,7 +68,7 @@ def plan_methods(
         for k in counts
         for name in methods
         if name != RETRIEVER
-        # Rows that only examples make are none for tools without any.
+        # Trainers learn nothing for tools without examples.
         and ((k != 0 and comparison.split != "left-out") or name not in NEEDS_EXAMPLES)
         and (encoder is not None or name not in NEEDS_ENCODER)
     ]
@@ -80,10 +80,12 @@ def plan_methods(
 def nothing_to_compare(
     benchmark: str, comparison: Comparison, plan: MethodPlan, encoder: Encoder | None
 ) -> DataFormatError:
-    """Return the error that says why a comparison has no row."""
+    """Return an error that explains why a comparison has no rows."""
     what = f"Nothing can be compared on {benchmark}"
     if not any(example.calls for example in comparison.test):
-        return DataFormatError(f"{what}, since no test question calls a tool: give a test with questions that do.")
+        return DataFormatError(
+            f"{what}, since no test question calls a tool: give a test with questions that call one."
+        )
     if not plan.counts and not comparison.train:
         zero = "" if comparison.examples_per_tool == (None,) else ", or compare without any by --examples 0"
         return DataFormatError(
@@ -93,18 +95,18 @@ def nothing_to_compare(
         return DataFormatError(f"{what} without a method and a number of examples: name at least one of each.")
     alone = [name for name in plan.methods if encoder is None and name in (*NEEDS_ENCODER, RETRIEVER)]
     bare = [name for name in plan.methods if name in NEEDS_EXAMPLES]
-    reasons = [f"{' and '.join(alone)} cannot do without the sentence encoder, which is not installed"] * bool(alone)
-    reasons += [f"{' and '.join(bare)} cannot do without training examples"] * bool(bare)
+    reasons = [f"{' and '.join(alone)} cannot run without the sentence encoder, which is not installed"] * bool(alone)
+    reasons += [f"{' and '.join(bare)} cannot run without training examples"] * bool(bare)
     if RETRIEVER in plan.methods and not alone:
-        only = "in running text" if comparison.prompt.everywhere else "with examples, but by --examples 0"
-        reasons.append(f"{RETRIEVER} is not compared {only}")
+        where = "in running text" if comparison.prompt.everywhere else "with examples, only with --examples 0"
+        reasons.append(f"{RETRIEVER} is not compared {where}")
     return DataFormatError(
-        f"{what}, since {', and '.join(reasons)}: give what is missing, or name other methods with --method."
+        f"{what}, since {', and '.join(reasons)}: add the missing input, or name other methods with --method."
     )
 
 
 def check_test(lm: FrozenLM, comparison: Comparison, benchmark: str) -> None:
-    """Make sure, before any long work starts, that the LM's context takes all test questions."""
+    """Raise `PromptTooLongError`, before any long work, if a test question exceeds the LM's context."""
     lengths = [
         max(len(lm.encode(rendered.text).ids) for rendered in comparison.prompt.renderings(example))
         for example in comparison.test

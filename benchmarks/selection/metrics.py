@@ -1,4 +1,4 @@
-"""What is counted of a method on a test, and the rows of the metrics that are computed from it."""
+"""Counts of a method on a test, and the rows of the metrics computed from them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,11 +14,11 @@ from toolken.training.features.decision_states import NO_CALL, DecisionStates
 def measure(
     fitted: Fitted, test: DecisionStates, candidates: torch.Tensor, firing: bool
 ) -> dict[str, tuple[torch.Tensor, ...]]:
-    """Return the counts behind each metric, one entry a test example or call."""
+    """Return the counts of each metric, one entry per test example or call."""
     calls = test.calls()
     scores = (calls.hidden @ fitted.output_embeddings.T + fitted.biases)[:, candidates]
     known = (calls.labels[:, None] == candidates).long().argmax(1)
-    found = selected(scores, known)
+    found = selection_hits(scores, known)
     if fitted.calibrated:
         probabilities = torch.softmax(scores, dim=1)
         found["ece"] = (probabilities, known)
@@ -34,8 +34,8 @@ def measure(
     return found
 
 
-def selected(scores: torch.Tensor, known: torch.Tensor) -> dict[str, tuple[torch.Tensor, ...]]:
-    """Return for each call whether its tool `known`, `(n,)`, has the highest of `scores`, `(n, T)`, or one of five."""
+def selection_hits(scores: torch.Tensor, known: torch.Tensor) -> dict[str, tuple[torch.Tensor, ...]]:
+    """Return whether the right tool `known`, `(n,)`, has the top score and a top-5 score, per call."""
     order = scores.topk(min(5, scores.shape[1]), dim=1).indices == known[:, None]
     return {"accuracy": (order[:, 0],), "top5": (order.any(1),)}
 
@@ -49,7 +49,7 @@ def rows_of(
     measured: Sequence[dict[str, tuple[torch.Tensor, ...]]],
     seconds: float,
 ) -> Iterator[Row]:
-    """Yield a row for each metric of what was measured of one method, of one seed or of several."""
+    """Yield a row per metric of one method, from the counts of one or several seeds."""
     figures: dict[str, tuple[float, float, float, int]] = {}
     for metric in measured[0]:
         values = [one[metric] for one in measured]

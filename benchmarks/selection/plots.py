@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 #: Draws on matplotlib axes.
 Panel = Callable[[Any], None]
-#: Limits of an axis of shares: those of 1 are seen whole.
+#: Limits of an axis of shares, with room for markers at 1.
 SHARES = (0.0, 1.02)
-#: Panels beside each other, at most.
+#: Maximum of panels side by side.
 COLUMNS = 2
 
 
 def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
-    """Draw the accuracies with their intervals, as PNG and as SVG; returns the files.
+    """Draw the accuracies with their intervals as PNG and SVG, and return the files.
 
     Parameters
     ----------
     path
-        Name of the files; its ending is replaced. Several benchmarks have files of their own; see `draw_sets`.
+        Name of the files; its suffix is replaced. Each of several benchmarks gets separate files; see `draw_sets`.
 
     Raises
     ------
     DataFormatError
-        If matplotlib is not installed, there is no accuracy among the rows, or a file cannot be written.
+        If matplotlib is not installed, the rows contain no accuracy, or a file cannot be written.
     """
     return draw_sets(rows, _panels, path)
 
 
 def _panels(rows: Sequence[Row]) -> list[Panel]:
-    """Return what can be drawn of a benchmark."""
+    """Return the panels of a benchmark."""
     means = [row for row in rows if row.seed is None and row.metric == "accuracy"]
     panels: dict[str, dict[str, list[tuple[str, Row]]]] = defaultdict(lambda: defaultdict(list))
     for row in means:
@@ -54,20 +54,20 @@ def _panels(rows: Sequence[Row]) -> list[Panel]:
 
 
 def draw_sets(rows: Sequence[Row], panels_of: Callable[[Sequence[Row]], list[Panel]], path: Path) -> list[Path]:
-    """Draw the panels of each benchmark, as PNG and as SVG; returns the files.
+    """Draw the panels of each benchmark as PNG and SVG, and return the files.
 
     Parameters
     ----------
     panels_of
-        Makes the panels of the rows of one benchmark.
+        Returns the panels of one benchmark's rows.
     path
-        Name of the files; its ending is replaced. Where there are several benchmarks, each of which something can be
-        drawn has files of its own, whose names end with its name.
+        Name of the files; its suffix is replaced. With several benchmarks, each one that has panels gets separate
+        files, whose names end with its name.
 
     Raises
     ------
     DataFormatError
-        If matplotlib is not installed, nothing can be drawn, or a file cannot be written.
+        If matplotlib is not installed, there are no panels, or a file cannot be written.
     """
     groups = {name: [row for row in rows if row.benchmark == name] for name in dict.fromkeys(r.benchmark for r in rows)}
     drawn = {name: panels for name, group in groups.items() if (panels := panels_of(group))}
@@ -78,33 +78,33 @@ def draw_sets(rows: Sequence[Row], panels_of: Callable[[Sequence[Row]], list[Pan
 
 
 def picture_names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
-    """Return the names of the pictures of some benchmarks; one benchmark, or none, has the name itself."""
+    """Return the picture names of several benchmarks; for at most one benchmark, the path itself."""
     return [path] if len(benchmarks) < 2 else _names(path, benchmarks)
 
 
 def _names(path: Path, benchmarks: Sequence[str]) -> list[Path]:
-    # With an ending, which is replaced: without one, what follows a point in the stem would be.
+    # With a suffix, since `with_suffix` would otherwise replace what follows a point in the stem.
     return [path.with_name(f"{path.stem}-{name}.png") for name in benchmarks]
 
 
 def draw_panels(panels: Sequence[Panel], path: Path) -> list[Path]:
-    """Draw panels of shares beside each other, as PNG and as SVG; returns the two files.
+    """Draw panels of shares side by side as PNG and SVG, and return the two files.
 
     Parameters
     ----------
     panels
-        Each draws on matplotlib axes, and sets their limits.
+        Functions that draw on matplotlib axes and set their limits.
     path
-        Name of the files; its ending is replaced.
+        Name of the files; its suffix is replaced.
 
     Raises
     ------
     DataFormatError
-        If matplotlib is not installed, there is no panel, or a file cannot be written.
+        If matplotlib is not installed, there are no panels, or a file cannot be written.
     """
     Figure = figure_type()
     if not panels:
-        raise DataFormatError("There is nothing among the rows that can be drawn: run more methods or questions.")
+        raise DataFormatError("The rows contain no figures to draw: run more methods or questions.")
     columns = min(len(panels), COLUMNS)
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(7.5 * columns, 4.5 * lines), layout="constrained")
@@ -112,7 +112,7 @@ def draw_panels(panels: Sequence[Panel], path: Path) -> list[Path]:
         axes = figure.add_subplot(lines, columns, number)
         draw(axes)
         axes.grid(alpha=0.3)
-        # Beside the axes: a dozen methods would hide what is drawn.
+        # Beside the axes, since the legend of a dozen methods would cover the curves.
         axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
     files = picture_files(path)
     for file in files:
@@ -124,12 +124,12 @@ def draw_panels(panels: Sequence[Panel], path: Path) -> list[Path]:
 
 
 def picture_files(path: Path) -> list[Path]:
-    """Return the files that a picture of some name is drawn to."""
+    """Return the files of a picture with the given path."""
     return [path.with_suffix(ending) for ending in (".png", ".svg")]
 
 
 def figure_type() -> "type[Figure]":
-    """Return what pictures are drawn on.
+    """Return matplotlib's `Figure`, imported on first use.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def figure_type() -> "type[Figure]":
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise DataFormatError("Drawing needs matplotlib: run `pip install toolken[bench]`.") from error
+        raise DataFormatError("Drawing needs matplotlib: run `pip install 'toolken[bench]'`.") from error
     return Figure
 
 

@@ -63,7 +63,7 @@ def page(rows: Sequence[Row], command: str) -> str:
     Parameters
     ----------
     rows
-        Rows of any number of comparisons.
+        Rows of one or several comparisons.
     command
         The command line that writes the page.
     """

@@ -1,4 +1,4 @@
-"""`Row`: one measured figure with its interval, and how rows are written and read."""
+"""`Row`: one measured figure with its interval, and files of rows."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from toolken.errors import DataFormatError
 from toolken.training.head.atomic_file import replace_file
 
-#: Resamples of the test questions behind an interval.
+#: Bootstrap resamples of the test questions per interval, and per batch.
 RESAMPLES, RESAMPLES_AT_ONCE = 2000, 100
 
 
@@ -21,30 +21,30 @@ class Row(BaseModel):
     Attributes
     ----------
     benchmark, split, method, metric
-        What was measured, on what, and how.
+        What was measured, on which data, and with which method.
     tools
         Number of tools to choose among.
     examples_per_tool
-        Training examples of each tool; None for all there are.
+        Training examples per tool; None for all.
     seed
-        Of the choice of examples; None for the mean over seeds.
+        Seed of the sample of examples; None for the mean over seeds.
     value, low, high
         The figure and its 95 % bootstrap interval over the test questions.
     n
         Number of test questions.
     seconds
-        Time to fit once the hidden states are there, which are shared by all methods; the mean over seeds. End to end,
-        the time to answer all questions.
+        Time to fit from cached hidden states, which all methods share, averaged over seeds. End to end, the time to
+        answer all questions.
     mode
-        Whether tools are chosen at given positions, or questions answered end to end.
+        Whether tools are selected at given positions, or questions answered end to end.
     settings
-        What was chosen on dev questions, or is fixed.
+        Settings chosen on dev questions, or fixed.
     p_value
-        Of the paired test against the row's `beside`: two-sided, exact (McNemar 1947).
+        Two-sided p-value of the exact paired test against `beside` (McNemar 1947).
     beside
-        The method that this one was compared with on the same questions.
+        The method that `p_value` compares with on the same questions.
     command
-        The command line that measured it.
+        Command line that measured the figure.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,15 +80,15 @@ def bootstrap_interval(
     Parameters
     ----------
     counts
-        What the statistic is computed from, `(seeds, n, c)`: c numbers for each of n questions under each draw of the
-        training examples. A resample takes the same questions under every draw.
+        Input of the statistic, `(seeds, n, c)`: c numbers per question and sample of the training examples. A
+        resample takes the same questions for every seed.
     statistic
-        From `(..., n, c)` to `(...)`; averaged over the seeds.
+        Maps `(..., n, c)` to `(...)`; averaged over the seeds.
     around
-        The figure itself, for a statistic between 0 and 1 that resampling raises. A calibration error sums absolute
-        differences, one a bin: chance enters each of them once with the questions and once more with every resample, so
-        that the percentiles lie above the figure, all of them where it is small. Both bounds are moved by as much as
-        the figure lies below the mean of the resamples, and kept between 0 and 1. By default they stay where they are.
+        The figure, for a statistic between 0 and 1 with an upward bootstrap bias. A calibration error sums absolute
+        differences per bin, which resampling inflates, so that percentiles lie above the figure; a small figure lies
+        below all of them. Both bounds are shifted by the difference between the figure and the mean of the resamples,
+        and clamped to [0, 1]. By default the bounds are not shifted.
     """
     generator = torch.Generator().manual_seed(seed)
     size = counts.shape[1]
@@ -101,12 +101,12 @@ def bootstrap_interval(
     if around is None:
         return low, high
     shift = around - float(resampled.mean())
-    # Where all resamples are alike, rounding alone must not put a bound on the wrong side of the figure.
+    # If all resamples are equal, rounding must not put a bound on the wrong side of the figure.
     return max(0.0, min(low + shift, around)), min(1.0, max(high + shift, around))
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as a JSON list, in one step.
+    """Write rows as a JSON list, atomically.
 
     Raises
     ------
@@ -129,8 +129,8 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
     Raises
     ------
     DataFormatError
-        If a file is missing or holds anything else, or if two files have different figures for one cell of a table:
-        of different LMs, for instance, or of different numbers of questions.
+        If a file is missing or contains anything else, or if two files have different figures for one table cell, for
+        example from different LMs or numbers of questions.
     """
     rows: list[Row] = []
     cells: dict[tuple[object, ...], tuple[Row, Path]] = {}
@@ -143,7 +143,7 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
             reason = str(error).split("\n")[0]
             raise DataFormatError(f"{str(path)!r} holds no rows of `toolken bench`: {reason}.") from error
         for row in read:
-            # On dev questions each setting that was tried has a row.
+            # On dev questions each candidate setting has a row.
             tried = str(row.settings) if row.split.startswith("dev: ") else ""
             test = (row.mode, row.benchmark, row.split, row.tools)
             key = (*test, row.method, row.examples_per_tool, row.seed, row.metric, tried)

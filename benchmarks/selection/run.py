@@ -1,4 +1,4 @@
-"""Running a comparison: which tool is chosen at the given positions, and at which positions any is called."""
+"""Runs comparisons: tool selection at given positions, and call decisions at every position."""
 
 import random
 import time
@@ -17,7 +17,7 @@ from toolken.benchmarks.selection.method_plan import (
     nothing_to_compare,
     plan_methods,
 )
-from toolken.benchmarks.selection.metrics import measure, rows_of, selected
+from toolken.benchmarks.selection.metrics import measure, rows_of, selection_hits
 from toolken.benchmarks.selection.rows import Row
 from toolken.benchmarks.selection.sampling import draw
 from toolken.benchmarks.sets.dataset import Dataset
@@ -30,9 +30,9 @@ from toolken.training.lm import FrozenLM
 from toolken.training.prior.teacher import Encoder
 
 Advance = Callable[[int], None]
-#: Random draws of the examples.
+#: Random samples of the examples.
 SEEDS = 5
-#: Training requests that the teacher sees without their labels, at most.
+#: Maximum of unlabelled training requests for the teacher.
 UNLABELLED = 5000
 
 
@@ -47,25 +47,25 @@ def run(
     cache: FeatureCache | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Row]:
-    """Yield the rows of all comparisons of a data set: one for each seed and one for the mean over seeds.
+    """Yield the rows of all comparisons of a data set: one per seed and one for the mean over seeds.
 
     Every method gets the same LM, prompt format, examples and positions; the LM runs once over all of them.
 
     Parameters
     ----------
     methods
-        Names out of `METHODS`, and `minilm`; all but the costlier ablations by default.
+        Names from `METHODS`, and `minilm`; by default all.
     examples_per_tool
-        Numbers of training examples of each tool (of problems, where a problem calls several tools), None for all.
+        Numbers of training examples per tool (of problems, if a problem calls several tools); None for all.
     encoder
-        For the teacher and the retriever; without it they are left out.
+        Sentence encoder of the teacher and the retriever; without it they are omitted.
 
     Raises
     ------
     DataFormatError
-        If there is no such method, or nothing can be compared with what is there.
+        If a method is unknown, or no comparison is possible with the given data.
     PromptTooLongError
-        If test questions, or all training examples, do not fit the LM's context.
+        If a test question, or every training example, exceeds the LM's context.
     """
     cache = cache or FeatureCache(lm)
     chosen = method_names(methods)
@@ -91,29 +91,29 @@ def compare(
     cache: FeatureCache | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Row]:
-    """Yield the rows of one comparison: one for each seed and one for the mean over seeds.
+    """Yield the rows of one comparison: one per seed and one for the mean over seeds.
 
     Parameters
     ----------
     comparison
-        The tools, the training examples and the test questions, of any origin.
+        Tools, training examples and test questions from any source.
     benchmark
-        Its name in the rows. The published trainers take their numbers of epochs and step sizes from it, where they
-        are published for a data set of this name.
+        Name in the rows. It selects the published epochs and step size of the trainers, if the name is that of a
+        published data set.
     methods, examples_per_tool, seeds, encoder, cache, progress
         As for `run`.
 
     Raises
     ------
     DataFormatError
-        If there is no such method, or nothing can be compared with what is there.
+        If a method is unknown, or no comparison is possible with the given data.
     PromptTooLongError
-        If test questions, or all training examples, do not fit the LM's context.
+        If a test question, or every training example, exceeds the LM's context.
 
     Warns
     -----
     UserWarning
-        If some training examples do not fit it; they are left out.
+        If some training examples do not fit; they are omitted.
     """
     plan = plan_methods(comparison, method_names(methods), examples_per_tool, encoder)
     if not plan:
@@ -132,7 +132,7 @@ def _compare(
     cache: FeatureCache,
     progress: Progress | None,
 ) -> Iterator[Row]:
-    """Yield the rows of a comparison that was found to be possible."""
+    """Yield the rows of a comparison whose plan is not empty."""
     names = [spec.name for spec in comparison.specs]
     tag = f"{benchmark}, {comparison.split}, {len(comparison.candidates)} tools"
 
@@ -175,27 +175,27 @@ def _compare(
             members = torch.zeros(len(needed) + 1, dtype=torch.bool)
             members[[position[index] for index in draws[k, seed]]] = True
             points = read.where(members[read.examples])
-            begun = time.perf_counter()
+            began = time.perf_counter()
             fitted = METHODS[name](material, points, seed)
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - began)
             measured.append(measure(fitted, test, candidates, comparison.firing))
             advance(1)
             yield from rows_of(benchmark, comparison, name, k, seed, measured[-1:], seconds[-1])
         yield from rows_of(benchmark, comparison, name, k, None, measured, sum(seconds) / len(seconds))
     if plan.retrieves:
         assert encoder is not None
-        begun = time.perf_counter()
+        began = time.perf_counter()
         asked = [example for example in comparison.test if example.calls]
         specs = [comparison.specs[i] for i in candidates.tolist()]
         scores = encoder.encode([one.question for one in asked]) @ encoder.encode([spec.words for spec in specs]).T
         known = torch.tensor([comparison.candidates.index(example.calls[0].tool) for example in asked])
-        found = selected(scores, known)
-        seconds_spent = time.perf_counter() - begun
+        found = selection_hits(scores, known)
+        seconds_spent = time.perf_counter() - began
         yield from rows_of(benchmark, comparison, RETRIEVER, 0, None, [found], seconds_spent)
 
 
 def _report(lm: FrozenLM, comparison: Comparison, benchmark: str, too_long: int, examples: int) -> None:
-    """Say how many training examples were left out."""
+    """Warn about training examples that were omitted; raise `PromptTooLongError` if all were."""
     if not too_long:
         return
     what = (
@@ -204,11 +204,11 @@ def _report(lm: FrozenLM, comparison: Comparison, benchmark: str, too_long: int,
     )
     if too_long == examples:
         raise PromptTooLongError(f"{what}: name an LM with a longer context, or shorten them.")
-    warnings.warn(f"{what} and are left out.", stacklevel=4)
+    warnings.warn(f"{what} and are omitted.", stacklevel=4)
 
 
 def _seeds(k: int | None, seeds: int) -> int:
-    """Return how many draws there are: nothing, and everything, can be drawn in one way only."""
+    """Return the number of samples: there is only one sample of no examples and of all."""
     return seeds if k else 1
 
 

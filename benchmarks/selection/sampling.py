@@ -1,4 +1,4 @@
-"""`draw`: a random choice of training examples."""
+"""`draw`: a random sample of training examples."""
 
 import random
 from collections import defaultdict
@@ -8,7 +8,7 @@ from toolken.training.examples import Example
 
 
 def draw(train: Sequence[Example], k: int | None, seed: int, by_problem: bool) -> list[int]:
-    """Return the indices of k examples of each tool (counted by their first call), or of k problems, or all."""
+    """Return the indices of k examples per tool (of their first call), of k problems, or of all examples."""
     if k is None:
         return list(range(len(train)))
     chosen = random.Random(seed)

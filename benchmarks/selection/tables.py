@@ -1,4 +1,4 @@
-"""Tables of the means over seeds, one a data set, split and number of tools: for the screen and as Markdown."""
+"""Tables of the means over seeds, one per data set, split and number of tools, for the terminal and as Markdown."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ METRICS = ("accuracy", "top5", "precision", "recall", "f1", "ece")
 
 @dataclass(frozen=True)
 class _Figures:
-    """One table: a line for each method and number of examples, a column for each metric."""
+    """One table: a line per method and number of examples, a column per metric."""
 
     title: str
     metrics: list[str]
@@ -22,7 +22,7 @@ class _Figures:
 
 
 def rich_tables(rows: Sequence[Row]) -> list[Table]:
-    """Return the tables for the screen."""
+    """Return the tables for the terminal."""
     found = []
     for one in _figures(rows):
         table = Table(title=one.title)
@@ -53,7 +53,7 @@ def _figures(rows: Sequence[Row]) -> Iterator[_Figures]:
     groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
         if row.seed is None:
-            # Without examples the tools of a supervised comparison are met by their descriptions.
+            # Zero-shot rows belong to the table of the supervised comparison.
             split = "supervised" if row.split == "zero-shot" else row.split
             groups[row.benchmark, split, row.tools].append(row)
     for (benchmark, split, tools), group in groups.items():

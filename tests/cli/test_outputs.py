@@ -106,7 +106,7 @@ def test_a_picture_without_matplotlib_is_refused_first(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert_refused(run(*command, "--plot", "x.png"), "Drawing needs matplotlib: run `pip install toolken[bench]`.")
+    assert_refused(run(*command, "--plot", "x.png"), "Drawing needs matplotlib: run `pip install 'toolken[bench]'`.")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_traces_in_a_write_protected_folder_are_refused_first(
 
 def test_a_trace_file_that_cannot_be_appended_to_is_refused_when_it_is_opened(tmp_path: Path) -> None:
     (tmp_path / "traces.jsonl").mkdir()
-    with pytest.raises(DataFormatError, match="is no file to append to"):
+    with pytest.raises(DataFormatError, match="is not a writable file"):
         TraceFile(tmp_path / "traces.jsonl")
 
 

@@ -128,14 +128,14 @@ class FrozenLM:
             raise BackendError("`device` and `device_map` exclude each other: drop `device`.")
         options = LoadOptions(
             dtype=_dtype_of(dtype),
-            device=None if device is None else usable_device(device),
+            device=None if device is None or backend == "llama.cpp" else usable_device(device),
             device_map=device_map,
             quantization_config=quantization_config,
             revision=revision,
             model_kwargs=arguments,
         )
         if backend == "llama.cpp":
-            if options.dtype is not None or not options.is_plain:
+            if device is not None or options.dtype is not None or not options.is_plain:
                 raise BackendError(
                     "llama.cpp runs a GGUF file on the CPU in the file's own number format: give no `dtype`, `device`, "
                     "`device_map`, `quantization_config`, `revision` or `model_kwargs`."

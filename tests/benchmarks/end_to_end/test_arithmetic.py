@@ -1,4 +1,4 @@
-"""Arithmetic end to end: named numbers, the published rules, and the stages that an attempt passed."""
+"""Arithmetic end to end: number notes, the published rules, and the stages of an attempt."""
 
 import pytest
 import torch
@@ -113,10 +113,10 @@ def test_a_solution_in_one_line_keeps_its_calls_where_their_results_stand() -> N
         Call(tool="multiply", args={"0": "2", "1": "3"}, result="6", start=answer.index("6")),
         Call(tool="add", args={"0": "6", "1": "1"}, result="7", start=answer.index("7")),
     )
-    told = in_one_line(Example(question="How many?", answer=answer, calls=calls), "7")
-    assert told is not None
-    assert told.answer == "He has 2*3 = 6 pens. That is 6+1 = 7. The answer is 7."
-    assert [call.args for call in told.calls] == [{"numbers": [2, 3]}, {"numbers": [6, 1]}]
+    line = in_one_line(Example(question="How many?", answer=answer, calls=calls), "7")
+    assert line is not None
+    assert line.answer == "He has 2*3 = 6 pens. That is 6+1 = 7. The answer is 7."
+    assert [call.args for call in line.calls] == [{"numbers": [2, 3]}, {"numbers": [6, 1]}]
     wrong = calls[0].model_copy(update={"args": {"0": "two", "1": "3"}})
     assert in_one_line(Example(question="How many?", answer=answer, calls=(wrong,)), "7") is None
 
@@ -133,16 +133,16 @@ def test_thresholds_of_running_text_are_chosen_by_the_calls_in_dev_solutions(tin
         )
         return Example(question=f"How many pens are {first} and {second}?", answer=answer, calls=(call,))
 
-    told = [solution(first, first + 3) for first in range(10, 40)]
-    texts = [text for one in told if (text := in_one_line(one, one.calls[0].result)) is not None]
+    solved = [solution(first, first + 3) for first in range(10, 40)]
+    texts = [text for one in solved if (text := in_one_line(one, one.calls[0].result)) is not None]
     question = sum_question(0, "What is 2 plus 3?", "5", "two decimals")
     sums = Sums(
         benchmark="own",
         lm=tiny_lm,
         options=Options(),
         names=["add", "multiply"],
-        solutions=told[:20],
-        finals=[one.calls[0].result for one in told[:20]],
+        solutions=solved[:20],
+        finals=[one.calls[0].result for one in solved[:20]],
         tests={"test": [question]},
         dev={},
         dev_texts={"test": texts[20:]},

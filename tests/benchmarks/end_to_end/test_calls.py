@@ -1,4 +1,4 @@
-"""The measurement of calls by themselves counts what happened, on small data of the published form."""
+"""The isolated measurements of calls count outcomes, on small data in the published form."""
 
 import json
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ def write_lines(path: Path, records: Iterable[Any]) -> None:
 
 
 def record(tool: str, question: str, subject: str) -> dict[str, Any]:
-    """A training record of the published form."""
+    """Return a training record in the published form."""
     text = f"Question: {question}\nAnswer: The answer is yes"
     return {
         "text": text,
@@ -33,7 +33,7 @@ def record(tool: str, question: str, subject: str) -> dict[str, Any]:
 
 @pytest.fixture
 def kamel(tmp_path: Path, tiny_background: Path) -> Path:
-    """KAMEL with two tools and a fact for each of some cities."""
+    """Write KAMEL with two tools and a fact per city."""
     folder = tmp_path / "kamel"
     asked = {"P1": "Where is {}?", "P2": "Who lives in {}?"}
     answer = [{"rdf": "yes", "alternative": [], "chosen": "yes"}]
@@ -55,13 +55,13 @@ def test_subjects_are_counted_as_right_where_they_are_the_same_to_the_letter(
     tiny_lm: FrozenLM, kamel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    called = calls._called
+    called = calls._forced_call
 
     def listen(decoder: Any, question: str, tools: Any) -> Any:
         asked.append(question)
         return called(decoder, question, tools)
 
-    monkeypatch.setattr(calls, "_called", listen)
+    monkeypatch.setattr(calls, "_forced_call", listen)
     figures = {one.what: one for one in calls.copied_subjects(tiny_lm, kamel)}
     assert asked == ["Where is Oslo?", "Who lives in Oslo?"] * 2
     assert figures["subject copied from the question: valid"].value == 1

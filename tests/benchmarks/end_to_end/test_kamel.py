@@ -1,4 +1,4 @@
-"""KAMEL end to end on a small folder in the published form: every method runs, resumes and is scored."""
+"""KAMEL end to end on small data in the published form: every method runs, resumes and is scored."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from toolken import FrozenLM
-from toolken.benchmarks.end_to_end.kamel import named, trials
+from toolken.benchmarks.end_to_end.kamel import trials
+from toolken.benchmarks.end_to_end.kamel_scores import objects_named
 from toolken.benchmarks.end_to_end.run import Options, run
 from toolken.errors import DataFormatError
 
@@ -16,7 +17,7 @@ SUBJECTS = ("Lima", "Oslo", "Rome", "Paris", "Bern", "Cairo")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two relations, six subjects; a test question about each relation."""
+    """Write two relations and six subjects, with a test question per relation."""
     path = tmp_path / "kamel"
     (path / "facts").mkdir(parents=True)
     tools = {"P17": "country(place): gets the country of a place", "P36": "capital(country): gets the capital"}
@@ -182,4 +183,4 @@ def test_a_set_without_an_end_to_end_mode_is_refused(tiny_lm: FrozenLM, folder: 
     ],
 )
 def test_answers_are_compared_by_whole_names(answer: str, objects: list[list[str]], some: bool, every: bool) -> None:
-    assert named(answer, objects) == (some, every)
+    assert objects_named(answer, objects) == (some, every)

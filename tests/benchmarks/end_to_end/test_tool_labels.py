@@ -1,4 +1,4 @@
-"""Tools whose names are ids are shown in prompts under the names that their descriptions give them."""
+"""Tools whose names are ids appear in prompts under the names in their descriptions."""
 
 from langchain_core.tools import StructuredTool
 

@@ -1,4 +1,4 @@
-"""Traces: written as questions are done, read back, and honest about files that are none."""
+"""Traces are written per question and read back; other files are rejected."""
 
 import io
 from pathlib import Path
@@ -58,9 +58,9 @@ def test_a_torn_last_line_is_cut_off_and_written_anew(tmp_path: Path) -> None:
 def test_another_file_is_refused_with_its_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "other.jsonl"
     path.write_text(content)
-    with pytest.raises(DataFormatError, match="line 1 is no trace"):
+    with pytest.raises(DataFormatError, match="line 1 is not a trace"):
         TraceFile(path)
-    with pytest.raises(DataFormatError, match="line 1 is no trace"):
+    with pytest.raises(DataFormatError, match="line 1 is not a trace"):
         read_traces(path)
 
 
@@ -68,7 +68,7 @@ def test_missing_and_empty_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match="cannot be read"):
         read_traces(tmp_path / "nowhere.jsonl")
     (tmp_path / "empty.jsonl").touch()
-    with pytest.raises(DataFormatError, match="holds no trace"):
+    with pytest.raises(DataFormatError, match="contains no trace"):
         read_traces(tmp_path / "empty.jsonl")
 
 

@@ -1,4 +1,4 @@
-"""Trials: settings chosen on dev questions, nothing done twice, kills survived, bad input refused beforehand."""
+"""Trials choose settings on dev questions, reuse attempts, survive kills and reject bad input before they start."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def make_test(count: int, split: str = "test") -> Test:
 
 
 class Adder:
-    """Adds `offset` too much, counts what it is asked, and breaks down after a number of batches."""
+    """An answerer that adds `offset` to sums, records its questions, and fails after a number of batches."""
 
     def __init__(self, breaks_after: int | None = None) -> None:
         self.asked: list[str] = []
@@ -84,7 +84,7 @@ def test_settings_may_be_chosen_without_answers(tiny_lm: FrozenLM, tmp_path: Pat
     outcome = run_trial(tiny_lm, replace(trial, build=again.build), tmp_path)
     assert (outcome.settings, outcome.dev, again.built) == ({"offset": 1}, [], [1])
     assert len(again.asked) == 6
-    assert chosen == [1]  # what was begun goes on with what was chosen then
+    assert chosen == [1]  # a resumed trial keeps the settings of its traces
     assert done(tiny_lm, trial, tmp_path) == (10, 10)
 
 
@@ -102,7 +102,7 @@ def test_an_interrupted_trial_goes_on_where_it_stopped(tiny_lm: FrozenLM, tmp_pa
         run_trial(tiny_lm, make_trial(Adder(breaks_after=5)), tmp_path)
     adder = Adder()
     outcome = run_trial(tiny_lm, make_trial(adder), tmp_path)
-    assert len(adder.asked) == 2  # three batches of dev questions and two of the test were done
+    assert len(adder.asked) == 2  # three dev batches and two test batches had been answered
     assert len(outcome.traces) == 10
 
 
@@ -175,12 +175,12 @@ def test_mcnemar_is_the_exact_binomial_test() -> None:
 
 def test_shares_are_compared_by_exchanging_them() -> None:
     assert p_value([1, 0.5, 1, 0.5], [1, 0.5, 1, 0.5]) == 1.0
-    # All ten differences have one sign: two of 2^10 exchanges are as extreme.
+    # All ten differences have the same sign: two of 2^10 permutations are as extreme.
     assert p_value([0.5] * 10, [0] * 10) == pytest.approx(2 / 2**10, rel=0.5)
 
 
 def test_seeds_are_averaged_in_the_paired_test_and_keep_their_settings(tiny_lm: FrozenLM, tmp_path: Path) -> None:
-    """One seed is always right and one always wrong: half of the questions, on the mean, and not by chance."""
+    """One seed is always right and one always wrong: the mean is 0.5 for every question, and p is significant."""
     ours = run_trial(tiny_lm, make_trial(Adder()), tmp_path)
     other = make_trial(Adder(), method="other")
     trials = [replace(other, candidates=({"offset": offset},), seed=seed) for seed, offset in enumerate((0, 1))]
@@ -253,5 +253,5 @@ def test_each_benchmark_with_anything_to_draw_has_pictures_of_its_own(tiny_lm: F
     bare = [row.model_copy(update={"benchmark": "two", "method": "zero-shot"})]
     files = draw_end_to_end([*stages, *bare], tmp_path / "all.png")
     assert [file.name for file in files] == ["all-one.png", "all-one.svg"]
-    with pytest.raises(DataFormatError, match="nothing among the rows"):
+    with pytest.raises(DataFormatError, match="no figures to draw"):
         draw_end_to_end([*bare, bare[0].model_copy(update={"benchmark": "three"})], tmp_path / "none.png")

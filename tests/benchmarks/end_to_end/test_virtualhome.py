@@ -1,4 +1,4 @@
-"""VirtualHome end to end on a small folder in the published form, whose scenes are the flat of the package."""
+"""VirtualHome end to end on small data in the published form, with the package's flat as its scene."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ def script(plan: Sequence[str]) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two test tasks, three training plans, and a program that is in neither."""
+    """Write two test tasks, three training plans, and an additional program."""
     path = tmp_path / "virtualhome"
     (path / "scene_graphs").mkdir(parents=True)
     (path / "resources").mkdir()
@@ -85,7 +85,7 @@ def test_every_method_plans_every_task_and_is_scored_in_the_simulator(lm: Frozen
     for outcome in outcomes:
         assert [set(trace.scores) for trace in outcome.traces] == [set(METRICS)] * 2
     assert all(trace.scores["success"] == 1 for trace in found["reference"].traces)
-    # Restricted to the scene's toolkens, a plan can be bad but not outside the scene.
+    # Restricted to the scene's toolkens, a plan may be wrong but stays within the scene.
     for method in ("toolken", "toolkengpt", "in-context-grounded"):
         assert all(trace.scores["grounding"] == 1 for trace in found[method].traces if trace.attempt.answer)
     rehearsed, plain = (sum(t.scores["executable"] for t in found[m].traces) for m in ("toolken-rehearsed", "toolken"))

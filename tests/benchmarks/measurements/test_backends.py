@@ -1,4 +1,4 @@
-"""Asking for an backend that is not there, or for what it cannot do, is answered in one sentence."""
+"""A backend that is not installed or lacks a feature raises an error of one sentence."""
 
 import sys
 from pathlib import Path

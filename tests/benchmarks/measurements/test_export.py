@@ -1,4 +1,4 @@
-"""The comparison of checkpoint and decoder counts what happened, on small data of the published form."""
+"""The comparison of checkpoint and decoder counts agreement, on small data in the published form."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ SUBJECTS = ("Oslo", "Lima", "Rome", "Bern", "Kyoto", "Quito")
 
 @pytest.fixture
 def data(tmp_path: Path, tiny_background: Path) -> Path:
-    """KAMEL with two tools, in a folder of its own."""
+    """Write KAMEL with two tools, in the parent folder of the data sets."""
     folder = tmp_path / "data" / "kamel"
     folder.mkdir(parents=True)
     asked = {"P1": "Where is {}?", "P2": "Who lives in {}?"}

@@ -1,4 +1,4 @@
-"""The speed of a fit is measured against the forward pass and a published trainer on the same examples."""
+"""A fit is timed against the forward pass and a published trainer on the same examples."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The measurement of very many tools runs, and what it says about memory and subsets makes sense."""
+"""The measurement of very many tools runs, and its figures on memory and subsets are plausible."""
 
 import pytest
 
@@ -16,9 +16,9 @@ def test_actions_are_repeated_as_variants_that_can_be_told_apart() -> None:
 
 def test_every_figure_is_measured(tiny_lm: FrozenLM, module_background: None) -> None:
     found = {line.what: line for line in measure(tiny_lm, ["close book", "open door"], tools=2000, read=8)}
-    assert found["rows of 2000 tools"].value > 0
-    assert found["choosing the tool where one is called"].unit == "ms"
-    memory = found.get("memory of a process that decides, tools' part")
+    assert found["output embeddings of 2000 tools"].value > 0
+    assert found["selecting the tool of a call"].unit == "ms"
+    memory = found.get("memory of a process that decides, per-tool part")
     if memory is None:
         pytest.skip("the operating system does not tell how much memory a process holds")
     assert all(line.ratio >= 0 for line in found.values())

@@ -1,4 +1,4 @@
-"""A start is measured from the beginning of a new process, stage by stage."""
+"""Start-up time is measured from the start of a new process, per stage."""
 
 import io
 from pathlib import Path

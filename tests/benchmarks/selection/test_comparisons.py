@@ -1,4 +1,4 @@
-"""What is compared on a data set follows from the files that are there, and is called by what was evaluated."""
+"""The comparisons of a data set follow from its files, and the split names the evaluated questions."""
 
 import pytest
 
@@ -11,7 +11,7 @@ SPECS = [ToolSpec(name="add", description="Add numbers."), ToolSpec(name="log", 
 
 
 def dataset(name: str, *tests: str) -> Dataset:
-    """A data set with the same question in each of these tests."""
+    """Return a data set with the same question in each of these tests."""
     asked = Example(question="What is 1 and 2?", answer="It is 3.", calls=(Call(tool="add", result="3", start=6),))
     evaluation = Evaluation(SPECS, [asked])
     return Dataset(name, SPECS, {"supervised": [asked]}, dict.fromkeys(tests, evaluation))
@@ -49,5 +49,5 @@ def test_all_sizes_are_compared_where_the_usual_ones_are_missing(sizes: list[str
 def test_nothing_to_compare_is_an_error() -> None:
     with pytest.raises(DataFormatError, match=r"^kamel has no test: give the folder"):
         list(comparisons(dataset("kamel")))
-    with pytest.raises(DataFormatError, match=r"^Nothing is known to compare on 'squad': name one of kamel, "):
+    with pytest.raises(DataFormatError, match=r"^There is no default comparison on 'squad': name one of kamel, "):
         list(comparisons(dataset("squad", "test")))

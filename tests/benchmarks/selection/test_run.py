@@ -1,4 +1,4 @@
-"""A comparison measures every method on the same positions, and its rows say what they are."""
+"""A comparison measures every method on the same positions, and its rows name data, method and metric."""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ METRICS = {"accuracy", "top5", "ece"}
 
 
 class Lengths:
-    """An encoder that knows how long a text is."""
+    """An encoder that encodes only the length of a text."""
 
     name = "lengths"
 
@@ -41,7 +41,7 @@ class Lengths:
 
 @pytest.fixture
 def questions() -> Dataset:
-    """Two tools with six training questions each."""
+    """Return two tools with six training questions each."""
     specs = [
         ToolSpec(name="P1", description="Find the capital of a country."),
         ToolSpec(name="P2", description="Find the author of a book."),
@@ -57,7 +57,7 @@ def questions() -> Dataset:
 
 @pytest.fixture
 def problems() -> Dataset:
-    """Answers in which sums stand among words."""
+    """Return answers with sums in running text."""
     specs = [ToolSpec(name="add", description="Add numbers."), ToolSpec(name="multiply", description="Multiply.")]
 
     def solved(i: int) -> Example:
@@ -121,7 +121,7 @@ def test_where_words_are_written_it_is_measured_when_a_tool_fires(
         if found["precision"] + found["recall"]:
             harmonic = 2 * found["precision"] * found["recall"] / (found["precision"] + found["recall"])
             assert found["f1"] == pytest.approx(harmonic)
-    # Sums behind an equals sign are easy to tell from words, even for a random LM's states.
+    # Sums after an equals sign are separable from other tokens, even in a random LM's states.
     assert next(row.value for row in rows if row.method == "toolken" and row.metric == "f1" and row.seed is None) > 0.8
 
 
@@ -141,7 +141,7 @@ def test_an_interval_holds_the_value_and_narrows_with_more_questions() -> None:
 
 
 def as_sure_as_right() -> tuple[torch.Tensor, torch.Tensor]:
-    """Confidences `(50,)` and hits `(50,)` in five bins, as sure as they are right, so that any resample is worse."""
+    """Return calibrated confidences and hits, `(50,)` each, in five bins: every resample has a larger error."""
     confidence = torch.arange(1, 6).repeat_interleave(10) / 5
     return confidence, torch.cat([(torch.arange(10) < 2 * k).double() for k in range(1, 6)])
 
@@ -212,13 +212,21 @@ def test_training_examples_longer_than_the_context_are_left_out_with_a_warning(
     ("options", "train", "message"),
     [
         ({"examples_per_tool": [1]}, False, "since there are no training examples: .* or compare .* by --examples 0"),
-        ({"methods": ["toolkengpt"]}, False, "since toolkengpt cannot do without training examples: give "),
-        ({"methods": ["toolkengpt"], "examples_per_tool": [0]}, True, "toolkengpt cannot do without training examples"),
-        ({"methods": ["minilm", "toolken-teacher"]}, True, "minilm and toolken-teacher cannot do without the sentence"),
+        ({"methods": ["toolkengpt"]}, False, "since toolkengpt cannot run without training examples: add "),
+        (
+            {"methods": ["toolkengpt"], "examples_per_tool": [0]},
+            True,
+            "toolkengpt cannot run without training examples",
+        ),
+        (
+            {"methods": ["minilm", "toolken-teacher"]},
+            True,
+            "minilm and toolken-teacher cannot run without the sentence",
+        ),
         (
             {"methods": ["minilm"], "encoder": Lengths(), "examples_per_tool": [1]},
             True,
-            "minilm is not compared with examples, but by --examples 0: give ",
+            "minilm is not compared with examples, only with --examples 0: add ",
         ),
         ({"methods": []}, True, "without a method and a number of examples: name at least one of each"),
         ({"examples_per_tool": []}, True, "without a method and a number of examples: name at least one of each"),
@@ -261,7 +269,7 @@ def test_rows_are_written_read_and_drawn(tiny_lm: FrozenLM, questions: Dataset, 
     assert [Row.model_validate(raw) for raw in json.loads((tmp_path / "rows.json").read_text())] == rows
     for file in draw_rows(rows, tmp_path / "picture"):
         assert file.stat().st_size > 5000
-    with pytest.raises(DataFormatError, match="nothing among the rows"):
+    with pytest.raises(DataFormatError, match="no figures to draw"):
         draw_rows([], tmp_path / "picture")
 
 
