@@ -191,12 +191,12 @@ def test_grounded_arguments_are_copied_from_the_question(decoder: Decoder) -> No
 
 
 def test_the_threshold_decides_between_words_and_a_call(decoder: Decoder) -> None:
-    head_of(decoder).threshold = 0.0
+    decoder = decoder_of(decoder.texts.lm, replace(head_of(decoder), threshold=0.0))
     assert isinstance(next(decoder.decode(asked(), TOOLS)), CallStarted)
-    head_of(decoder).threshold = 1.1
+    decoder = decoder_of(decoder.texts.lm, replace(head_of(decoder), threshold=1.1))
     few = replace(TOOLS, max_tokens=3)
     assert not any(isinstance(event, CallStarted) for event in decoder.decode(asked(), few))
-    head_of(decoder).threshold = 0.0
+    decoder = decoder_of(decoder.texts.lm, replace(head_of(decoder), threshold=0.0))
     assert not any(isinstance(event, CallStarted) for event in decoder.decode(asked(), WORDS))
 
 
@@ -208,7 +208,7 @@ def test_results_are_closed_and_not_spoilt(decoder: Decoder) -> None:
 
 
 def test_after_a_result_another_call_may_follow(decoder: Decoder) -> None:
-    head_of(decoder).threshold = 0.0
+    decoder = decoder_of(decoder.texts.lm, replace(head_of(decoder), threshold=0.0))
     assert isinstance(next(decoder.decode(answered("42"), TOOLS)), CallStarted)
     assert isinstance(next(decoder.decode(answered("42", "17"), TOOLS)), CallStarted)
 

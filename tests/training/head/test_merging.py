@@ -1,5 +1,6 @@
 """Merged heads are those of one fit; differences say what changed; provenance adds up like the statistics."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_differences_name_what_changed(
     whole.save_pretrained(tmp_path / "head")
     changed = ToolkenHead.from_pretrained(tmp_path / "head")
     assert differences(whole, changed) == []
-    changed.threshold = 0.25
+    changed = replace(changed, threshold=0.25)
     assert [line.what for line in differences(whole, changed)] == ["threshold"]
     changed = changed.with_tools([ToolSpec(name="price", description="Look up the price of a product.")], tiny_lm)
     changed = changed.without_examples(examples[:2], tiny_lm)
