@@ -52,7 +52,7 @@ def message_text(message: BaseMessage) -> str:
 
 
 def blocks_text(blocks: Sequence[Any], owner: str) -> str:
-    r"""Return the text of content blocks; blocks that no white space separates are put on lines of their own.
+    r"""Return the text of content blocks; blocks without white space between them are separated by line breaks.
 
     Parameters
     ----------

@@ -75,7 +75,10 @@ _NUMERAL = re.compile(
 
 
 class NumeralError(ToolkenError):
-    """A value is not a number, can be read in two ways, or is too long; the message says which and how to write it."""
+    """A value is not a number, is ambiguous, or is too long.
+
+    Write the number with digits and one decimal point, such as 1234.5; the message names what is wrong with it.
+    """
 
 
 def parse_number(value: Any) -> Fraction:

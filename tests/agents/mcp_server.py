@@ -1,4 +1,4 @@
-"""An MCP server with a few tools, which the tests start as a process of its own."""
+"""An MCP server with a few tools, which the tests start as a separate process."""
 
 from typing import Annotated
 

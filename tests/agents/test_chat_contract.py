@@ -125,7 +125,7 @@ def test_what_is_bound_are_plain_dicts_that_others_can_read(
     assert isinstance(bound, RunnableBinding)
     assert bound.kwargs["tools"] == tools
     assert bound.kwargs["tool_choice"] == "add"
-    # As they come back from whoever copies them.
+    # As plain dicts, such as a tracer returns.
     copied = model.bind(tools=[dict(one) for one in bound.kwargs["tools"]], tool_choice="add", max_tokens=60)
     assert copied.invoke(QUESTION).tool_calls[0]["name"] == "add"
     assert model.invoke(QUESTION, tools=tools, tool_choice="add", max_tokens=60).tool_calls

@@ -32,7 +32,7 @@ CONVERSATIONS: dict[str, list[BaseMessage]] = {
         ToolMessage("4\n five\tsix \x00 7", tool_call_id="one"),
     ],
     "an answered turn": [HumanMessage("1 plus 2?"), AIMessage("The answer is 3."), HumanMessage("12 plus 4?")],
-    "an answer behind a result": [
+    "an answer after a result": [
         HumanMessage("1 plus 2?"),
         AIMessage("", tool_calls=[CALL]),
         ToolMessage("3", tool_call_id="one"),
@@ -59,7 +59,7 @@ FORMS = {
     ),
 }
 
-#: The virtual tokens behind the first tool, and the end of an answer.
+#: The virtual tokens after the first tool, and the end of an answer.
 BEHIND, END = "<tool=0.0><tool=0.1><tool=0.2>", "<|endoftext|>"
 
 
@@ -82,7 +82,7 @@ def test_messages_become_the_text_of_the_agents(
     prompt = to_prompt(messages, form)
     ahead = ""
     if not form.everywhere:
-        # Where the decoder decides behind words that it takes back, the text goes that far.
+        # Where the decoder decides after text that it removes, the text includes it.
         opened = prompt.answer == form.opening and not prompt.ends_with_result
         ahead = form.between if prompt.ends_with_result else form.leading(prompt.question) if opened else ""
     assert rendered(tiny_lm, form, messages) == prompt.text + ahead

@@ -13,7 +13,7 @@ from toolken import FrozenLM, ToolkenChatModel
 
 
 class _Embedded:
-    """What both classes of tests are told of the model."""
+    """The properties of the model that both classes of tests need."""
 
     lm: FrozenLM
 

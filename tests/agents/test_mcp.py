@@ -20,7 +20,7 @@ SERVER = Path(__file__).parent / "mcp_server.py"
 
 @pytest.fixture
 def client() -> MultiServerMCPClient:
-    """A client that starts the server anew for each use."""
+    """A client that starts the server for each use."""
     connection: Any = {"command": sys.executable, "args": [str(SERVER)], "transport": "stdio"}
     return MultiServerMCPClient({"library": connection})
 

@@ -1,6 +1,7 @@
 """An agent takes functions and all of LangChain's tools, and refuses what it cannot run when it is built."""
 
 import functools
+import re
 import warnings
 from typing import Annotated, Any
 
@@ -166,14 +167,16 @@ class Weather(BaseModel):
         ("weather", "is not a tool"),
         (None, "is not a tool"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: re.sub(r" at 0x\w+", "", str(value))[:30],
 )
 def test_what_cannot_be_run_is_refused_when_the_agent_is_built(given: Any, message: str) -> None:
     with pytest.raises(ToolSpecError, match=message):
         runnable_tools([given])
 
 
-@pytest.mark.parametrize("given", [tool(function), function, "weather", None, 3, {"name": "weather"}], ids=str)
+@pytest.mark.parametrize(
+    "given", [tool(function), function, "weather", None, 3, {"name": "weather"}], ids=lambda value: type(value).__name__
+)
 def test_one_tool_is_not_a_list_of_tools(given: Any) -> None:
     with pytest.raises(ToolSpecError, match="give a list"):
         runnable_tools(given)

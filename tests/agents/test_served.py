@@ -56,7 +56,7 @@ def running(command: Sequence[str], port: int, log: Path, health: str = "/health
     Raises
     ------
     RuntimeError
-        If it ends by itself, or does not answer in time; its log is in the message.
+        If it exits, or does not answer in time; its log is in the message.
     """
     environment = os.environ | QUIET
     with log.open("wb") as written:

@@ -194,7 +194,7 @@ async def test_tools_do_not_hold_up_the_event_loop() -> None:
 
 
 class Native(BaseTool):
-    """A tool with an asynchronous method of its own."""
+    """A tool with an asynchronous method."""
 
     name: str = "tool"
     description: str = "A tool."

@@ -119,7 +119,7 @@ def test_the_gate_is_fitted_on_a_bounded_sample(
     assert int((points.labels == NO_CALL).sum()) == gate_points
     words = sum(not example.calls for example in examples) * 3
     # Calls are thinned as well: words have to outweigh them as they do among all decisions.
-    ends = 36  # behind the result of each of these calls no other one follows
+    ends = 36  # no call follows the result of these calls
     assert no_call_weight == pytest.approx((words + ends) / 36)
     assert head.statistics.total == 36
 

@@ -245,7 +245,7 @@ class _Pool:
         worker.close()
 
     def close(self) -> None:
-        """End every idle worker; a busy one is ended by whoever waits for it."""
+        """End every idle worker; a busy one is ended by the thread that waits for it."""
         with self._lock:
             self._is_closed = True
             idle, self._idle = self._idle, []

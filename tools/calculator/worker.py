@@ -45,7 +45,7 @@ def main(seconds: float, memory: int) -> None:
     Parameters
     ----------
     seconds
-        The time after which a request ends the process, should whoever asked no longer be there to end it.
+        The time after which a request ends the process, if the process that sent the request no longer exists.
     memory
         Bytes of address space that a request may take beyond what the process has when it begins; more is a
         `MemoryError`.

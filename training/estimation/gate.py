@@ -15,7 +15,7 @@ from toolken.training.features.decision_states import NO_CALL, DecisionStates
 #: Shrinkage of the covariance behind an opening's boundary and in running text. Chosen on held-out problems: of the
 #: project's own generators, and in running text of GSM8K-XL's training problems.
 SHRINKAGE = 0.1
-#: Shrinkage of the covariance behind a result, and ridge penalty (in examples at one standard deviation) there. Chosen
+#: Shrinkage of the covariance and ridge penalty (in examples at one standard deviation) after a result. Chosen
 #: on held-out problems of the project's own generators.
 FOLLOWING_SHRINKAGE, RIDGE = 0.01, 10.0
 #: Ridge penalties that are tried in running text, the largest first, and folds of the examples to choose by.
@@ -38,9 +38,9 @@ class Gate:
     Attributes
     ----------
     opening
-        Behind the opening of an answer, or anywhere in running text.
+        After the opening of an answer, or anywhere in running text.
     following
-        Behind a result.
+        After a result.
     lengths
         Log odds that come on top behind one result, behind two, and so on; the last one counts behind more as well.
         How long chains of calls get is not to be read from a state, but from the examples.
@@ -86,12 +86,11 @@ def fit_gate(
 ) -> tuple[Gate, float]:
     """Fit the gate; return it, and the P(call) from which a tool is best called.
 
-    Behind an opening, calls and words are two clouds and linear discriminant analysis parts them; the background's
-    requests count as calls of little weight, so that a tool that is added later is called as well. Behind a result,
-    and in running text, the states of calls and words overlap, and logistic regression is better. In running text there
-    are tens of words to a call: the penalty is the largest whose log loss is within a standard error of the lowest
-    (Breiman et al. 1984), and the threshold has the best F1 of the calls, both on examples that the boundary was not
-    fitted on.
+    After an opening, calls and text are two clusters, separated by linear discriminant analysis; background requests
+    count as calls with a small weight, so that tools that are added later are called as well. After a result, and in
+    running text, the states of calls and words overlap, and logistic regression is better. In running text there are
+    tens of words to a call: the penalty is the largest whose log loss is within a standard error of the lowest (Breiman
+    et al. 1984), and the threshold has the best F1 of the calls, both on examples that the boundary was not fitted on.
 
     Parameters
     ----------
@@ -122,11 +121,11 @@ def fit_gate(
     if not _has_both(following):
         return Gate(opening, _never(opening)), threshold
     lengths = chain_lengths(following)
-    return Gate(opening, _boundary_behind_results(following, lengths), lengths), threshold
+    return Gate(opening, _boundary_after_results(following, lengths), lengths), threshold
 
 
-def _boundary_behind_results(points: DecisionStates, lengths: Sequence[float]) -> Boundary:
-    """Return the boundary behind a result, its log odds scaled as held-out examples have them (Platt 1999).
+def _boundary_after_results(points: DecisionStates, lengths: Sequence[float]) -> Boundary:
+    """Return the boundary after a result, with log odds calibrated on held-out examples (Platt 1999).
 
     Fitted on a few hundred states of as many dimensions, a boundary is too sure of itself: beside the length of the
     chain it would always have the last word.

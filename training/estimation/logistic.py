@@ -63,7 +63,7 @@ class Whitened:
     def metric(self, part: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Return `(d, d) float64`: a row's squared length in the coordinates that whiten a part alone is `w' M w`.
 
-        So a fold's fit has the penalty that it would have by itself, and what is held out has no part in it.
+        So the fit of a fold has the penalty of a separate fit, and held-out examples do not affect it.
 
         Parameters
         ----------

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ClosedFormSettings(BaseModel):
     """Numbers of the closed form; the defaults were chosen on the supervised dev split of KAMEL.
 
-    `fit` chooses `kappa`, `shrinkage` and `background_weight` anew for its examples, by leave-one-out; on validation
+    `fit` chooses `kappa`, `shrinkage` and `background_weight` by leave-one-out on its examples, and on validation
     examples `intraclass_correlation` as well.
 
     Attributes

@@ -93,7 +93,7 @@ def decision_positions(encoding: Encoding, rendered: Rendered, names: dict[str, 
 
 
 def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tuple[list[DecisionPosition], str | None]:
-    """Return the decision positions, and the first tool whose call has none of its own, or None."""
+    """Return the decision positions, and the first tool whose call has no distinct one, or None."""
     labels: dict[int, int] = {}
     after_results = {offset: count for count, offset in enumerate(sorted(rendered.after_results), 1)}
     results: dict[int, int] = {}
@@ -163,7 +163,7 @@ def decisions(
         Called with the number of examples done since the last call.
     skipped
         Called with the index of an omitted example and the reason; by default that is an error. Examples are omitted
-        that do not fit the LM's context, or that have a call without a decision position of its own: no token precedes
+        that do not fit the LM's context, or that have a call without a distinct decision position: no token precedes
         it, or another call has the same one.
 
     Raises

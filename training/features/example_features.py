@@ -46,7 +46,7 @@ class ExampleFeatures:
     too_long
         Indices of the examples that do not fit the LM's context.
     unplaced
-        Indices of the examples with a call that has no decision position of its own; see `decisions`.
+        Indices of the examples with a call that has no distinct decision position; see `decisions`.
     omitted_tools
         Tools that the omitted examples call.
     examples

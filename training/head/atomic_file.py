@@ -44,7 +44,7 @@ def put_in_place(partial: Path, path: Path) -> None:
 
 def remove_abandoned(folder: Path, name: str) -> None:
     """Remove partial files of killed processes; `name` is how the files' names begin."""
-    # safetensors puts a temporary file of its own beside the path it is given.
+    # safetensors writes a temporary file next to its path.
     for partial in (*folder.glob(f".{name}*-{'[0-9a-f]' * 32}"), *folder.glob(".tmp??????")):
         with suppress(OSError):
             if time.time() - partial.stat().st_mtime > ABANDONED:

@@ -11,7 +11,7 @@ _BYTES = 32
 
 
 class Provenance(BaseModel):
-    """The examples behind a head, by number and hash, and what was measured when it was fitted.
+    """The examples of a head, by number and hash, and the metrics of its fit.
 
     Attributes
     ----------
@@ -22,8 +22,8 @@ class Provenance(BaseModel):
         can be added to, merged and taken away from: two heads that saw the same examples have the same hash, whatever
         the way there.
     metrics
-        What was measured, by name. `fit` notes accuracy and log loss of the selection on left-out or held-out examples;
-        whoever measures more can add it. It is gone where examples or tools change, since it is of another head then.
+        Metrics by name. `fit` stores accuracy and log loss of the selection on left-out or held-out examples;
+        more metrics can be added. They are dropped when examples or tools change, since they describe another head.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Frozen language models: hidden states, word logits and stepping, behind one interface."""
+"""Frozen language models: hidden states, next-token logits and stepping, behind one interface."""
 
 from toolken.training.lm.pytorch.collector import collector_paused
 

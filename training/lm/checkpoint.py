@@ -207,7 +207,7 @@ def load_model(source: Path | str, options: LoadOptions, **extra: Any) -> Any:
     dtype = options.chosen_dtype
     arguments: dict[str, Any] = {"dtype": dtype}
     if "gguf_file" in extra:
-        # A GGUF file has no number format of its own that torch computes in.
+        # A GGUF file has no dtype that torch computes in.
         arguments |= {
             "dtype": torch.bfloat16 if dtype == "auto" else dtype,
             "quantization_config": GgufConfig(dequantize=True),

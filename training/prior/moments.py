@@ -32,7 +32,7 @@ class BackgroundMoments:
     At d = 4096 the covariance takes 134 MB, and all heads of an LM have the same one, so a saved head only names it by
     its fingerprint. The states it is computed from are one file per LM in the cache folder, which is read when the
     moments are first needed. Where the file is missing, the LM that was given to `use` reads the
-    background again (about a minute). Only a head that was fitted with unlabelled requests has moments of its own.
+    background again (about a minute). Only a head that was fitted with unlabelled requests stores separate moments.
 
     Attributes
     ----------

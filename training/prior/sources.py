@@ -98,7 +98,7 @@ def prior_forms(
                 forms[source] = torch.full((len(specs), lm.hidden_size), torch.nan)
         elif source != TEACHER:
             raise HeadError(
-                f"The head was fitted with a prior of its own ({source!r}), which is not known for new tools: "
+                f"The head was fitted with a given prior ({source!r}), which is not known for new tools: "
                 "fit a head of all tools, or one without `prior`."
             )
     return forms

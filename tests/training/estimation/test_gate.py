@@ -1,4 +1,4 @@
-"""The gate parts calls from words, at the opening of an answer and behind a result."""
+"""The gate parts calls from words, at the opening of an answer and after a result."""
 
 import pytest
 import torch
@@ -115,7 +115,7 @@ def test_states_that_do_not_vary_are_refused() -> None:
 
 
 def test_how_many_results_there_are_tells_how_likely_another_call_is() -> None:
-    """States that tell nothing; behind the first result a call follows, behind the second none ever does."""
+    """The states carry no information: a call always follows the first result, and never the second."""
     random = torch.Generator().manual_seed(6)
     count = 400
     results = torch.arange(count) % 2 + 1

@@ -26,7 +26,7 @@ def batches(draw: st.DrawFn, min_size: int = 0) -> tuple[torch.Tensor, torch.Ten
 
 
 def computed(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> ToolStatistics:
-    """Compute the statistics of all examples anew, example by example."""
+    """Compute the statistics of all examples again, example by example."""
     fresh = ToolStatistics.empty(NAMES, SIZE)
     for hidden, labels in parts:
         for state, label in zip(hidden.double(), labels.tolist(), strict=True):

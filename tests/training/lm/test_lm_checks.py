@@ -80,7 +80,7 @@ def build_model(tokenizer: Any, config_name: str, class_name: str = "AutoModelFo
 
 
 def whole_logits(lm: FrozenLM, ids: list[int]) -> torch.Tensor:
-    """Return the word logits after a text, by the model's own pass over all of it."""
+    """Return the next-token logits after a text from one forward pass of the model."""
     with torch.no_grad():
         logits: torch.Tensor = lm.model(torch.tensor([ids])).logits[0, -1].float()
     return logits

@@ -31,10 +31,10 @@ def library() -> Any:
         ) from error
     except (OSError, RuntimeError) as error:
         raise BackendError(
-            "llama.cpp is installed, but its library cannot be loaded: install it anew with `pip install "
+            "llama.cpp is installed, but its library cannot be loaded: install it again with `pip install "
             f"--force-reinstall --no-deps llama-cpp-python` ({str(error).splitlines()[0]})."
         ) from error
-    # The library holds no reference of its own to a callback.
+    # The library holds no reference to a callback.
     llama_cpp.toolken_log_callback = callback = llama_cpp.llama_log_callback(_keep_error)
     llama_cpp.llama_log_set(callback, None)
     llama_cpp.llama_backend_init()

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 #: Texts that have cells at the same time; llama.cpp's own bound lies at 64 or above.
 MAX_TEXTS = 64
-#: Tokens of one decode, and of one whose outputs are kept: the word logits of a token take a quarter of a megabyte.
+#: Tokens of one decode, and of one whose outputs are kept: the next-token logits of a position take a quarter of a
+#: megabyte.
 MAX_TOKENS, MAX_OUTPUTS = 512, 64
-#: Tokens up to which a piece is decoded with outputs for all of them: cheaper than a decode of its own for the last.
+#: Tokens up to which a piece is decoded with outputs for all of them: cheaper than a separate decode for the last.
 FEW = 8
 
 #: What `llama_decode` returns where it finds no free cells.
@@ -60,8 +61,8 @@ class CellPool:
     """One llama.cpp context.
 
     Each text with cells is a sequence of the context. Forks share cells, a decode extends any number of texts, and a
-    text that has not been used for longest loses its cells where others need them: it is computed anew when it is next
-    fed. So memory is bounded by the number of cells, whatever is kept.
+    text that has not been used for longest loses its cells where others need them: it is recomputed at its next
+    feed. So memory is bounded by the number of cells, whatever is kept.
 
     Calls are to be made while the LM's lock is held, except `release`. A decode uses as many threads as torch does.
 
@@ -88,7 +89,7 @@ class CellPool:
         params.n_ctx = cells
         params.n_batch = params.n_ubatch = min(MAX_TOKENS, cells)
         params.n_seq_max = MAX_TEXTS
-        # Room for the word logits of so many tokens, not of a whole batch.
+        # Room for the next-token logits of some tokens, not of a whole batch.
         params.n_outputs_max = max(MAX_OUTPUTS, MAX_TEXTS)
         params.n_threads = params.n_threads_batch = self._threads = torch.get_num_threads()
         params.embeddings = True
@@ -117,12 +118,12 @@ class CellPool:
         Returns
         -------
         states
-            For each piece hidden states `(wanted, d) float32` and word logits `(wanted, V) float32`.
+            For each piece hidden states `(wanted, d) float32` and next-token logits `(wanted, V) float32`.
 
         Raises
         ------
         BackendError
-            If llama.cpp fails; the texts lose their cells, and are computed anew when they are next fed.
+            If llama.cpp fails; the texts lose their cells, and are recomputed at their next feed.
         """
         needed = sum(len(piece.session.ids) + len(piece.ids) for piece in pieces)
         if len(pieces) > 1 and (needed > self.cells or len(pieces) > MAX_TEXTS // 2):

@@ -67,7 +67,7 @@ class LlamaCppSession(Session):
         self._finalizer.atexit = False
 
     def lost(self) -> None:
-        """Note that the cells went to others: the text is computed anew at the next feed."""
+        """Note that the cells went to others: the text is recomputed at the next feed."""
         self.sequence, self._cached = None, 0
         if self._finalizer is not None:
             self._finalizer.detach()

@@ -96,7 +96,7 @@ class TensorSession(Session):
         return cache
 
     def lost(self) -> None:
-        """Note that a batch has lost the KV cache: the text is computed anew at the next feed."""
+        """Note that a batch has lost the KV cache: the text is recomputed at the next feed."""
         self._cache, self._cached, self._away = None, 0, None
 
     def come_home(self) -> None:
@@ -131,7 +131,7 @@ def plain(cache: Any) -> bool:
 
 
 def _bytes_of(held: Any) -> int:
-    """Return the bytes of the tensors in what a layer keeps, which recurrent layers have in containers of their own."""
+    """Return the bytes of the tensors in what a layer keeps, which recurrent layers keep in other containers."""
     if isinstance(held, torch.Tensor):
         return held.nbytes
     parts = held.values() if isinstance(held, dict) else held if isinstance(held, list | tuple) else ()
