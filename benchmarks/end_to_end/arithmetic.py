@@ -290,17 +290,17 @@ class Sums:
             rank = sum(one[0] == name for one in chosen)
             chosen[name, rank] = at
         best = [chosen[key] for key in sorted(chosen, key=lambda one: one[1])][:shown]
-        demonstrations = [solved(self.solutions[at], self.finals[at]) for at in best]
+        few_shot = [solved(self.solutions[at], self.finals[at]) for at in best]
         tools = described(self.specs, {spec.name: ", ".join(_operands(spec)) for spec in self.specs})
         match method:
             case "zero-shot":
                 return baselines.zero_shot(self.lm, " The answer is", max_tokens=ANSWER_TOKENS)
             case "chain-of-thought":
-                return baselines.chain_of_thought(demonstrations, max_tokens=REASONING_TOKENS)
+                return baselines.chain_of_thought(few_shot, max_tokens=REASONING_TOKENS)
             case "in-context":
-                return baselines.in_context(tools, demonstrations, max_tokens=THOUGHT_TOKENS)
+                return baselines.in_context(tools, few_shot, max_tokens=THOUGHT_TOKENS)
             case "react":
-                return baselines.react(tools, demonstrations, max_tokens=THOUGHT_TOKENS)
+                return baselines.react(tools, few_shot, max_tokens=THOUGHT_TOKENS)
             case _:
                 schemas = [{"type": "function", "function": spec.model_dump()} for spec in self.specs]
                 return baselines.chat_template(self.lm, schemas, max_tokens=REASONING_TOKENS)

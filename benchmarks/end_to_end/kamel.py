@@ -277,17 +277,17 @@ class _Data:
         # Few-shot examples of different tools if possible, and not of neighbours, which are often similar.
         pool = self.examples(size, "supervised", -(-shown // size), 0) if shown else []
         stride = max(1, min(8, len(pool) // max(shown, 1)))
-        demonstrations = [_solved(readable.example(one)) for one in pool[::stride][:shown]]
+        few_shot = [_solved(readable.example(one)) for one in pool[::stride][:shown]]
         tools = described(readable.specs, readable.operands)
         match method:
             case "zero-shot":
                 return baselines.zero_shot(self.lm, " The answer is", max_tokens=ANSWER_TOKENS)
             case "few-shot":
-                return baselines.chain_of_thought(demonstrations, max_tokens=ANSWER_TOKENS)
+                return baselines.chain_of_thought(few_shot, max_tokens=ANSWER_TOKENS)
             case "in-context":
-                return baselines.in_context(tools, demonstrations, max_tokens=CALL_TOKENS)
+                return baselines.in_context(tools, few_shot, max_tokens=CALL_TOKENS)
             case "react":
-                return baselines.react(tools, demonstrations, max_tokens=THOUGHT_TOKENS)
+                return baselines.react(tools, few_shot, max_tokens=THOUGHT_TOKENS)
             case _:
                 schemas: list[dict[str, Any]] = [
                     {"type": "function", "function": {**spec.model_dump(), "parameters": _SUBJECT}}

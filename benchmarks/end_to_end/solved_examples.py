@@ -74,7 +74,7 @@ def solved(example: Example, final: str) -> Solved:
         if answer is None:
             parts.append(("" if not parts else ", then ", written))
         else:
-            assert call.start is not None  # Example checks it where there is an answer
+            assert call.start is not None  # `Example` guarantees it if there is an answer
             parts.append((answer[last : call.start], written))
             last = call.start + len(call.result)
     if answer is not None:

@@ -142,7 +142,7 @@ def test_a_test_of_more_tools_than_there_are_is_one_of_all(build_lm: Any, folder
     ("file", "old", "new", "said"),
     [
         ("test_first_2.json", '"answer"', '"reply"', "record 1 is not a question of kamel"),
-        ("facts/test.jsonl", '"property"', '"relation"', "test.jsonl, line 1 is no fact"),
+        ("facts/test.jsonl", '"property"', '"relation"', "test.jsonl, line 1 is not a fact"),
         ("facts/dev.jsonl", '"alternative"', '"others"', "dev.jsonl, line 1 is not a question of kamel"),
     ],
 )
