@@ -19,7 +19,14 @@ from langchain_core.tools import BaseTool
 from toolken.agents.agent_input import input_messages
 from toolken.agents.bound_tools import BoundTools
 from toolken.agents.conversation import Prompt, to_prompt
-from toolken.agents.decoding.batching import Lockstep, at_once, claimed, in_a_thread, in_lockstep, taking_part
+from toolken.agents.decoding.batching import (
+    BatchedDecoding,
+    batch_configs,
+    batched_decoding,
+    claimed_batch,
+    in_a_thread,
+    joined,
+)
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.agents.decoding.lazy_model import LazyModel
@@ -66,13 +73,13 @@ class Step:
 class Answer:
     """An agent's answer: its text, its calls, and the messages of the turn.
 
-    The answer is the same for every threshold of the head in the interval `(thresholds[0], thresholds[1]]`.
+    `call_probabilities` holds P(call) at each decision that the threshold of the head determined, in order.
     """
 
     text: str
     steps: tuple[Step, ...]
     messages: tuple[BaseMessage, ...]
-    thresholds: tuple[float, float] = (0.0, 1.0)
+    call_probabilities: tuple[float, ...] = ()
 
 
 class ToolkenAgent(Runnable[Any, Answer]):
@@ -187,8 +194,8 @@ class ToolkenAgent(Runnable[Any, Answer]):
         _refuse_options(kwargs)
 
         def answer(question: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig) -> Answer:
-            with claimed() as lockstep:
-                events = self._events(question, config, Stepping(lockstep), lockstep)
+            with claimed_batch() as batch:
+                events = self._events(question, config, Stepping(batch), batch)
                 return next(event for event in events if isinstance(event, Answer))
 
         return self._call_with_config(answer, input, config)
@@ -215,8 +222,8 @@ class ToolkenAgent(Runnable[Any, Answer]):
     ) -> list[Answer]:
         """Answer several questions by batched decoding."""
         _refuse_options(kwargs)
-        configs = at_once(config, len(inputs))
-        with in_lockstep(self.decoder.texts.lm, configs):
+        configs = batch_configs(config, len(inputs))
+        with batched_decoding(self.decoder.texts.lm, configs):
             return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def events(self, question: Any, config: RunnableConfig | None = None) -> Iterator[AgentEvent | Answer]:
@@ -242,9 +249,9 @@ class ToolkenAgent(Runnable[Any, Answer]):
             cancelled.set()  # decoding stops when nobody consumes the events
 
     def _events(
-        self, question: Any, config: RunnableConfig | None, stepping: Stepping, lockstep: Lockstep | None
+        self, question: Any, config: RunnableConfig | None, stepping: Stepping, batch: BatchedDecoding | None
     ) -> Iterator[AgentEvent | Answer]:
-        steps = self._steps(question, stepping, lockstep)
+        steps = self._steps(question, stepping, batch)
         results: list[ToolMessage] | None = None
         while (event := _next(steps, results)) is not None:
             results = None
@@ -254,13 +261,13 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 yield event
 
     def _steps(
-        self, question: Any, stepping: Stepping, lockstep: Lockstep | None
+        self, question: Any, stepping: Stepping, batch: BatchedDecoding | None
     ) -> "Generator[AgentEvent | Answer | _Calls, list[ToolMessage] | None, None]":
         """Yield the events; the caller runs the calls of a `_Calls` and sends back their messages."""
         given = input_messages(question)
         messages: list[BaseMessage] = list(given)
         steps: list[Step] = []
-        low, high = 0.0, 1.0
+        decided: list[float] = []
         retries = Retries(self._retry)
         while True:
             prompt = to_prompt(messages, self.decoder.toolset.prompt)
@@ -269,7 +276,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
             spent = len(steps) >= self.max_calls or len(failed) > MAX_FAILED
             names = () if spent else tuple(name for name in self.tools if name not in failed)
             again = retries.pending(names, prompt.answered)
-            events = self._retried(again) if again else self._decoded(prompt, names, stepping, lockstep)
+            events = self._retried(again) if again else self._decoded(prompt, names, stepping, batch)
             text = prompt.answer
             made: list[tuple[CallStarted, CallFinished]] = []
             for event in events:
@@ -281,10 +288,10 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 elif isinstance(event, CallFinished):
                     made.append((started, event))
                 elif isinstance(event, Finished):
-                    low, high = max(low, event.thresholds[0]), min(high, event.thresholds[1])
+                    decided += event.call_probabilities
             if not made:
                 messages.append(AIMessage(text.strip()))
-                yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]), (low, high))
+                yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]), tuple(decided))
                 return
             made = made[: self.max_calls - len(steps)]
             calls = [
@@ -312,13 +319,13 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 one.status == "error" for one in answers
             ):
                 direct = "\n".join(str(one.text) for one in answers)
-                yield Answer(direct, tuple(steps), tuple(messages[len(given) :]), (low, high))
+                yield Answer(direct, tuple(steps), tuple(messages[len(given) :]), tuple(decided))
                 return
 
     def _decoded(
-        self, prompt: Prompt, names: tuple[str, ...], stepping: Stepping, lockstep: Lockstep | None
+        self, prompt: Prompt, names: tuple[str, ...], stepping: Stepping, batch: BatchedDecoding | None
     ) -> Iterator[Event]:
-        with taking_part(lockstep):
+        with joined(batch):
             yield from self.decoder.decode(prompt, replace(self.options, tools=names), stepping.feed)
 
     def _retried(self, calls: "Sequence[tuple[str, dict[str, Any]]]") -> Iterator[Event]:

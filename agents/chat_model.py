@@ -19,7 +19,7 @@ from toolken.agents.bound_tools import BoundTools, chosen
 from toolken.agents.chat_options import CallOptions, stop_texts
 from toolken.agents.chunks import ChunkWriter
 from toolken.agents.conversation import to_prompt
-from toolken.agents.decoding.batching import at_once, claimed, in_a_thread, in_lockstep, taking_part
+from toolken.agents.decoding.batching import batch_configs, batched_decoding, claimed_batch, in_a_thread, joined
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.lazy_model import LazyModel
 from toolken.agents.decoding.stepping import Stepping
@@ -365,8 +365,8 @@ class ToolkenChatModel(BaseChatModel):
         """Answer several inputs by batched decoding."""
         if self._served is not None:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        configs = at_once(config, len(inputs))
-        with in_lockstep(self._lazy.lm, configs):
+        configs = batch_configs(config, len(inputs))
+        with batched_decoding(self._lazy.lm, configs):
             return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
@@ -380,9 +380,9 @@ class ToolkenChatModel(BaseChatModel):
         """Answer several inputs by batched decoding."""
         if self._served is not None:
             return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        configs = at_once(config, len(inputs))
+        configs = batch_configs(config, len(inputs))
         lm = await in_a_thread(lambda: self._lazy.lm)
-        with in_lockstep(lm, configs):
+        with batched_decoding(lm, configs):
             return await super().abatch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def _generate(
@@ -418,8 +418,8 @@ class ToolkenChatModel(BaseChatModel):
         kwargs: dict[str, Any],
     ) -> ChatResult:
         writer = ChunkWriter(self.model_name)
-        with claimed() as lockstep, taking_part(lockstep):
-            stepping = Stepping(lockstep, self._timeout(kwargs), cancelled)
+        with claimed_batch() as batch, joined(batch):
+            stepping = Stepping(batch, self._timeout(kwargs), cancelled)
             result = generate_from_stream(self._chunks(messages, stop, run_manager, writer, stepping, kwargs))
         message = result.generations[0].message
         assert isinstance(message, AIMessage)

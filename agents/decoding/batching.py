@@ -1,4 +1,4 @@
-"""`Lockstep`: turns that are written in several threads at once share each run of the LM."""
+"""`BatchedDecoding`: turns in several threads share the forward passes of the LM."""
 
 import asyncio
 import threading
@@ -14,30 +14,30 @@ from langchain_core.runnables.config import get_config_list
 
 from toolken.training.lm import FrozenLM, Session, State
 
-#: Turns that are written at once, unless `max_concurrency` says otherwise.
+#: Turns per batch, unless `max_concurrency` is set.
 MAX_BATCH = 32
 
-#: Seconds for which the first turns of a batch wait for the next one to take part.
+#: Seconds for which the first turns of a batch wait for another one to join.
 PATIENCE = 0.5
 
-# Threads of its own for asynchronous calls: the event loop's are few, and others need them too.
+# A separate pool for asynchronous calls: the event loop has few threads, which other code needs.
 _THREADS = ThreadPoolExecutor(max_workers=MAX_BATCH, thread_name_prefix="toolken")
 
 Result = TypeVar("Result")
 
 
-class Lockstep:
-    """Collects the next tokens of all the turns that take part, and runs the LM once when each has given its own.
+class BatchedDecoding:
+    """Collects the next tokens of all turns that joined, and runs the LM once when each turn has passed its tokens.
 
-    A turn takes part while it is inside `taking_part`; whoever gives the last piece runs the LM for all.
+    A turn is part of the batch while it is inside `joined`. The thread that passes the last tokens runs the LM for all.
 
     Parameters
     ----------
     lm
-        The LM of all the turns.
+        The LM of all turns.
     expected
-        Turns that are about to take part. The first ones wait for them, but not for long: a turn that is answered from
-        a cache never comes.
+        Turns that are about to join. The first ones wait for them, but not for long: a turn that is answered from a
+        cache never joins.
     """
 
     def __init__(self, lm: FrozenLM, expected: int = 0) -> None:
@@ -48,8 +48,8 @@ class Lockstep:
         self._changed = threading.Condition()
 
     @contextmanager
-    def taking_part(self) -> Iterator[None]:
-        """Take part while the block runs; the others wait for this turn's next tokens."""
+    def joined(self) -> Iterator[None]:
+        """Join while the block runs; the other turns wait for the tokens of this one."""
         with self._changed:
             self._members += 1
             self._expected -= 1
@@ -62,7 +62,7 @@ class Lockstep:
                 self._run_if_complete()
 
     def feed(self, session: Session, ids: Sequence[int]) -> State:
-        """Append tokens to a text, as `Session.feed` does, together with those of all the other turns.
+        """Append tokens to a text as `Session.feed` does, in one forward pass with those of all other turns.
 
         Raises
         ------
@@ -76,8 +76,8 @@ class Lockstep:
             self._run_if_complete()
             while piece.state is None and piece.error is None:
                 expected = self._expected
-                told = self._changed.wait(PATIENCE if expected > 0 else None)
-                if not told and expected == self._expected:
+                notified = self._changed.wait(PATIENCE if expected > 0 else None)
+                if not notified and expected == self._expected:
                     self._expected = 0
                     self._run_if_complete()
         if piece.error is not None:
@@ -101,7 +101,7 @@ class Lockstep:
 
 @dataclass
 class _Piece:
-    """Tokens of one turn, and what the LM made of them."""
+    """The tokens of one turn, and the state after them."""
 
     session: Session
     ids: list[int]
@@ -109,20 +109,20 @@ class _Piece:
     error: BaseException | None = None
 
 
-_CURRENT: ContextVar[Lockstep | None] = ContextVar("toolken_lockstep", default=None)
+_CURRENT: ContextVar[BatchedDecoding | None] = ContextVar("toolken_batch", default=None)
 
 
 @contextmanager
-def in_lockstep(lm: FrozenLM, configs: Sequence[RunnableConfig]) -> Iterator[None]:
-    """Let the turns that are begun inside the block, in threads that inherit its context, be written together.
+def batched_decoding(lm: FrozenLM, configs: Sequence[RunnableConfig]) -> Iterator[None]:
+    """Decode turns that start inside the block, in threads that inherit its context, as one batch.
 
     Parameters
     ----------
     configs
-        Those of the turns.
+        The configs of the turns.
     """
     most = configs[0].get("max_concurrency") or MAX_BATCH if configs else 0
-    token = _CURRENT.set(Lockstep(lm, min(most, len(configs))))
+    token = _CURRENT.set(BatchedDecoding(lm, min(most, len(configs))))
     try:
         yield
     finally:
@@ -130,31 +130,31 @@ def in_lockstep(lm: FrozenLM, configs: Sequence[RunnableConfig]) -> Iterator[Non
 
 
 @contextmanager
-def claimed() -> Iterator[Lockstep | None]:
-    """Give the lockstep of the context, if there is one, to the one turn that is written in the block.
+def claimed_batch() -> Iterator[BatchedDecoding | None]:
+    """Yield the batch of the context, if there is one, for the one turn that is decoded in the block.
 
-    Inside the block there is none: a model that is asked by a callback of this turn must not wait for it.
+    Inside the block the context has none: a model that a callback of this turn calls must not wait for this turn.
     """
     token = _CURRENT.set(None)
     try:
-        yield token.old_value if isinstance(token.old_value, Lockstep) else None
+        yield token.old_value if isinstance(token.old_value, BatchedDecoding) else None
     finally:
         _CURRENT.reset(token)
 
 
-def taking_part(lockstep: Lockstep | None) -> AbstractContextManager[None]:
-    """Take part in a lockstep while a block runs, if there is one."""
-    return nullcontext() if lockstep is None else lockstep.taking_part()
+def joined(batch: BatchedDecoding | None) -> AbstractContextManager[None]:
+    """Join a batch while a block runs, if there is one."""
+    return nullcontext() if batch is None else batch.joined()
 
 
 async def in_a_thread(work: Callable[..., Result], *arguments: Any) -> Result:
-    """Do some work in a thread that inherits the context."""
+    """Run a function in a thread that inherits the context."""
     context = copy_context()
     return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: context.run(work, *arguments))
 
 
-def at_once(config: RunnableConfig | list[RunnableConfig] | None, count: int) -> list[RunnableConfig]:
-    """Return a config for each of some inputs, with as many of them at once as a batch takes."""
+def batch_configs(config: RunnableConfig | list[RunnableConfig] | None, count: int) -> list[RunnableConfig]:
+    """Return one config per input, with a `max_concurrency` of at most a batch."""
     configs = get_config_list(config, count) if count else []
     for one in configs:
         one["max_concurrency"] = one.get("max_concurrency") or MAX_BATCH

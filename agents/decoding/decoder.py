@@ -1,4 +1,4 @@
-"""`Decoder`: reasoning mode over a frozen LM, and calls where tools win, as a stream of events."""
+"""`Decoder`: one assistant turn as a stream of events: text from the LM, and calls where tools win."""
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
 from toolken.training.lm.prefix_cache import Prefill, PrefixCache
 
-#: Tools named with their probability beside the one that won.
+#: Runner-up tools that are reported with their probabilities.
 RUNNERS_UP = 4
 
 
@@ -28,17 +28,17 @@ class DecodingOptions:
     tools
         Names of the tools that may be called.
     must_call
-        Call one of them at once instead of writing words.
+        Call one of them instead of writing text.
     parallel
-        Decide about each part of a request by itself, so that one turn may have several calls.
+        Decide about each part of a request separately, so that one turn may have several calls.
     max_tokens
-        Bound on words and arguments together.
+        Bound on the tokens of text and arguments together.
     temperature
-        0 takes the likeliest token, and a tool from the head's threshold on; above 0 tokens and tools are drawn.
+        0 takes the most likely token, and calls a tool from the threshold of the head on; above 0 both are sampled.
     top_p
-        Draw from the likeliest tokens that together have this probability.
+        Sample from the most likely tokens that together have this probability (nucleus sampling).
     seed
-        Of the draw.
+        Seed of the samples.
     stop
         Texts at which the answer ends, besides those of the prompt format.
     """
@@ -54,14 +54,14 @@ class DecodingOptions:
 
 
 class Decoder:
-    """Writes turns: words from the LM, tool calls from the head, arguments under a grammar.
+    """Writes turns: text from the LM, call decisions from the head, arguments under a grammar.
 
     Parameters
     ----------
     toolset
         The tools that may be called, with their toolkens.
     texts
-        What the LM has read before, for a conversation to go on from.
+        The KV caches of earlier texts, which a conversation extends.
     """
 
     def __init__(self, toolset: Toolset, texts: PrefixCache) -> None:
@@ -71,13 +71,13 @@ class Decoder:
     def decode(self, prompt: Prompt, options: DecodingOptions, feed: Feed = feed_alone) -> Iterator[Event]:
         """Continue a conversation up to the next call or the end of the answer.
 
-        A call that has been answered in this turn already is not made again: it could only bring the same result.
-        Where a call is required another tool gets it, and the answer is finished in words if there is none.
+        A call that was answered in this turn is not repeated, since its result would be the same. If a call is required,
+        another tool is called; if there is none, the answer is finished as text.
 
         Parameters
         ----------
         feed
-            Appends tokens to a text and returns the states; turns that share runs of the LM give one of their own.
+            Appends tokens to a text and returns hidden state and next-token logits; batched turns pass their own function.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class Decoder:
 
 
 class _Turn:
-    """One turn while it is written."""
+    """The state of one turn."""
 
     def __init__(self, decoder: Decoder, prompt: Prompt, options: DecodingOptions, feed: Feed) -> None:
         self._toolset, self._texts, self._lm = decoder.toolset, decoder.texts, decoder.texts.lm
@@ -101,14 +101,14 @@ class _Turn:
         self._drawn = 0
         self._cached = 0
         self._call_probability: float | None = None
-        self._thresholds = (0.0, 1.0)
-        #: Calls of this turn whose results are known or on their way.
+        self._decided: list[float] = []
+        #: Calls of this turn that are answered or made.
         self._calls = set(prompt.answered)
         self._made = 0
         self._encoded: dict[str, list[int]] = {}
 
     def events(self) -> Iterator[Event]:
-        """Yield the turn's events."""
+        """Yield the events of the turn."""
         prompt, form = self._prompt, self._toolset.prompt
         read = len(self._tokens(prompt.text))
         reason: _Reason = "stop"
@@ -117,39 +117,39 @@ class _Turn:
         if self._made:
             reason = "tool_calls"
         elif prompt.ends_with_result and not form.everywhere:
-            # The results are the answer; a small model would only spoil their digits.
+            # The results are the answer: a small LM copies digits with errors.
             yield TextPiece(form.closing)
         else:
             before = "" if form.everywhere else form.words_preamble
             if len(self._tokens(before + prompt.text)) + self._options.max_tokens > self._lm.max_length:
-                before = ""  # where there is little room, the conversation comes first
-            reason = yield from self._words(before)
+                before = ""  # in a short context, the conversation comes first
+            reason = yield from self._text(before)
         cached = min(self._cached, read)
-        yield Finished(reason, read, self._drawn, cached, self._call_probability, self._thresholds)
+        yield Finished(reason, read, self._drawn, cached, self._call_probability, tuple(self._decided))
 
     def _calls_at_the_opening(self) -> Iterator[Event]:
-        """Yield the calls that win where the answer begins, or behind its last result."""
+        """Yield the calls that win at the opening of the answer or after its last result."""
         prompt, form = self._prompt, self._toolset.prompt
-        behind = prompt.ends_with_result
-        parts = parts_of(prompt.question) if self._options.parallel and not behind else []
+        after_result = prompt.ends_with_result
+        parts = parts_of(prompt.question) if self._options.parallel and not after_result else []
         decided = []
         for part in parts:
             hidden = self._read(form.query(part)).hidden
-            # Even where a call is required, not every part of the request has to have one.
-            if self._race(hidden, self._options.tools, results=0, must=False) is not None:
+            # A required call need not be in every part of the request.
+            if self._winner(hidden, self._options.tools, results=0, must=False) is not None:
                 decided.append((part, hidden))
         if len(decided) < 2:
-            # Behind a result, another call is decided after the words that would introduce its result.
-            opened = not behind and prompt.answer == form.opening
-            text = prompt.text + (form.between if behind else form.leading(prompt.question) if opened else "")
+            # After a result, the decision follows the text that would introduce another result.
+            opened = not after_result and prompt.answer == form.opening
+            text = prompt.text + (form.between if after_result else form.leading(prompt.question) if opened else "")
             decided = [(prompt.question, self._read(text).hidden)]
         for question, hidden in decided:
-            yield from self._call(hidden, question, results=len(prompt.results) if behind else 0)
+            yield from self._call(hidden, question, results=len(prompt.results) if after_result else 0)
 
-    def _words(self, before: str) -> Generator[Event, None, "_Reason"]:
-        """Yield words up to the end of the answer or, where tools race everywhere, to the call that wins.
+    def _text(self, before: str) -> Generator[Event, None, "_Reason"]:
+        """Yield text up to the end of the answer or, in running text with calls, up to the call that wins.
 
-        `before` stands in front of the conversation.
+        `before` precedes the conversation.
         """
         form, options, longest = self._toolset.prompt, self._options, self._lm.max_length
         reading = self._read(before + self._prompt.text, len(self._tokens(before)))
@@ -184,8 +184,8 @@ class _Turn:
             yield TextPiece(tail)
         return reason
 
-    def _race(self, hidden: torch.Tensor, tools: Sequence[str], *, results: int, must: bool) -> CallStarted | None:
-        """Let tools race against the words; return the call if one of them wins."""
+    def _winner(self, hidden: torch.Tensor, tools: Sequence[str], *, results: int, must: bool) -> CallStarted | None:
+        """Return the call if a tool wins the joint softmax over vocabulary and tools."""
         decision = None
         if self._toolset.head is not None:
             decision = self._toolset.decide(hidden, self._options.tools, results=results)
@@ -208,25 +208,22 @@ class _Turn:
         )
 
     def _calls_at(self, probability: float) -> bool:
-        """Tell whether a tool is called at a P(call), and remember which thresholds would have it so."""
+        """Return whether a tool is called at a P(call), which is recorded."""
         assert self._toolset.head is not None
-        called = self._sampler.calls(probability, self._toolset.head.threshold)
-        if self._options.temperature <= 0:  # otherwise it is drawn, whatever the threshold
-            low, high = self._thresholds
-            self._thresholds = (low, min(high, probability)) if called else (max(low, probability), high)
-        return called
+        self._decided.append(probability)
+        return self._sampler.calls(probability, self._toolset.head.threshold)
 
     def _call(
         self, hidden: torch.Tensor, question: str, *, results: int, text: GrowingText | None = None
     ) -> Iterator[Event]:
-        """Yield the call that is decided at a state `(d,)`, if any, after the held-back rest of the text before it."""
+        """Yield the call that is decided at a hidden state `(d,)`, if any, after text that was held back."""
         left = self._options.tools
         while True:
-            started = self._race(hidden, left, results=results, must=self._must_call)
+            started = self._winner(hidden, left, results=results, must=self._must_call)
             if started is None:
                 self._must_call = False
                 return
-            # A call that may turn out to repeat an earlier one is shown only when it is known not to.
+            # A call that may repeat an earlier one is yielded only after its arguments are known.
             may_repeat = any(name == started.name for name, _ in self._calls)
             events = self._arguments(started.name, hidden, question, None if text is None else text.text)
             written = list(events) if may_repeat else []
@@ -246,7 +243,7 @@ class _Turn:
             return
 
     def _repeats(self, event: Event) -> bool:
-        """Tell whether a finished call is one that has been made in this turn already."""
+        """Return whether a finished call repeats one of this turn."""
         assert isinstance(event, CallFinished)
         return event.error is None and (event.name, canonical(event.arguments)) in self._calls
 

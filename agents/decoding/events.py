@@ -1,4 +1,4 @@
-"""What happens while a turn is written: pieces of text, calls, and the end."""
+"""The events of a turn: pieces of text, calls, and the end."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -6,17 +6,14 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class TextPiece:
-    """A piece of the answer's text."""
+    """A piece of the text of the answer."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class CallStarted:
-    """A tool has won: its name, its probability in the race against words and tools, and the next best tools.
-
-    The probability is 1 where a refused call is made again with a name that the tool offered.
-    """
+    """A tool has won: its name, its probability in the joint softmax, and the runner-up tools with theirs."""
 
     name: str
     probability: float
@@ -32,7 +29,7 @@ class ArgumentsPiece:
 
 @dataclass(frozen=True)
 class CallFinished:
-    """The arguments are complete; `error` says why they cannot be used, if so."""
+    """The complete arguments of a call; `error` says why they cannot be used, or is None."""
 
     name: str
     arguments: dict[str, Any]
@@ -49,15 +46,13 @@ class Finished:
     reason
         Why it ended.
     input_tokens, output_tokens
-        Tokens of the conversation, and tokens that were drawn for words and arguments.
+        Tokens of the conversation, and sampled tokens of text and arguments.
     cached_tokens
-        Those of the conversation whose KV cache was there already; the turn is the same with and without.
+        Tokens of the conversation that were in the KV cache; the turn does not depend on it.
     call_probability
-        P(a tool is called) where that was first decided in this turn, 1 where a refused call was made again; None where
-        no tool could be called.
-    thresholds
-        The turn is the same with every threshold of the head above the first and up to the second: all that was not
-        called is less likely than the lowest, all that was called at least as likely as the highest.
+        P(call) at the first decision of this turn; None where no tool could be called.
+    call_probabilities
+        P(call) at each decision of this turn whose outcome the threshold determined, in order.
     """
 
     reason: Literal["stop", "length", "tool_calls"]
@@ -65,7 +60,7 @@ class Finished:
     output_tokens: int
     cached_tokens: int = field(default=0, compare=False)
     call_probability: float | None = field(default=None, compare=False)
-    thresholds: tuple[float, float] = field(default=(0.0, 1.0), compare=False)
+    call_probabilities: tuple[float, ...] = field(default=(), compare=False)
 
 
 Event = TextPiece | CallStarted | ArgumentsPiece | CallFinished | Finished

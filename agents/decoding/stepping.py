@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from toolken.agents.decoding.batching import Lockstep
+from toolken.agents.decoding.batching import BatchedDecoding
 from toolken.training.lm import Session
 
 
@@ -19,7 +19,7 @@ class Stepping:
 
     Parameters
     ----------
-    lockstep
+    batch
         Turns decoded in the same batch, if any.
     timeout
         Seconds that the turn may take from now on.
@@ -28,9 +28,12 @@ class Stepping:
     """
 
     def __init__(
-        self, lockstep: Lockstep | None = None, timeout: float | None = None, cancelled: threading.Event | None = None
+        self,
+        batch: BatchedDecoding | None = None,
+        timeout: float | None = None,
+        cancelled: threading.Event | None = None,
     ) -> None:
-        self._lockstep = lockstep
+        self._decoding = batch
         self._timeout = timeout
         self._begun = time.monotonic()
         self._cancelled = cancelled
@@ -53,4 +56,4 @@ class Stepping:
             raise TimeoutError(
                 f"The answer was not finished within {self._timeout:g} seconds: allow more time or fewer tokens."
             )
-        return session.feed(ids) if self._lockstep is None else self._lockstep.feed(session, ids)
+        return session.feed(ids) if self._decoding is None else self._decoding.feed(session, ids)

@@ -110,18 +110,23 @@ class OneEntryCache:
 
 @dataclass
 class AnswerCache:
-    """A cache of a head's answers, each valid for a range of thresholds; see `Answer.thresholds`."""
+    """A cache of a head's answers, each valid for a range of thresholds.
 
-    _known: dict[str, list[Answer]] = field(default_factory=dict)
+    An answer at temperature 0 is the same for every threshold at which each of its call decisions has the same outcome.
+    """
 
-    def add(self, question: str, answer: Answer) -> None:
-        """Add an answer."""
-        self._known.setdefault(question, []).append(answer)
+    _known: dict[str, list[tuple[float, float, Answer]]] = field(default_factory=dict)
+
+    def add(self, question: str, threshold: float, answer: Answer) -> None:
+        """Add an answer that was made at a threshold."""
+        low = max((one for one in answer.call_probabilities if one < threshold), default=0.0)
+        high = min((one for one in answer.call_probabilities if one >= threshold), default=1.0)
+        self._known.setdefault(question, []).append((low, high, answer))
 
     def find(self, question: str, threshold: float) -> Answer | None:
         """Return the answer at a threshold; None if it is not cached."""
         known = self._known.get(question, [])
-        return next((one for one in known if one.thresholds[0] < threshold <= one.thresholds[1]), None)
+        return next((answer for low, high, answer in known if low < threshold <= high), None)
 
     def at(self, question: str, threshold: float) -> Answer:
         """Return the answer at a threshold.
@@ -170,7 +175,7 @@ def toolken_answerer(
         texts = [render(question.text) for question in questions]
         new = [text for text in dict.fromkeys(texts) if answers.find(text, head.threshold) is None]
         for text, one in zip(new, agent.batch(new), strict=True):
-            answers.add(text, one)
+            answers.add(text, head.threshold, one)
         return [attempt(answers.at(text, head.threshold)) for text in texts]
 
     return answer

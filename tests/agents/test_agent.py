@@ -313,7 +313,7 @@ def test_the_calls_of_one_turn_are_run_and_all_answered(build: Build) -> None:
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
-def test_an_answer_tells_which_thresholds_leave_it_as_it_is(
+def test_an_answer_reports_the_probabilities_that_its_threshold_decided_on(
     tiny_lm: FrozenLM, head: ToolkenHead, specs: list[ToolSpec], everywhere: bool
 ) -> None:
     form = {"everywhere": True, "opening": "", "stop": ()} if everywhere else {}
@@ -326,18 +326,20 @@ def test_an_answer_tells_which_thresholds_leave_it_as_it_is(
             QUESTION
         )
 
-    answer, texts = at(1.0), set()
+    answer, texts, made = at(1.0), set(), 1.0
     for _ in range(4):
-        low, high = answer.thresholds
+        low = max((one for one in answer.call_probabilities if one < made), default=0.0)
+        high = min((one for one in answer.call_probabilities if one >= made), default=1.0)
         assert 0 <= low < high <= 1
         texts.add(answer.text)
         inside = (one for one in (high, (low + high) / 2, low + (high - low) / 1000) if low < one <= high)
         for threshold in inside:
             same = at(threshold)
-            assert (same.text, same.steps, same.thresholds) == (answer.text, answer.steps, answer.thresholds)
+            assert (same.text, same.steps) == (answer.text, answer.steps)
+            assert same.call_probabilities == pytest.approx(answer.call_probabilities)
         if low == 0:
             break
-        answer = at(low)
         # What was not called before is called from its own probability on.
-        assert answer.thresholds[1] == pytest.approx(low)
+        answer, made = at(low), low
+        assert min(one for one in answer.call_probabilities if one >= made) == pytest.approx(low)
     assert len(texts) > 1

@@ -1,4 +1,4 @@
-"""Turns in lockstep wait for each other, but never for one that does not come."""
+"""Turns in batch wait for each other, but never for one that does not come."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,16 +9,16 @@ import torch
 
 from toolken import FrozenLM
 from toolken.agents.decoding import batching as module
-from toolken.agents.decoding.batching import Lockstep, at_once, claimed, in_lockstep
+from toolken.agents.decoding.batching import BatchedDecoding, batch_configs, batched_decoding, claimed_batch
 
 
-def turn(lockstep: Lockstep, lm: FrozenLM, token: int, count: int) -> torch.Tensor:
+def turn(batch: BatchedDecoding, lm: FrozenLM, token: int, count: int) -> torch.Tensor:
     """Append a token some times, and return the last hidden state."""
     session = lm.start()
     session.feed([token, token])
-    with lockstep.taking_part():
+    with batch.joined():
         for _ in range(count):
-            hidden, _ = lockstep.feed(session, [token])
+            hidden, _ = batch.feed(session, [token])
     return hidden
 
 
@@ -29,22 +29,24 @@ def alone(lm: FrozenLM, token: int, count: int) -> torch.Tensor:
 
 def test_turns_of_different_lengths_come_to_their_ends(tiny_lm: FrozenLM) -> None:
     counts = [1, 7, 3, 12, 5, 2, 9, 4]
-    lockstep = Lockstep(tiny_lm, len(counts))
+    batch = BatchedDecoding(tiny_lm, len(counts))
     with ThreadPoolExecutor(len(counts)) as threads:
-        running = [threads.submit(turn, lockstep, tiny_lm, 5 + at, count) for at, count in enumerate(counts)]
+        running = [threads.submit(turn, batch, tiny_lm, 5 + at, count) for at, count in enumerate(counts)]
         for at, (count, done) in enumerate(zip(counts, running, strict=True)):
             torch.testing.assert_close(done.result(60), alone(tiny_lm, 5 + at, count), rtol=1e-4, atol=1e-4)
 
 
 def test_a_turn_that_does_not_come_is_waited_for_only_once(tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.01)
-    torch.testing.assert_close(turn(Lockstep(tiny_lm, 5), tiny_lm, 5, 4), alone(tiny_lm, 5, 4), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        turn(BatchedDecoding(tiny_lm, 5), tiny_lm, 5, 4), alone(tiny_lm, 5, 4), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_run_that_fails_fails_for_every_turn_in_it_and_no_other(
     tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lockstep = Lockstep(tiny_lm, 3)
+    batch = BatchedDecoding(tiny_lm, 3)
     whole = tiny_lm.forward
 
     def broken(ids: torch.Tensor, *arguments: Any, **options: Any) -> Any:
@@ -54,23 +56,23 @@ def test_a_run_that_fails_fails_for_every_turn_in_it_and_no_other(
 
     monkeypatch.setattr(tiny_lm, "forward", broken)
     with ThreadPoolExecutor(3) as threads:
-        running = [threads.submit(turn, lockstep, tiny_lm, 5 + at, 3) for at in range(3)]
+        running = [threads.submit(turn, batch, tiny_lm, 5 + at, 3) for at in range(3)]
         for done in running:
             with pytest.raises(MemoryError):
                 done.result(60)
     monkeypatch.undo()
-    assert turn(lockstep, tiny_lm, 5, 2).isfinite().all()
+    assert turn(batch, tiny_lm, 5, 2).isfinite().all()
 
 
 def test_a_turn_that_gives_up_does_not_hold_up_the_others(tiny_lm: FrozenLM) -> None:
-    lockstep = Lockstep(tiny_lm, 2)
+    batch = BatchedDecoding(tiny_lm, 2)
 
     def leave() -> None:
-        with lockstep.taking_part():
+        with batch.joined():
             raise ValueError("not today")
 
     with ThreadPoolExecutor(2) as threads:
-        staying = threads.submit(turn, lockstep, tiny_lm, 5, 3)
+        staying = threads.submit(turn, batch, tiny_lm, 5, 3)
         leaving = threads.submit(leave)
         assert staying.result(60).isfinite().all()
         with pytest.raises(ValueError, match="not today"):
@@ -79,11 +81,11 @@ def test_a_turn_that_gives_up_does_not_hold_up_the_others(tiny_lm: FrozenLM) -> 
 
 def test_the_lockstep_belongs_to_the_context(tiny_lm: FrozenLM) -> None:
     seen: list[bool] = []
-    with in_lockstep(tiny_lm, at_once(None, 3)):
+    with batched_decoding(tiny_lm, batch_configs(None, 3)):
         other = threading.Thread(target=lambda: seen.append(_has_one()))
         other.start()
         other.join()
-        with claimed() as own:
+        with claimed_batch() as own:
             assert own is not None
             assert not _has_one()
         assert _has_one()
@@ -92,11 +94,11 @@ def test_the_lockstep_belongs_to_the_context(tiny_lm: FrozenLM) -> None:
 
 
 def _has_one() -> bool:
-    with claimed() as lockstep:
-        return lockstep is not None
+    with claimed_batch() as batch:
+        return batch is not None
 
 
 def test_as_many_turns_run_at_once_as_were_asked_for() -> None:
-    assert [one["max_concurrency"] for one in at_once({"max_concurrency": 3}, 2)] == [3, 3]
-    assert [one["max_concurrency"] for one in at_once(None, 2)] == [module.MAX_BATCH] * 2
-    assert at_once(None, 0) == []
+    assert [one["max_concurrency"] for one in batch_configs({"max_concurrency": 3}, 2)] == [3, 3]
+    assert [one["max_concurrency"] for one in batch_configs(None, 2)] == [module.MAX_BATCH] * 2
+    assert batch_configs(None, 0) == []

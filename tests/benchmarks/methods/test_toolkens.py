@@ -22,14 +22,13 @@ def test_a_published_head_scores_and_decides_with_what_the_trainer_learned(tiny_
     head = fit(tiny_lm, SPECS, EXAMPLES)
     published = published_head(tiny_lm, head, preset, "kamel", EXAMPLES)
     states = torch.randn(5, tiny_lm.hidden_size, generator=torch.Generator().manual_seed(0))
-    logits = states @ published.learned.T
-    assert published.output_embeddings is published.learned
-    assert not torch.allclose(published.learned, head.output_embeddings)
-    assert torch.allclose(published.scores(states), logits, atol=1e-5)
-    assert torch.allclose(published.selection(states).exp().sum(1), torch.ones(5), atol=1e-5)
+    logits = states @ published.output_embeddings.T
+    assert not torch.allclose(published.output_embeddings, head.output_embeddings)
+    decision = published.decide(states)
+    assert torch.allclose(decision.scores, logits, atol=1e-5)
     vocabulary = states @ tiny_lm.model.get_output_embeddings().weight.detach().float().T
     expected = torch.logsumexp(logits, 1) - torch.logsumexp(vocabulary, 1)
-    assert torch.allclose(published.gate.log_odds(states, results=0), expected, atol=1e-4)
+    assert torch.allclose(decision.log_odds.float(), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +36,7 @@ def test_a_published_head_scores_and_decides_with_what_the_trainer_learned(tiny_
 )
 def test_an_answer_is_known_at_the_thresholds_that_leave_it_as_it_is(threshold: float, known: bool) -> None:
     answers = AnswerCache()
-    answers.add("Q", Answer("6", (), (), (0.3, 0.7)))
+    answers.add("Q", 0.5, Answer("6", (), (), (0.1, 0.7, 0.3, 0.9)))
     assert (answers.find("Q", threshold) is not None) == known
     assert answers.find("another", threshold) is None
 
