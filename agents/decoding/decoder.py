@@ -71,13 +71,13 @@ class Decoder:
     def decode(self, prompt: Prompt, options: DecodingOptions, feed: Feed = feed_alone) -> Iterator[Event]:
         """Continue a conversation up to the next call or the end of the answer.
 
-        A call that was answered in this turn is not repeated, since its result would be the same. If a call is required,
+        A call that was answered in this turn is not repeated: its result would be the same. If a call is required,
         another tool is called; if there is none, the answer is finished as text.
 
         Parameters
         ----------
         feed
-            Appends tokens to a text and returns hidden state and next-token logits; batched turns pass their own function.
+            Appends tokens to a text and returns hidden state and next-token logits; batched turns pass another one.
 
         Raises
         ------
