@@ -143,15 +143,25 @@ def test_structured_output_that_cannot_be_completed_is_an_error(model: ToolkenCh
 
 @pytest.mark.parametrize(
     "argument",
-    [{"type": "strin"}, {"$ref": "#/$defs/None"}, {"$ref": "https://example.com/x.json"}, {"enum": []}],
+    [{"enum": []}, {"type": "integer", "minimum": 2, "maximum": 1}, False],
     ids=str,
 )
 def test_a_schema_that_cannot_be_written_is_refused_when_it_is_bound(
-    model: ToolkenChatModel, argument: dict[str, Any]
+    model: ToolkenChatModel, argument: dict[str, Any] | bool
 ) -> None:
     parameters = {"type": "object", "properties": {"a": argument}, "required": ["a"]}
     with pytest.raises(ToolSpecError, match="'odd' cannot be compiled"):
         model.bind_tools([{"name": "odd", "description": "An odd tool.", "parameters": parameters}])
+
+
+@pytest.mark.parametrize(
+    "argument", [{"type": "strin"}, {"$ref": "#/$defs/None"}, {"$ref": "https://example.com/x.json"}], ids=str
+)
+def test_a_schema_that_says_nothing_admits_any_value(model: ToolkenChatModel, argument: dict[str, Any]) -> None:
+    parameters = {"type": "object", "properties": {"a": argument}, "required": ["a"]}
+    odd = {"name": "odd", "description": "An odd tool.", "parameters": parameters}
+    message = model.bind_tools([odd], tool_choice="odd").invoke(QUESTION)
+    assert [call["name"] for call in (*message.tool_calls, *message.invalid_tool_calls)] == ["odd"]
 
 
 def test_what_a_grammar_cannot_say_is_checked_afterwards(model: ToolkenChatModel) -> None:

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def test_a_wrong_option_of_a_call_is_a_toolken_error(tiny_lm: FrozenLM) -> None:
 
 
 def test_one_stop_text_is_not_taken_for_its_characters(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
-    tiny_head.prompt = tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": ""})
+    prompt = tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": ""})
+    tiny_head = replace(tiny_head, prompt=prompt)
     model = ToolkenChatModel(lm=tiny_lm, head=tiny_head, max_tokens=20)
     text = model.invoke(QUESTION).text
     opening = tiny_head.prompt.opening.strip()
@@ -145,18 +147,16 @@ def test_heads_that_decide_differently_have_different_keys(tiny_lm: FrozenLM, ti
         return ToolkenChatModel(lm=tiny_lm, head=head, **options)._get_llm_string()
 
     keys = [key(None), key(tiny_head)]
-    for change in ("gate", "threshold", "demonstrations", "biases"):
-        other = copy.deepcopy(tiny_head)
-        if change == "gate":
-            other.gate = copy.deepcopy(other.gate)
-            other.gate.opening.row.add_(1)
-        elif change == "threshold":
-            other.threshold = 0.123
-        elif change == "demonstrations":
-            other.demonstrations.shown.clear()
-        else:
-            other.biases.add_(1)
-        keys.append(key(other))
+    opening = replace(tiny_head.gate.opening, weight=tiny_head.gate.opening.weight + 1)
+    shown = replace(tiny_head.few_shot, shown=[])
+    vectors = tiny_head.estimate.known_as(tiny_head.output_embeddings, tiny_head.biases + 1)
+    others = (
+        replace(tiny_head, gate=replace(tiny_head.gate, opening=opening)),
+        replace(tiny_head, threshold=0.123),
+        replace(tiny_head, few_shot=shown),
+        replace(tiny_head, estimate=vectors),
+    )
+    keys += map(key, others)
     keys += [key(tiny_head, **option) for option in ({"top_p": 0.5}, {"max_calls": 1}, {"parallel_tool_calls": True})]
     assert len(set(keys)) == len(keys)
     assert key(copy.deepcopy(tiny_head)) == key(tiny_head)

@@ -3,6 +3,7 @@
 import functools
 import re
 import warnings
+from dataclasses import replace
 from typing import Annotated, Any
 
 import pytest
@@ -88,7 +89,7 @@ TOOLS = {
 
 @pytest.mark.parametrize("kind", TOOLS)
 async def test_tools_of_every_kind_run(tiny_lm: FrozenLM, tiny_head: ToolkenHead, kind: str) -> None:
-    tiny_head.threshold = 0.0
+    tiny_head = replace(tiny_head, threshold=0.0)
     agent = ToolkenAgent(tiny_lm, tiny_head, [TOOLS[kind]], max_calls=1)
     for answer in (agent.invoke("How is it in Oslo?"), await agent.ainvoke("How is it in Oslo?")):
         (step,) = answer.steps
@@ -211,7 +212,7 @@ def test_lm_and_head_may_be_folders(tiny_lm: FrozenLM, tiny_head: ToolkenHead, t
 
 
 def test_the_result_of_a_tool_that_returns_directly_ends_the_turn(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
-    tiny_head.threshold = 0.0
+    tiny_head = replace(tiny_head, threshold=0.0)
 
     @tool(return_direct=True)
     def weather(city: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolken.cli.application import BackendOption, LmOption, backend_of, bench, command_line, err, out
-from toolken.cli.outputs import check_checkpoint, check_outputs
+from toolken.cli.outputs import check_cache, check_checkpoint, check_outputs
 from toolken.errors import ToolkenError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def speed(
     lm: LmOption = None,
 ) -> None:
     """Compare time and memory of a fit with the forward pass alone and a published trainer, in one run."""
+    check_cache()
     import random
 
     from rich.table import Table
@@ -70,6 +71,7 @@ def start(
 @bench.command()
 def agent(lm: LmOption = None, backend: BackendOption = "transformers") -> None:
     """Measure the decoder: against transformers' generate, with prefix reuse, in batches, with many tools."""
+    check_cache()
     from toolken.benchmarks.measurements.speed import measure
     from toolken.training.lm import FrozenLM
 
@@ -86,6 +88,7 @@ def scale(
     lm: LmOption = None,
 ) -> None:
     """Measure 100,000 tools: reading, fitting, saving, deciding, subsets, memory, as ratios in one run."""
+    check_cache()
     from rich.table import Table
 
     from toolken.benchmarks.measurements.scale import measure
@@ -111,6 +114,7 @@ def backends(
     lm: LmOption = None,
 ) -> None:
     """Compare transformers and llama.cpp: hidden states, and the tools that one head chooses on both."""
+    check_cache()
     from toolken.benchmarks.measurements.backends import agreement
     from toolken.benchmarks.sets.registry import folder_of, read_dataset
     from toolken.cli.display import progress_bar
@@ -142,6 +146,7 @@ def calls(
     backend: BackendOption = "transformers",
 ) -> None:
     """Measure single calls: exact subjects (kamel), valid arguments (funcqa), call or no call (metatool)."""
+    check_cache()
     from toolken.benchmarks.end_to_end import calls
     from toolken.benchmarks.sets.registry import folder_of
     from toolken.cli.display import progress_bar
@@ -177,6 +182,7 @@ def export(
     lm: LmOption = None,
 ) -> None:
     """Compare an exported checkpoint with the decoder: equal next tokens by kind of step, and the cost of export."""
+    check_cache()
     from toolken.benchmarks.measurements.export import SETS, measure
     from toolken.cli.display import progress_bar
     from toolken.training.lm import FrozenLM

@@ -26,7 +26,8 @@ def diff(
         err.print("The heads do not differ.")
         return
     table = Table(title="Differences", show_lines=True)
-    for heading in ("what", str(one), str(other)):
+    table.add_column("what", no_wrap=True)
+    for heading in (str(one), str(other)):
         table.add_column(heading, overflow="fold")
     for line in found:
         table.add_row(*map(Text, line))  # tool names may look like markup

@@ -44,8 +44,8 @@ def log_probability(lm: FrozenLM, head: ToolkenHead, question: str, plan: Sequen
     for at, (offset, toolken) in enumerate(rendered.calls):
         position = encoding.last_token_before(offset)
         ((_, states),) = lm.hidden_states([encoding.ids[: position + 1]], [[position]])
-        scores = head.decide(states.hidden, following(plan[:at])).log_shares
-        total += float(scores[0, head.names.index(toolken)])
+        allowed = following(plan[:at])
+        total += float(head.decide(states.hidden, allowed).log_shares[0, allowed.index(toolken)])
     return total
 
 
