@@ -199,12 +199,12 @@ class ToolStatistics:
         states = hidden.to(torch.float64)
         if not bool(torch.isfinite(states).all()):
             raise HeadError("A hidden state is not a finite number: load the LM in float32 or check its weights.")
-        self.counts.index_add_(0, labels, torch.full((len(labels),), sign, dtype=torch.float64))
-        self.sums.index_add_(0, labels, sign * states)
         if sign > 0:
             self.scatter.add(states)
         else:
-            self.scatter.remove(states)
+            states = self.scatter.remove(states)  # what was added, if the LM's rounding gave another state now
+        self.counts.index_add_(0, labels, torch.full((len(labels),), sign, dtype=torch.float64))
+        self.sums.index_add_(0, labels, sign * states)
 
 
 def seen_blocks(statistics: ToolStatistics) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
