@@ -47,7 +47,7 @@ class Divide(Arguments):
 
 
 class Power(Arguments):
-    base: Number = Field(description="The number that is multiplied by itself.")  # wording: exempt
+    base: Number = Field(description="The number that is multiplied by itself.")
     exponent: Number = Field(description="How many times it is used as a factor: the power it is raised to.")
 
 
