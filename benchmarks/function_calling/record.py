@@ -1,0 +1,110 @@
+"""`CallRecord`: a conversation, the tools that may be called, and the calls that are right; `CallOutcome`: what came."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from toolken.training.tool_spec import ToolSpec
+
+
+@dataclass(frozen=True)
+class ExpectedCall:
+    """A right call.
+
+    Attributes
+    ----------
+    tool
+        The tool's name.
+    accepted
+        The accepted values of each argument.
+    optional
+        Arguments that a call may omit.
+    """
+
+    tool: str
+    accepted: Mapping[str, tuple[Any, ...]]
+    optional: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """A conversation up to a user's message, and what is right after it.
+
+    Attributes
+    ----------
+    id
+        Identifier, unique within the set.
+    category
+        The part of the set that the record belongs to, such as "simple" or "irrelevance".
+    messages
+        The conversation; the last message is the user's.
+    tools
+        The tools that may be called.
+    expected
+        The right calls; empty if no call is right.
+    missing
+        For requests without a required value: tool -> names of the missing arguments. The answer has to name them.
+    wrong
+        For requests with an invalid value: argument -> the invalid values. The answer has to name one of them or the
+        argument.
+    says
+        Texts that a sensible final answer contains, for conversations after the calls; empty if nothing is checked.
+    domain
+        The record's domain, which splits dev from test.
+    """
+
+    id: str
+    category: str
+    messages: tuple[BaseMessage, ...]
+    tools: tuple[ToolSpec, ...]
+    expected: tuple[ExpectedCall, ...] = ()
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    wrong: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    says: tuple[str, ...] = ()
+    domain: str = ""
+
+
+@dataclass(frozen=True)
+class MadeCall:
+    """A call that a method made.
+
+    Attributes
+    ----------
+    tool
+        The name as written; it need not be a tool's.
+    arguments
+        The arguments; None if what was written is not a JSON object.
+    """
+
+    tool: str
+    arguments: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class CallOutcome:
+    """The answer of a method to a record.
+
+    Attributes
+    ----------
+    calls
+        The calls in their order.
+    text
+        The text beside the calls.
+    call_probability
+        P(call) at the first decision; None for methods without one.
+    seconds
+        Wall time.
+    read_tokens
+        Tokens that were prefilled.
+    written_tokens
+        Tokens that were generated.
+    """
+
+    calls: tuple[MadeCall, ...] = ()
+    text: str = ""
+    call_probability: float | None = None
+    seconds: float = 0.0
+    read_tokens: int = 0
+    written_tokens: int = 0
