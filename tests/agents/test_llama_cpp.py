@@ -56,13 +56,14 @@ def test_an_agent_with_a_head_of_the_other_engine_answers(lm: FrozenLM, head: To
     assert answer.text == "The answer is sun in Oslo."
 
 
-def test_a_chat_model_loads_the_engine_it_is_told(head: ToolkenHead) -> None:
+def test_a_chat_model_loads_the_backend_it_is_given(head: ToolkenHead) -> None:
     model = ToolkenChatModel(head=head, backend="llama.cpp")
     agent = create_agent(model, TOOLS)
     messages = agent.invoke({"messages": [("user", "When does the bakery open?")]})["messages"]
     assert said(messages[1])[1] == [("opening_hours", {"shop": "the bakery"})]
     assert messages[-1].text == "The answer is 9 to 18."
-    assert model._engine.lm.number_format == "llama.cpp"
+    assert model._used is not None
+    assert model._used.lm.number_format == "llama.cpp"
 
 
 def test_batches_and_threads_answer_as_one_question_alone(lm: FrozenLM, head: ToolkenHead) -> None:

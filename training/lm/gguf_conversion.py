@@ -6,6 +6,7 @@ checkpoint of the same weights loads in a second.
 
 import hashlib
 import importlib.metadata
+import json
 import shutil
 import stat
 import warnings
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 SAMPLE_BYTES = 65536
 #: Beginning of the names of the conversions' folders.
 PREFIX = "gguf-"
+#: Counts changes of what a conversion contains; conversions of earlier versions are made again.
+VERSION = 2
 
 
 def cached_conversion(gguf: Path, dtype: "torch.dtype", models: Path) -> Path | None:
@@ -142,13 +145,25 @@ def write_conversion(gguf: Path, folder: Path, dtype: "torch.dtype") -> None:
             del model.config.quantization_config
         model.config._name_or_path = gguf.stem
         tokenizer.save_pretrained(folder)
+        _keep_tokenizer(folder / "tokenizer_config.json")
         model.save_pretrained(folder)
+
+
+def _keep_tokenizer(settings: Path) -> None:
+    """Name the class that takes `tokenizer.json` as it is.
+
+    A model's own class replaces the pre-tokenizer and the normalizer, so that the checkpoint would tokenize otherwise
+    than the GGUF file, and its fingerprint would differ from that of llama.cpp.
+    """
+    values = json.loads(settings.read_text(encoding="utf-8"))
+    values["tokenizer_class"] = "PreTrainedTokenizerFast"
+    settings.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def _content_key(gguf: Path) -> str:
     """Return a digest of a file's size, time, beginning and end, and of the version of transformers."""
     status = gguf.stat()
-    digest = hashlib.sha256(f"{importlib.metadata.version('transformers')} {status.st_size} ".encode())
+    digest = hashlib.sha256(f"{VERSION} {importlib.metadata.version('transformers')} {status.st_size} ".encode())
     digest.update(str(status.st_mtime_ns).encode())
     with gguf.open("rb") as file:
         digest.update(file.read(SAMPLE_BYTES))
