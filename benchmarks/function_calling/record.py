@@ -18,14 +18,18 @@ class ExpectedCall:
     tool
         The tool's name.
     accepted
-        The accepted values of each argument.
+        The accepted values of each argument. Inside a value, each key of an object has a list of accepted values, and
+        "" in that list says that the key may be absent.
     optional
         Arguments that a call may omit.
+    containing
+        Whether a string is also right if it contains an accepted string as whole words and its schema has no enum.
     """
 
     tool: str
     accepted: Mapping[str, tuple[Any, ...]]
     optional: frozenset[str] = frozenset()
+    containing: bool = False
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,16 @@ class DataFolder:
         self._dropped: dict[str, Counter[str]] = {}
         self._missing: list[str] = []
 
+    @property
+    def read(self) -> dict[str, int]:
+        """Number of used records per file."""
+        return dict(self._read)
+
+    @property
+    def dropped(self) -> dict[str, dict[str, int]]:
+        """Number of skipped records per file and reason."""
+        return {file: dict(reasons) for file, reasons in self._dropped.items()}
+
     def has(self, file: str) -> bool:
         """Return whether the folder has this file; the data set reports a missing one."""
         found = (self.path / file).is_file()
@@ -254,7 +264,6 @@ class DataFolder:
                 f"The folder {str(self.path)!r} has none of {', '.join(map(repr, self._missing))}: give the folder "
                 f"with the {self.name} data as --data, or a file as --test."
             )
-        dropped = {file: dict(reasons) for file, reasons in self._dropped.items()}
         return Dataset(
             name=self.name,
             specs=list(specs),
@@ -262,8 +271,8 @@ class DataFolder:
             tests=tests,
             dev=dev or {},
             preamble=preamble,
-            read=dict(self._read),
-            dropped=dropped,
+            read=self.read,
+            dropped=self.dropped,
             missing=list(self._missing),
         )
 
