@@ -122,8 +122,7 @@ def run(
     PromptTooLongError
         If the LM's context is too short for a method's prompt.
     """
-    if importlib.util.find_spec("scipy") is None:
-        raise DataFormatError("Paired tests need scipy: run `pip install 'toolken[bench]'`.")
+    _check_scipy()
     modules = {name: _benchmark(name) for name in folders}
     known = list(dict.fromkeys(method for module in modules.values() for method in module.METHODS))
     for method in options.methods or ():
@@ -134,17 +133,52 @@ def run(
     trials: list[Trial] = []
     for name, module in modules.items():
         trials += options.chosen(module.trials(lm, folders[name], options))
+    yield from run_trials(lm, trials, traces=traces, progress=options.progress, say=say)
+
+
+def run_trials(
+    lm: FrozenLM,
+    trials: Sequence[Trial],
+    *,
+    traces: Path,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[list[Outcome]]:
+    """Run trials after an estimate of their time; yield the outcomes so far after each trial.
+
+    Parameters
+    ----------
+    traces
+        Folder of the trace files; attempts found there are reused.
+    progress
+        Starts a progress bar per trial.
+    say
+        Receives the estimate of the time before any long work starts.
+
+    Raises
+    ------
+    DataFormatError
+        If a test has no question, or scipy is not installed.
+    PromptTooLongError
+        If the LM's context is too short for a method's prompt.
+    """
+    _check_scipy()
     check(lm, trials)
     missing = [(trial, wanted - found) for trial in trials for found, wanted in [done(lm, trial, traces)]]
     attempts = sum(count for _, count in missing)
     if attempts:
-        at_once = min(BATCH, max(len(trial.test.questions) for trial, count in missing if count))
+        at_once = min(BATCH, max(min(trial.batch, len(trial.test.questions)) for trial, count in missing if count))
         seconds = Speeds.of(lm, at_once).seconds(missing, partial(tokens_to_prefill, lm))
         say(f"{len(trials)} trials, {attempts} attempts: about {duration(seconds)} on this machine.")
     outcomes: list[Outcome] = []
     for trial in trials:
-        outcomes.append(run_trial(lm, trial, traces, options.progress))
+        outcomes.append(run_trial(lm, trial, traces, progress))
         yield outcomes
+
+
+def _check_scipy() -> None:
+    if importlib.util.find_spec("scipy") is None:
+        raise DataFormatError("Paired tests need scipy: run `pip install 'toolken[bench]'`.")
 
 
 def _benchmark(name: str) -> _Benchmark:

@@ -54,12 +54,26 @@ class Attempt(BaseModel):
         Text and calls in order.
     answer
         The final answer that is scored.
+    call_probability
+        P(call) at the first decision; None for methods without one.
+    read_tokens, written_tokens
+        Tokens of the prompt and generated tokens, where they are measured.
+    setup_seconds, seconds
+        Time for what depends on the tools alone, and for the rest, where they are measured.
+    cache_bytes
+        Bytes of the KV cache at the end of the attempt, where they are measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pieces: tuple[TracePiece, ...] = ()
     answer: str = ""
+    call_probability: float | None = None
+    read_tokens: int = 0
+    written_tokens: int = 0
+    setup_seconds: float = 0.0
+    seconds: float = 0.0
+    cache_bytes: int = 0
 
     @property
     def calls(self) -> list[TracePiece]:

@@ -96,19 +96,27 @@ class CallOutcome:
         The calls in their order.
     text
         The text beside the calls.
-    call_probability
-        P(call) at the first decision; None for methods without one.
+    call_probability, tool_probability
+        P(call) at the first decision and P(tool) of the first call; None for methods without them.
+    setup_seconds
+        Time for what depends on the tools alone and is done once per set of tools: binding them, or reading the part
+        of the prompt that holds their schemas.
     seconds
-        Wall time.
+        Time for the rest.
     read_tokens
-        Tokens that were prefilled.
+        Tokens of the prompt, the tools' schemas included.
     written_tokens
         Tokens that were generated.
+    cache_bytes
+        Bytes of the KV cache of the prompt and the answer.
     """
 
     calls: tuple[MadeCall, ...] = ()
     text: str = ""
     call_probability: float | None = None
+    tool_probability: float | None = None
+    setup_seconds: float = 0.0
     seconds: float = 0.0
     read_tokens: int = 0
     written_tokens: int = 0
+    cache_bytes: int = 0

@@ -36,7 +36,7 @@ class Row(BaseModel):
         Time to fit from cached hidden states, which all methods share, averaged over seeds. End to end, the time to
         answer all questions.
     mode
-        Whether tools are selected at given positions, or questions answered end to end.
+        Whether tools are selected at given positions, questions answered end to end, or calls of any tools measured.
     settings
         Settings chosen on dev questions, or fixed.
     p_value
@@ -61,7 +61,7 @@ class Row(BaseModel):
     high: float
     n: int
     seconds: float
-    mode: Literal["selection", "end-to-end"] = "selection"
+    mode: Literal["selection", "end-to-end", "function-calling"] = "selection"
     settings: dict[str, Any] = Field(default_factory=dict)
     p_value: float | None = None
     beside: str | None = None

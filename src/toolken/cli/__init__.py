@@ -8,7 +8,7 @@ from toolken.errors import ToolkenError
 
 # The help lists commands in the order of these imports; the data sets come last.
 # isort: split
-from toolken.cli import data_sets  # noqa: F401
+from toolken.cli import data_sets, function_calling  # noqa: F401
 
 __all__ = ["app", "main"]
 

@@ -225,6 +225,8 @@ def report(
     """Write Markdown tables of measured rows, with the commands that measured them."""
     from toolken.benchmarks.end_to_end.plots import draw_end_to_end
     from toolken.benchmarks.end_to_end.report import page as end_to_end_page
+    from toolken.benchmarks.function_calling.plots import draw_calls
+    from toolken.benchmarks.function_calling.report import page as function_calling_page
     from toolken.benchmarks.selection.plots import draw_rows
     from toolken.benchmarks.selection.report import page
     from toolken.benchmarks.selection.rows import read_rows
@@ -236,14 +238,20 @@ def report(
     if plot is not None and len(modes) > 1:
         raise DataFormatError("The rows are of both modes: write one page per mode, or omit --plot.")
     check_outputs(file=out_file, picture=plot, benchmarks=list(dict.fromkeys(row.benchmark for row in found)))
+    pages_by_mode = {
+        "selection": page,
+        "end-to-end": end_to_end_page,
+        "function-calling": function_calling_page,
+    }
     pages = [
         write([row for row in found if row.mode == mode], command_line())
-        for mode, write in (("selection", page), ("end-to-end", end_to_end_page))
+        for mode, write in pages_by_mode.items()
         if mode in modes
     ]
     if plot is not None:
-        draw = draw_end_to_end if "end-to-end" in modes else draw_rows
-        pages.append(_pictures(draw(found, plot), out_file))
+        draw_by_mode = {"selection": draw_rows, "end-to-end": draw_end_to_end, "function-calling": draw_calls}
+        (mode,) = modes
+        pages.append(_pictures(draw_by_mode[mode](found, plot), out_file))
     text = "\n".join(pages)
     if out_file is None:
         out.print(text, markup=False, highlight=False, soft_wrap=True)
