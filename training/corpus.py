@@ -266,7 +266,8 @@ class _Lines:
 
 
 def _read(path: Path) -> tuple[Corpus, list[Fault]]:
-    lines, faults = _Lines(), []
+    lines = _Lines()
+    faults: list[Fault] = []
     for number, content in _objects(path, faults):
         try:
             lines.add(number, content)
@@ -345,4 +346,8 @@ def _call_faults(record: CorpusRecord, tools: dict[str, ToolSpec]) -> Iterator[s
 def _unfilled(call: Call, spec: ToolSpec) -> str | None:
     """Return which required argument a call without any arguments lacks."""
     required = spec.parameters.get("required") or ()
-    return f"calls {call.tool!r} without the required argument {required[0]!r}: add it" if required and not call.args else None
+    return (
+        f"calls {call.tool!r} without the required argument {required[0]!r}: add it"
+        if required and not call.args
+        else None
+    )

@@ -25,8 +25,8 @@ def corpus_faults(path: str | Path) -> list[str]:
     """Return the faults of a corpus file, each with file and line.
 
     Beside the form (see `read_corpus`), the checks are: no two requests are alike; a string argument without enum,
-    format or pattern occurs in the conversation, and so does a number, as digits or as a word; values have the format of
-    their schema; a kind is known and has what it needs.
+    format or pattern occurs in the conversation, and so does a number, as digits or as a word; values have the format
+    of their schema; a kind is known and has what it needs.
 
     Raises
     ------

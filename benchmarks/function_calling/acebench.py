@@ -134,5 +134,5 @@ def _written_calls(text: str, tools: Functions) -> list[tuple[str, dict[str, Any
 class _Constants(ast.NodeTransformer):
     """Replaces the names of JSON's constants by their values."""
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802 (ast's name)
+    def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Constant(_CONSTANTS[node.id]) if node.id in _CONSTANTS else node

@@ -92,7 +92,7 @@ def answered_records(data: DataFolder, convert: Convert, category: Callable[[str
     if not questions:
         raise DataFormatError(f"{str(data.path)!r} has no *.jsonl: give the folder with the {data.name} data.")
     for stem in questions:
-        # A second check before any record is read: a missing file should not show after minutes.
+        # Checked before any record is read.
         if stem + ANSWERS not in stems and not NO_TOOL_FITS.search(stem):
             raise DataFormatError(
                 f"{str(data.path / stem)!r}.jsonl has no {stem}{ANSWERS}.jsonl: add the right calls, or put "

@@ -74,10 +74,10 @@ class CallSet:
             by_category.setdefault(record.category, []).append(record)
             tools.update((spec.digest, spec) for spec in record.tools)
         if not by_category:
-            reasons = {reason for reasons in data.dropped.values() for reason in reasons}
+            reasons = ", ".join(sorted({reason for found in data.dropped.values() for reason in found}))
             raise DataFormatError(
-                f"{str(data.path)!r} has no usable record ({', '.join(sorted(reasons)) or 'its files are empty'}): give "
-                "a folder with records."
+                f"{str(data.path)!r} has no usable record ({reasons or 'its files are empty'}): "
+                "give a folder with records."
             )
         tools.update((spec.digest, spec) for spec in more_tools)
         return cls(

@@ -1,7 +1,7 @@
 """Tools and gold values of published sets in the project's forms: valid names, JSON schemas, accepted values."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from toolken.training.tool_spec import ToolSpec
@@ -43,14 +43,23 @@ def valid_names(names: Iterable[str]) -> dict[str, str]:
     taken = {name for name in names if valid[name] == name}
     result: dict[str, str] = {}
     for name in names:
-        found, number = valid[name], 1
-        while found != name and found in taken:
-            number += 1
-            suffix = f"_{number}"
-            found = valid[name][: _LONGEST_NAME - len(suffix)] + suffix
-        taken.add(found)
-        result[name] = found
+        result[name] = name if valid[name] == name else free_name(valid[name], taken)
+        taken.add(result[name])
     return result
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return a name, with a number if it is taken.
+
+    >>> free_name("search", {"search", "search_2"})
+    'search_3'
+    """
+    found, number = name, 1
+    while found in taken:
+        number += 1
+        suffix = f"_{number}"
+        found = name[: _LONGEST_NAME - len(suffix)] + suffix
+    return found
 
 
 def published_tool(name: str, description: Any, parameters: Any) -> ToolSpec:

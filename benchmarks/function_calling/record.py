@@ -1,4 +1,4 @@
-"""`CallRecord`: a conversation, the tools that may be called, and the calls that are right; `CallOutcome`: what came."""
+"""`CallRecord`: a conversation, its tools and the right calls; `CallOutcome`: the calls and text of a method."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
