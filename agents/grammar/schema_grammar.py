@@ -7,7 +7,8 @@ from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
 
-from toolken.agents.grammar.bounded_schema import MAX_STRING, OVERRIDES, ImpossibleSchemaError, bounded
+from toolken.agents.grammar.bounded_scalars import MAX_STRING, OVERRIDES
+from toolken.agents.grammar.bounded_schema import ImpossibleSchemaError, bounded
 from toolken.agents.grammar.copy_limits import CopyLimits
 from toolken.agents.grammar.copying import CopyingGrammar, has_copied
 from toolken.errors import ToolSpecError
