@@ -128,7 +128,7 @@ def read_examples(path: str | Path, tools: "Iterable[ToolSpec]" = ()) -> list[Ex
         If the file cannot be read or has no example, or a line is wrong; the message has file and line number.
     """
     path = Path(path)
-    known = {spec.name: spec for spec in tools}
+    known = by_name(tools)
     examples = []
     try:
         with path.open(encoding="utf-8-sig") as lines:
@@ -138,7 +138,7 @@ def read_examples(path: str | Path, tools: "Iterable[ToolSpec]" = ()) -> list[Ex
                 where = f"{path}, line {number}"
                 example = parse_example(line, where)
                 if known:
-                    _check_calls(example, known, where)
+                    check_calls(example, known, where)
                 examples.append(example)
     except UnicodeDecodeError as error:
         raise ExampleError(
@@ -154,7 +154,7 @@ def read_examples(path: str | Path, tools: "Iterable[ToolSpec]" = ()) -> list[Ex
     return examples
 
 
-def check_examples(examples: Sequence[Example], tools: "Iterable[str | ToolSpec]", *, before: int = 0) -> None:
+def check_examples(examples: Sequence[Example], tools: "Iterable[str | ToolSpec]") -> None:
     """Check that examples call known tools with arguments that the tools have.
 
     Parameters
@@ -163,20 +163,39 @@ def check_examples(examples: Sequence[Example], tools: "Iterable[str | ToolSpec]
         The examples.
     tools
         The known tools: specs, or names, with which arguments are not checked.
-    before
-        Number of examples before these; the error counts from it.
 
     Raises
     ------
     ExampleError
         For the first wrong call; the message has the number of its example.
     """
-    known = dict((tool, None) if isinstance(tool, str) else (tool.name, tool) for tool in tools)
-    for number, example in enumerate(examples, start=before + 1):
-        _check_calls(example, known, f"Example {number}")
+    known = by_name(tools)
+    for number, example in enumerate(examples, start=1):
+        check_calls(example, known, f"Example {number}")
 
 
-def _check_calls(example: Example, tools: "Mapping[str, ToolSpec | None]", where: str) -> None:
+def by_name(tools: "Iterable[str | ToolSpec]") -> "dict[str, ToolSpec | None]":
+    """Return the specs of tools by name; None for a tool that is given by its name alone."""
+    return dict((tool, None) if isinstance(tool, str) else (tool.name, tool) for tool in tools)
+
+
+def check_calls(example: Example, tools: "Mapping[str, ToolSpec | None]", where: str) -> None:
+    """Check that an example calls known tools with arguments that the tools have.
+
+    Parameters
+    ----------
+    example
+        The example.
+    tools
+        The known tools, as `by_name` returns them.
+    where
+        File and line, or number of the example, with which the error message begins.
+
+    Raises
+    ------
+    ExampleError
+        For the first wrong call.
+    """
     for call in example.calls:
         fault = call_fault(call, tools)
         if fault is not None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from toolken.errors import ToolSpecError
 from toolken.training.json_schema import normalized_schema
@@ -69,6 +69,9 @@ class ToolSpec(BaseModel):
     @field_validator("parameters")
     @classmethod
     def _in_one_dialect(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        properties = parameters.get("properties")
+        if properties and not isinstance(properties, dict):
+            raise ValueError(f"`properties` is {properties!r:.80}, not an object of schemas by argument name")
         normalized: dict[str, Any] = normalized_schema(parameters)
         # Without a change the caller's object is kept: copies for 100,000 tools take memory.
         return parameters if json.dumps(normalized) == json.dumps(parameters) else normalized
@@ -80,7 +83,7 @@ class ToolSpec(BaseModel):
         Raises
         ------
         ToolSpecError
-            If `tool` is none of these.
+            If `tool` is none of these, or its name, description or schema has another type.
         """
         if isinstance(tool, ToolSpec):
             return tool
@@ -89,17 +92,18 @@ class ToolSpec(BaseModel):
             tool = {"name": tool.get("name"), "description": tool.get("description"), "parameters": tool["inputSchema"]}
         try:
             function = convert_to_openai_tool(tool)["function"]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            parameters = function.get("parameters") or {"type": "object", "properties": {}}
+            if (recursive := _recursive_schema(tool)) is not None:
+                parameters = recursive
+            elif isinstance(tool, BaseTool):
+                parameters = _with_extensions(parameters, tool)
+            return cls(name=function["name"], description=function.get("description") or "", parameters=parameters)
+        # pydantic raises a RuntimeError for types without a JSON schema, and Python a NameError for unknown type hints.
+        except (ValueError, TypeError, KeyError, AttributeError, NameError, RuntimeError) as error:
             raise ToolSpecError(
                 f"{tool!r:.200} is not a tool: give a LangChain tool, a function with type hints and a docstring, "
-                f"a pydantic class, or an OpenAI-style dict ({error})."
+                f"a pydantic class, or an OpenAI-style dict ({_reason(error)})."
             ) from error
-        parameters = function.get("parameters") or {"type": "object", "properties": {}}
-        if (recursive := _recursive_schema(tool)) is not None:
-            parameters = recursive
-        elif isinstance(tool, BaseTool):
-            parameters = _with_extensions(parameters, tool)
-        return cls(name=function["name"], description=function.get("description") or "", parameters=parameters)
 
     @cached_property
     def digest(self) -> str:
@@ -201,6 +205,16 @@ def unknown_tools(names: Iterable[str], known: Sequence[str]) -> None:
         if name not in there:
             close = difflib.get_close_matches(name, known, n=3) or list(known[:5])
             raise ToolSpecError(f"There is no tool called {name!r}: did you mean {', '.join(map(repr, close))}?")
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says is wrong with a tool, in one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return str(error).strip().split("\n")[0]
 
 
 def _recursive_schema(tool: Any) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from toolken.agents.decoding.events import ArgumentsPiece, CallFinished
 from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.sampling import Sampler, masked
 from toolken.agents.decoding.toolset import Toolset
-from toolken.agents.grammar.number_use import NumberUse
+from toolken.agents.grammar.copy_limits import CopyLimits
 from toolken.agents.grammar.schema_grammar import argument_matcher
 from toolken.errors import PromptTooLongError
 from toolken.training.lm import FrozenLM, Session
@@ -51,7 +51,7 @@ class ArgumentWriter:
         context: str,
         sampler: Sampler,
         budget: int,
-        use: NumberUse | None = None,
+        limits: CopyLimits | None = None,
     ) -> Iterator[ArgumentsPiece | CallFinished]:
         """Yield pieces of the arguments, then the finished call.
 
@@ -65,8 +65,8 @@ class ArgumentWriter:
             Text that extractive arguments are copied from.
         budget
             Bound on the sampled tokens.
-        use
-            Which numbers of the context earlier calls leave to this one.
+        limits
+            Limits on the numbers copied from the context; ignored where no arguments satisfy them.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class ArgumentWriter:
             If the tool's schema cannot be compiled to a grammar.
         """
         lm = self._texts.lm
-        matcher = argument_matcher(lm, self._toolset.spec(tool), context, budget, use)
+        matcher = argument_matcher(lm, self._toolset.spec(tool), context, budget, limits)
         text = GrowingText(lm, ())
         session: Session | None = None
         fresh: list[int] = []

@@ -13,6 +13,7 @@ from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.request_parts import parts_of
 from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
+from toolken.agents.grammar.copy_limits import CopyRule
 from toolken.training.lm.prefix_cache import Prefill, PrefixCache
 
 #: Runner-up tools that are reported with their probabilities.
@@ -41,6 +42,9 @@ class DecodingOptions:
         Seed of the samples.
     stop
         Texts at which the answer ends, besides those of the prompt format.
+    copy_rule
+        Limits the numbers that a call copies, given the earlier calls of the question; for instance
+        `toolken.agents.number_habits.NumberHabits`. None: a call may copy every number of the conversation.
     """
 
     tools: tuple[str, ...] = ()
@@ -51,6 +55,7 @@ class DecodingOptions:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    copy_rule: CopyRule | None = None
 
 
 class Decoder:
@@ -254,17 +259,18 @@ class _Turn:
         assert head is not None
         shown = self._toolset.few_shot(tool, hidden)
         form, results, context = head.prompt, prompt.results, prompt.context
-        use = self._toolset.number_use(tool, results, prompt.before)
+        rule = self._options.copy_rule
+        limits = None if rule is None else rule(tool, results, prompt.before)
         if written is not None:
             # In running text the sentence says what is to be computed, earlier results included.
-            question, results, use = form.recent(prompt.answer + written), (), None
+            question, results, limits = form.recent(prompt.answer + written), (), None
             context = f"{context}\n{question}"
         # Where the context is too short for all of them, the few-shot examples go first, then the earlier results.
         prompts = [form.argument_prompt(spec, shown, question, results)]
         prompts += [form.argument_prompt(spec, [], question, known) for known in (results, ())]
         writer = ArgumentWriter(self._toolset, self._texts, self._feed)
         budget = self._options.max_tokens - self._drawn
-        yield from writer.write(tool, prompts, context, self._sampler, budget, use)
+        yield from writer.write(tool, prompts, context, self._sampler, budget, limits)
         self._drawn += writer.drawn
 
     def _tokens(self, text: str) -> list[int]:

@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.grammar.number_use import NumberHabits, NumberUse
 from toolken.agents.grammar.schema_grammar import check_schema
 from toolken.training.estimation.gate import fit_gate
 from toolken.training.examples import FewShotExample
@@ -79,15 +78,6 @@ class Toolset:
         assert self.head is not None
         given = [one for one in self.tools.few_shot if one.tool == tool]
         return given or self.head.few_shot_for(tool, hidden)
-
-    def number_use(self, tool: str, results: Sequence[str], before: Sequence[dict[str, Any]]) -> NumberUse | None:
-        """Return which numbers earlier calls leave to a call of a tool; see `NumberHabits.use`."""
-        if self.head is None or not results:
-            return None
-        if "habits" not in self._last:
-            self._last["habits"] = (NumberHabits.of(self.head.few_shot.shown),)
-        habits: NumberHabits = self._last["habits"][0]
-        return habits.use(tool, results, before)
 
 
 class Toolkens:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from toolken.agents.grammar.number_use import NumberUse
+from toolken.agents.grammar.copy_limits import CopyLimits
 from toolken.agents.grammar.schema_check import is_valid
 from toolken.tools.grounding import GROUNDED
 from toolken.tools.numerals import Numeral, numerals_in
@@ -47,8 +47,8 @@ class CopyingGrammar:
         The text.
     free
         Returns the grammar of a value that only its schema restricts.
-    use
-        The numbers that earlier calls leave. If they do not suffice, there is no grammar.
+    limits
+        Limits on the copied numbers. Where the numbers of the text do not suffice for them, there is no grammar.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CopyingGrammar:
         parameters: dict[str, Any],
         context: str,
         free: Callable[[dict[str, Any]], str],
-        use: NumberUse | None = None,
+        limits: CopyLimits | None = None,
     ) -> None:
         required = set(parameters.get("required") or [])
         properties = {name: _schema(one) for name, one in (parameters.get("properties") or {}).items()}
@@ -74,22 +74,22 @@ class CopyingGrammar:
         numerals = numerals_in(context)
         written = [one.json for one in numerals if one.json is not None]
         found = Counter(written)
-        if use is not None:
-            found = _left_over(found, use.taken)
+        if limits is not None:
+            found = _left_over(found, limits.unavailable)
         self._numbers = tuple(found.elements()) if found.total() <= MAX_COUNTED else ()
-        self._spare = _spare(numerals) if found.total() <= MAX_COUNTED and use is None else ()
+        self._spare = _spare(numerals) if found.total() <= MAX_COUNTED and limits is None else ()
         self._distinct = tuple(found)
         self._keys = {number: at for at, number in enumerate(dict.fromkeys([*found, *self._spare]))}
         self._total = found.total()
-        # If earlier calls leave too few numbers, there is no grammar rather than one without this limit.
-        self._strict = use is not None and bool(written) and found.total() <= MAX_COUNTED
-        wanted = use.wanted if use is not None else ()
-        self._wanted = {number for number in self._numbers if _value(number) in wanted}
+        # Where the limits leave too few numbers, there is no grammar rather than one without them.
+        self._strict = limits is not None and bool(written) and found.total() <= MAX_COUNTED
+        one_of = limits.one_of if limits is not None else ()
+        self._one_of_these = {number for number in self._numbers if _value(number) in one_of}
         self._rules: dict[str, str] = {}
         self._dead: set[str] = set()
 
     def text(self) -> str | None:
-        """Return the grammar; None where the numbers left by earlier calls do not suffice."""
+        """Return the grammar; None where the numbers do not suffice for the limits."""
         start = self._rest(0, self._numbers, first=True)
         if start is None:
             return None
@@ -98,7 +98,7 @@ class CopyingGrammar:
     def _rest(self, index: int, left: tuple[str, ...], *, first: bool) -> str | None:
         """Return the name of the rule for the arguments from `index` on; None where nothing fits."""
         if index == len(self._arguments):
-            return '"}"' if self._has_wanted(left) else None
+            return '"}"' if self._has_one_of_these(left) else None
         name, argument = self._arguments[index]
         rule = f"rest{index}{'f' if first else 'n'}{self._key(left)}"
         if rule in self._dead:
@@ -112,9 +112,10 @@ class CopyingGrammar:
             self._rules[rule] = " | ".join(choices)
         return self._known(rule)
 
-    def _has_wanted(self, left: tuple[str, ...]) -> bool:
-        """Tell whether a wanted number has been written, or none is wanted."""
-        return not self._wanted or _count(left, self._wanted) < _count(self._numbers, self._wanted)
+    def _has_one_of_these(self, left: tuple[str, ...]) -> bool:
+        """Tell whether one of the numbers that must occur has been written; True where none must occur."""
+        these = self._one_of_these
+        return not these or _count(left, these) < _count(self._numbers, these)
 
     def _known(self, rule: str) -> str | None:
         """Return a rule's name; None, and no such rule, where it has no choices."""
@@ -279,10 +280,10 @@ def _count(numbers: Sequence[str], which: Collection[str]) -> int:
     return sum(number in which for number in numbers)
 
 
-def _left_over(found: Counter[str], taken: Sequence[float]) -> Counter[str]:
-    """Return how often each number remains after some were taken."""
+def _left_over(found: Counter[str], unavailable: Sequence[float]) -> Counter[str]:
+    """Return how often each number may still be copied when some are unavailable."""
     left = found.copy()
-    for value in taken:
+    for value in unavailable:
         same = next((number for number in left if _value(number) == value and left[number]), None)
         if same is not None:
             left[same] -= 1

@@ -7,9 +7,10 @@ from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
 
-from toolken.agents.grammar.bounded_schema import MAX_STRING, OVERRIDES, ImpossibleSchemaError, bounded
+from toolken.agents.grammar.bounded_scalars import MAX_STRING, OVERRIDES
+from toolken.agents.grammar.bounded_schema import ImpossibleSchemaError, bounded
+from toolken.agents.grammar.copy_limits import CopyLimits
 from toolken.agents.grammar.copying import CopyingGrammar, has_copied
-from toolken.agents.grammar.number_use import NumberUse
 from toolken.errors import ToolSpecError
 from toolken.training.lm import FrozenLM
 from toolken.training.tool_spec import ToolSpec
@@ -30,7 +31,7 @@ def token_trie(lm: FrozenLM) -> LLTokenizer:
 
 
 def argument_matcher(
-    lm: FrozenLM, spec: ToolSpec, context: str, budget: int | None = None, use: NumberUse | None = None
+    lm: FrozenLM, spec: ToolSpec, context: str, budget: int | None = None, limits: CopyLimits | None = None
 ) -> LLMatcher:
     """Return a matcher that accepts only JSON objects that the tool's schema allows.
 
@@ -43,8 +44,8 @@ def argument_matcher(
         The conversation; grounded strings are spans of it, grounded numbers are among its numbers.
     budget
         Tokens that the arguments may take; strings without a bound are shortened to fit.
-    use
-        Which numbers of the context are used up and which are wanted; ignored where no arguments fit.
+    limits
+        Limits on the numbers copied from the context; ignored where no arguments satisfy them.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def argument_matcher(
     """
     error = ""
     try:
-        for grammar in _grammars(spec.parameters, context, longest_string(spec.parameters, budget), use):
+        for grammar in _grammars(spec.parameters, context, longest_string(spec.parameters, budget), limits):
             matcher = _compiled(lm, grammar)
             error = error or matcher.get_error()
             if not matcher.get_error():
@@ -109,7 +110,7 @@ def _unbounded_strings(schema: Any) -> int:
 
 
 def _grammars(
-    parameters: dict[str, Any], context: str, longest: int = MAX_STRING, use: NumberUse | None = None
+    parameters: dict[str, Any], context: str, longest: int = MAX_STRING, limits: CopyLimits | None = None
 ) -> Iterator[str]:
     """Yield grammars for a schema, the most exact one first."""
     parameters = {"type": "object", "properties": {}} | parameters
@@ -118,7 +119,7 @@ def _grammars(
         # An optional argument that no value passes is omitted.
         writable = {name: parameters["properties"].get(name, {}) for name in whole["properties"]}
         copied = parameters | {"properties": writable, "required": whole["required"]}
-        for one in (use, None) if use else (None,):
+        for one in (limits, None) if limits else (None,):
             copying = CopyingGrammar(
                 copied, context, lambda schema: _free_value(bounded(schema, longest, root=parameters)), one
             )

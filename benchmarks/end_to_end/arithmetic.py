@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from langchain_core.tools import BaseTool
 
+from toolken.agents.number_habits import NumberHabits
 from toolken.benchmarks.end_to_end.number_notes import NumberNotes
 from toolken.benchmarks.end_to_end.run import Options
 from toolken.benchmarks.end_to_end.solved_examples import described, solved
@@ -249,6 +250,7 @@ class Sums:
             max_tokens=REASONING_TOKENS,
             render=self.notes,
             cache=cache,
+            copy_rule=NumberHabits.of_head(head),
         )
 
     def _retriever(self, settings: TrialSettings) -> Answerer:

@@ -15,6 +15,7 @@ from toolken.agents.conversation import to_prompt
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.events import CallFinished
 from toolken.agents.decoding.lazy_model import LazyModel
+from toolken.agents.grammar.copy_limits import CopyRule
 from toolken.agents.retry import offered_name
 from toolken.agents.tool_runner import ToolRunner
 from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
@@ -156,6 +157,7 @@ def toolken_answerer(
     max_tokens: int = DecodingOptions.max_tokens,
     render: Callable[[str], str] = str,
     cache: AnswerCache | None = None,
+    copy_rule: CopyRule | None = None,
 ) -> Answerer:
     """Return an answerer that runs an agent with toolkens.
 
@@ -165,8 +167,10 @@ def toolken_answerer(
         Rewrites a question for the agent.
     cache
         Answers of the same head at any threshold; new answers are added.
+    copy_rule
+        Limits the numbers that later calls copy; see `DecodingOptions`.
     """
-    options = DecodingOptions(max_tokens=max_tokens)
+    options = DecodingOptions(max_tokens=max_tokens, copy_rule=copy_rule)
     agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=options, retry=offered_name)
     answers = cache if cache is not None else AnswerCache()
 

@@ -7,7 +7,7 @@ import torch
 from toolken.benchmarks.methods.selection_methods import Fitted
 from toolken.benchmarks.selection.comparisons import Comparison
 from toolken.benchmarks.selection.rows import Row, bootstrap_interval
-from toolken.training.estimation.refinement import calibration_error
+from toolken.training.estimation.calibration import calibration_error
 from toolken.training.features.decision_states import NO_CALL, DecisionStates
 
 

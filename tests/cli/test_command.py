@@ -242,6 +242,22 @@ def test_a_cache_folder_that_cannot_be_written_is_one_sentence(
     assert_one_sentence(code, err, "The cache folder", "TOOLKEN_CACHE")
 
 
+def test_setup_deletes_cached_conversions_on_request(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLKEN_CACHE", str(tmp_path))
+    conversion = tmp_path / "models" / "gguf-model-0"
+    conversion.mkdir(parents=True)
+    (conversion / "model.safetensors").write_bytes(bytes(2_000_000))
+    (tmp_path / "models" / "another").mkdir()
+    missing = tmp_path / "no-lm"
+    assert run("setup", "--lm", missing)[0] == 2
+    assert conversion.is_dir()
+    code, _, err = run("setup", "--clear-cache", "--lm", missing)
+    assert code == 2
+    assert "Deleted the cached conversions of GGUF files: 2 MB." in err
+    assert not conversion.exists()
+    assert (tmp_path / "models" / "another").is_dir()
+
+
 def test_tools_are_named_as_arguments_or_by_an_option(run: Run, tools_file: Path) -> None:
     by_argument, by_option = run("tools", tools_file), run("tools", "--tools", tools_file)
     assert by_argument == by_option

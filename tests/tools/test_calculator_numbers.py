@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sympy import Rational
 
 from toolken.tools.calculator.answer import decimal_text
-from toolken.tools.numerals import MAX_DIGITS, NumeralError, parse_number
+from toolken.tools.number_notation import MAX_DIGITS, NumeralError, parse_number
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from toolken.tools.calculator import OPERATIONS, arithmetic, keyword_arguments
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.numerals import MAX_DIGITS
+from toolken.tools.number_notation import MAX_DIGITS
 
 numbers = st.one_of(
     st.integers(-(10**12), 10**12), st.fractions(max_denominator=10**9), st.decimals(-(10**9), 10**9, places=4)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolken.tools.numerals import NumeralError, numbers_in, numerals_in, parse_number
+from toolken.tools.number_notation import NumeralError, parse_number
+from toolken.tools.numerals import numbers_in, numerals_in
 
 
 def values(text: str) -> list[Fraction | None]:

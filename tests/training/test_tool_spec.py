@@ -1,5 +1,6 @@
 """Specs are read from every accepted form of a tool, and anything else is refused."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -60,10 +61,44 @@ def test_the_mark_of_extractive_arguments_is_kept(form: Any) -> None:
     assert ToolSpec.of(form).arguments["city"]["x-grounded"] is True
 
 
-@pytest.mark.parametrize("form", [5, None, "weather", {"no": "name"}, object()])
-def test_anything_else_is_refused(form: Any) -> None:
-    with pytest.raises(ToolSpecError, match="is not a tool"):
+class Unschematic(BaseModel):
+    """A pydantic class with a type that JSON schema does not have."""
+
+    callback: Callable[[int], int]
+
+
+def untyped(city: "Undefined") -> str:  # type: ignore[name-defined]  # noqa: F821
+    """Tell the weather."""
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [
+        (5, "Unsupported function"),
+        (None, "Unsupported function"),
+        ("weather", "Unsupported function"),
+        (object(), "Unsupported function"),
+        ({"no": "name"}, "Unsupported function"),
+        ({"name": 5, "description": "d", "parameters": {}}, "name: Input should be a valid string"),
+        ({"name": "w", "description": ["d"], "parameters": {}}, "description: Input should be a valid string"),
+        ({"name": "w", "description": "d", "parameters": "city"}, "parameters: Input should be a valid dictionary"),
+        ({"name": "w", "description": "d", "parameters": {"properties": {"a": {1}}}}, "not JSON serializable"),
+        ({"name": "w", "description": "d", "parameters": {"properties": 5}}, "`properties` is 5"),
+        ({"name": None, "description": "d", "inputSchema": {}}, "name: Input should be a valid string"),
+        ({"name": "w", "inputSchema": [1]}, "parameters: Input should be a valid dictionary"),
+        ({"title": 5, "description": "d", "properties": {}}, "name: Input should be a valid string"),
+        ({"type": "function", "function": {}}, "it has no 'name'"),
+        ({"type": "function", "function": None}, "NoneType"),
+        (Unschematic, "Failed to generate JSON schema"),
+        (untyped, "'Undefined' is not defined"),
+    ],
+)
+def test_anything_else_is_refused_in_one_line(form: Any, reason: str) -> None:
+    with pytest.raises(ToolSpecError, match="is not a tool") as caught:
         ToolSpec.of(form)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_tools_and_two_of_one_name_are_refused() -> None:

@@ -11,7 +11,7 @@ from sympy import Integer, Rational, integer_nthroot
 from toolken.tools.calculator.answer import Answer, decimal_text, exact_answer, irrational_answer
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.rationals import bounded, rational
-from toolken.tools.numerals import MAX_DIGITS
+from toolken.tools.number_notation import MAX_DIGITS
 
 _TOO_LARGE = f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation."
 _MAX_BITS = math.ceil(MAX_DIGITS * math.log2(10))

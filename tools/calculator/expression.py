@@ -13,7 +13,7 @@ from sympy import Expr, Integer, Symbol
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.functions import FUNCTIONS, checked, double_factorial, factorial, mod, power
 from toolken.tools.calculator.rationals import rational
-from toolken.tools.numerals import FRACTION, fraction_parts
+from toolken.tools.number_notation import FRACTION, fraction_parts
 from toolken.tools.quotation import quoted
 
 MAX_LENGTH = 1000

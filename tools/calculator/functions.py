@@ -11,7 +11,7 @@ from toolken.tools.calculator.answer import Answer, decimal_text
 from toolken.tools.calculator.arithmetic import decimal_power, exact_log, exact_power
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.rationals import bounded, rational
-from toolken.tools.numerals import MAX_DIGITS
+from toolken.tools.number_notation import MAX_DIGITS
 
 
 def checked(value: Expr) -> Expr:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import toolken
 from toolken.tools.calculator.answer import Answer
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.numerals import MAX_DIGITS
+from toolken.tools.number_notation import MAX_DIGITS
 from toolken.tools.quotation import quoted
 
 SECONDS = 1.5

@@ -5,7 +5,7 @@ from typing import Any
 from sympy import Rational
 
 from toolken.tools.calculator.errors import CalculationError
-from toolken.tools.numerals import MAX_DIGITS, NumeralError, parse_number
+from toolken.tools.number_notation import MAX_DIGITS, NumeralError, parse_number
 
 _LIMIT: int = 10**MAX_DIGITS
 

@@ -12,7 +12,7 @@ from toolken.tools.calculator.answer import Answer, exact_answer
 from toolken.tools.calculator.arithmetic import sqrt
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.rationals import bounded, rational
-from toolken.tools.numerals import MAX_DIGITS
+from toolken.tools.number_notation import MAX_DIGITS
 
 Measure = Literal[
     "all",

@@ -12,7 +12,7 @@ from toolken.tools.calculator.expression import check_products, parse_expression
 from toolken.tools.calculator.integrals import definite_integral
 from toolken.tools.calculator.notation import exact_text
 from toolken.tools.calculator.rationals import bounded
-from toolken.tools.numerals import MAX_DIGITS
+from toolken.tools.number_notation import MAX_DIGITS
 from toolken.tools.quotation import quoted
 
 _DIGITS = 30  # of an irrational value

@@ -6,9 +6,9 @@ from itertools import product
 
 import torch
 
+from toolken.training.estimation.calibration import calibrate
 from toolken.training.estimation.closed_form import ClosedForm, allowed, closed_form
 from toolken.training.estimation.covariance import cholesky
-from toolken.training.estimation.refinement import calibrate
 from toolken.training.estimation.settings import ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.features.decision_states import DecisionStates

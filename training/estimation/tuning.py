@@ -7,15 +7,8 @@ import torch
 from toolken.training.estimation.closed_form import ClosedForm, closed_form
 from toolken.training.estimation.estimate import Estimate
 from toolken.training.estimation.leave_one_out import choose_settings
-from toolken.training.estimation.refinement import (
-    PENALTIES,
-    Anchor,
-    Correction,
-    Refinement,
-    choose_refinement,
-    held_out_refinement,
-    refine,
-)
+from toolken.training.estimation.refinement import Anchor, Correction, Refinement, refine
+from toolken.training.estimation.refinement_choice import PENALTIES, choose_refinement, held_out_refinement
 from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.features.decision_states import DecisionStates
 

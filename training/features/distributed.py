@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from toolken.errors import BackendError, ExampleError
-from toolken.training.examples import Example, check_examples
-from toolken.training.features.decision_states import GROUP
+from toolken.training.examples import Example
 from toolken.training.features.example_features import ExampleFeatures, groups
 from toolken.training.features.shards import count_examples, read_shards
 from toolken.training.lm import FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.tool_spec import ToolSpec
 
 #: Groups of examples assigned to a worker at a time: the one it processes, and the next, so that it never waits.
 ASSIGNED = 2
@@ -26,7 +26,7 @@ def extract_on_ray(
     lm: FrozenLM,
     prompt: PromptFormat,
     paths: Sequence[str],
-    names: Sequence[str],
+    tools: Sequence[str | ToolSpec],
     *,
     workers: int = 2,
     threads: int = 1,
@@ -47,8 +47,8 @@ def extract_on_ray(
         Files, folders or URLs of JSON lines or Parquet; see `read_shards`.
     prompt
         The prompt format.
-    names
-        Names of the tools.
+    tools
+        The tools; with names alone, the arguments of calls are not checked.
     workers, threads
         Number of workers, and number of processors that each of them uses.
     seed
@@ -62,18 +62,21 @@ def extract_on_ray(
     BackendError
         If Ray is not installed, a worker dies too often, or the LM that a worker loads is not `lm`.
     ExampleError
-        If a file cannot be read, or an example is malformed or calls an unknown tool.
+        If a file cannot be read, or an example is malformed or has a wrong call; the message has file and line.
     """
+    names = [tool if isinstance(tool, str) else tool.name for tool in tools]
     ray = _ray()
     with _session(workers * threads):
         remote = ray.remote(num_cpus=threads, max_restarts=RESTARTS, max_task_retries=RESTARTS)(_Worker)
-        shared = ray.put((prompt.model_dump_json(), list(names), seed))
+        shared = ray.put((prompt.model_dump_json(), names, seed))
         source = str(Path(lm.name).absolute()) if Path(lm.name).exists() else lm.name
         dtype = str(lm.dtype).removeprefix("torch.")
         pool = [remote.remote(source, lm.fingerprint, dtype, threads) for _ in range(workers)]
         try:
             advance = started(count_examples(paths)) if started else lambda _: None
-            return _joined(ray, lm, pool, shared, paths, names, advance)
+            joined = ExampleFeatures.nothing(names, lm.hidden_size)
+            for features in _in_order(ray, pool, shared, read_shards(paths, tools), advance):
+                joined.join(features)
         except ray.exceptions.RayTaskError as error:
             raise _cause(error) from error
         except ray.exceptions.RayError as error:
@@ -84,23 +87,20 @@ def extract_on_ray(
         finally:
             for worker in pool:
                 ray.kill(worker)
+    if not joined.examples:
+        raise ExampleError(f"There is no example in {', '.join(map(repr, paths))}: put one JSON object on each line.")
+    return joined
 
 
-def _joined(
-    ray: Any,
-    lm: FrozenLM,
-    pool: list[Any],
-    shared: Any,
-    paths: Sequence[str],
-    names: Sequence[str],
-    advance: Callable[[int], None],
-) -> ExampleFeatures:
-    joined = ExampleFeatures.nothing(names, lm.hidden_size)
+def _in_order(
+    ray: Any, pool: list[Any], shared: Any, examples: Iterator[Example], advance: Callable[[int], None]
+) -> Iterator[ExampleFeatures]:
+    """Yield the features of groups of examples, in the order of the examples, as the workers compute them."""
     under_way: dict[Any, tuple[int, int]] = {}
     waiting: dict[int, ExampleFeatures] = {}
     free = list(range(len(pool))) * ASSIGNED
-    known, next_one = set(names), 0
-    pending = enumerate(groups(read_shards(paths)))
+    next_one = 0
+    pending = enumerate(groups(examples))
     exhausted = False
     while not exhausted or under_way:
         while free and not exhausted:
@@ -109,7 +109,6 @@ def _joined(
                 exhausted = True
                 break
             number, group = found
-            check_examples(group, known, before=number * GROUP)
             worker = free.pop()
             lines = [one.model_dump_json() for one in group]
             under_way[pool[worker].read.remote(shared, number, lines)] = number, worker
@@ -122,11 +121,8 @@ def _joined(
         waiting[number] = features
         advance(features.examples)
         while next_one in waiting:
-            joined.join(waiting.pop(next_one))
+            yield waiting.pop(next_one)
             next_one += 1
-    if not joined.examples:
-        raise ExampleError(f"There is no example in {', '.join(map(repr, paths))}: put one JSON object on each line.")
-    return joined
 
 
 class _Worker:

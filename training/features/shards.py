@@ -2,14 +2,17 @@
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from toolken.errors import BackendError, ExampleError
-from toolken.training.examples import Example, parse_example
+from toolken.training.examples import Example, by_name, check_calls, parse_example
+
+if TYPE_CHECKING:
+    from toolken.training.tool_spec import ToolSpec
 
 #: Rows of a Parquet file per batch in memory.
 ROWS = 1024
@@ -17,24 +20,36 @@ ROWS = 1024
 HIDDEN = (".", "_")
 
 
-def read_shards(paths: Sequence[str]) -> Iterator[Example]:
+def read_shards(paths: Sequence[str], tools: "Iterable[str | ToolSpec]" = ()) -> Iterator[Example]:
     """Yield the examples of files in the given order; the files of a folder are sorted by name.
 
     Paths and URLs (`s3://`, `gs://`, `hdfs://`) are resolved by pyarrow, as in Ray. Files named `*.parquet` are read as
     Parquet, all others as JSON lines. The columns of a Parquet file are the keys of the JSON objects; `calls` is a list
     of structs, or a string of JSON.
 
+    Parameters
+    ----------
+    paths
+        The files, folders and URLs.
+    tools
+        The tools that the examples may call, as specs or names. If there are any, other calls are errors, and so are
+        arguments that the schema of a spec refuses.
+
     Raises
     ------
     BackendError
         If pyarrow is not installed.
     ExampleError
-        If a file cannot be read, or a line or row is malformed; the message names it.
+        If a file cannot be read, or a line or row is malformed or has a wrong call; the message names it.
     """
+    known = by_name(tools)
     for path in paths:
         for system, file in _files(path):
             with _readable(file):
-                yield from _parquet(system, file) if file.endswith(".parquet") else _lines(system, file)
+                for where, example in _parquet(system, file) if file.endswith(".parquet") else _lines(system, file):
+                    if known:
+                        check_calls(example, known, where)
+                    yield example
 
 
 def count_examples(paths: Sequence[str]) -> int:
@@ -52,20 +67,22 @@ def count_examples(paths: Sequence[str]) -> int:
     return total
 
 
-def _lines(system: Any, file: str) -> Iterator[Example]:
+def _lines(system: Any, file: str) -> Iterator[tuple[str, Example]]:
     with system.open_input_stream(file) as stream:
-        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), start=1):
+        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), start=1):
             if line.strip():
-                yield parse_example(line, f"{file}, line {number}")
+                where = f"{file}, line {number}"
+                yield where, parse_example(line, where)
 
 
-def _parquet(system: Any, file: str) -> Iterator[Example]:
+def _parquet(system: Any, file: str) -> Iterator[tuple[str, Example]]:
     with system.open_input_file(file) as opened:
         number = 0
         for batch in _pyarrow().parquet.ParquetFile(opened).iter_batches(ROWS):
             for row in batch.to_pylist():
                 number += 1
-                yield _from_row(row, f"{file}, row {number}")
+                where = f"{file}, row {number}"
+                yield where, _from_row(row, where)
 
 
 def _from_row(row: dict[str, Any], where: str) -> Example:

@@ -2,8 +2,7 @@
 
 import socket
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from toolken.errors import BackendError, LMNotFoundError
 from toolken.training.lm.embedded import EMBEDDED, cache_folder, embedded_folder
 from toolken.training.lm.gguf_conversion import cached_conversion
 from toolken.training.lm.network import Network
+from toolken.training.lm.progress_bars import without_gguf_progress_bars, without_progress_bars
 from toolken.training.lm.pytorch.collector import collector_paused
 from toolken.training.lm.pytorch.llama import Llama
 from toolken.training.lm.pytorch.transformers_network import TransformersNetwork
@@ -220,7 +220,7 @@ def load_model(source: Path | str, options: LoadOptions, **extra: Any) -> Any:
     if device_map is not None:
         arguments["device_map"] = device_map
     arguments |= {**options.model_kwargs, **extra, "output_loading_info": True}
-    with without_progress_bars():
+    with without_gguf_progress_bars() if "gguf_file" in extra else without_progress_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(source, **arguments)
     model, report = loaded
     # Tied weights do not count as missing.
@@ -251,17 +251,3 @@ def hub_resolves() -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """Turn off transformers' progress bars inside the block."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

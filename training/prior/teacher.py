@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import torch
 
 from toolken.errors import HeadError
-from toolken.training.lm.checkpoint import hub_resolves, without_progress_bars
+from toolken.training.lm.checkpoint import hub_resolves
+from toolken.training.lm.progress_bars import without_progress_bars
 from toolken.training.prior.geometry import PriorGeometry
 
 #: The encoder that the extra `teacher` brings along inside a package.

@@ -17,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from toolken.agents.agent import AgentEvent, Answer, ToolkenAgent, ToolResult
+from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.events import CallFinished, CallStarted, TextPiece
+from toolken.agents.number_habits import NumberHabits
 from toolken.cli.display import progress_bar
 from toolken.errors import HeadError
 from toolken.tools.grounding import Grounded
@@ -130,7 +132,12 @@ def demo_agent(
                 f"The head has the tool {missing[0]!r}, which is not among the demo's tools: "
                 "name the source of its tools with --tools, such as module:attribute."
             )
-    return ToolkenAgent(loaded, saved, runnable)
+    return ToolkenAgent(loaded, saved, runnable, options=None if tools else calculator_options(saved))
+
+
+def calculator_options(head: ToolkenHead) -> DecodingOptions:
+    """Return decoding options for a head with the calculator's operations: later calls follow its examples' habits."""
+    return DecodingOptions(copy_rule=NumberHabits.of_head(head))
 
 
 def _kept_head(lm: FrozenLM, tools: Sequence[BaseTool], progress: Progress | None) -> ToolkenHead:
@@ -211,7 +218,7 @@ def run_demo(lm: str | None, console: Console, *, backend: Backend = "transforme
     ready = time.perf_counter()
     with progress_bar(console) as progress:
         head = fit(loaded, tools, examples, prompt=PROMPT, progress=progress)
-        agent = ToolkenAgent(loaded, head, tools)
+        agent = ToolkenAgent(loaded, head, tools, options=calculator_options(head))
     fitted = time.perf_counter() - ready
     console.print(f"Fitted {len(tools)} toolkens in {fitted:.1f} s\n")
 
@@ -223,7 +230,7 @@ def run_demo(lm: str | None, console: Console, *, backend: Backend = "transforme
     for task in TASKS:
         if task.kind == "new tool":
             added = time.perf_counter()
-            agent = ToolkenAgent(loaded, head, [*tools, weekday_of])
+            agent = ToolkenAgent(loaded, head, [*tools, weekday_of], options=calculator_options(head))
             spent = time.perf_counter() - added
             console.print(f"[dim]Added a tool by its description alone in {spent:.2f} s: {weekday_of.description}[/]")
         started = time.perf_counter()

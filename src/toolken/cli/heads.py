@@ -16,14 +16,24 @@ if TYPE_CHECKING:
 
 
 @app.command()
-def setup(lm: LmOption = None) -> None:
+def setup(
+    lm: LmOption = None,
+    clear_cache: Annotated[
+        bool, typer.Option("--clear-cache", help="First delete the cached conversions of all GGUF files.")
+    ] = False,
+) -> None:
     """Convert the embedded LM and read the background requests once, so that later commands start fast."""
     from toolken.cli.display import progress_bar
     from toolken.training.features.background import background
     from toolken.training.lm import FrozenLM
+    from toolken.training.lm.embedded import cache_folder
+    from toolken.training.lm.gguf_conversion import clear_conversions
     from toolken.training.prompts.prompt_format import PromptFormat
 
     check_cache()
+    if clear_cache:
+        freed = clear_conversions(cache_folder() / "models")
+        err.print(f"Deleted the cached conversions of GGUF files: {freed / 1e6:.0f} MB.", highlight=False)
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm)
         background(loaded, PromptFormat(), started=lambda total: progress("Reading background requests", total))
@@ -129,13 +139,12 @@ def _fit_on_ray(
 
     with progress_bar(err) as progress:
         loaded, prompt = FrozenLM.from_pretrained(lm), PromptFormat()
-        names = [spec.name for spec in specs]
         begun = time.perf_counter()
         reading = extract_on_ray(
             loaded,
             prompt,
             paths,
-            names,
+            specs,
             workers=workers,
             threads=threads,
             started=lambda total: progress("Reading examples on the cluster", total),

@@ -1,7 +1,8 @@
 """A turn is decoded as words, calls and arguments, and what is cached changes no result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from toolken.agents.conversation import Prompt, canonical, to_prompt
 from toolken.agents.decoding.decoder import Decoder
 from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.agents.decoding.lazy_model import LazyModel
+from toolken.agents.grammar.copy_limits import CopyLimits
 from toolken.errors import FingerprintError, PromptTooLongError, ToolSpecError
 from toolken.training.features.decision_states import query_states
 
@@ -188,6 +190,30 @@ def test_grounded_arguments_are_copied_from_the_question(decoder: Decoder) -> No
         events = list(decoder.decode(asked("12 and 30"), replace(options, tools=("add",), must_call=True)))
         (call,) = (event for event in events if isinstance(event, CallFinished))
         assert sorted(call.arguments["numbers"]) == [12, 30]
+
+
+def test_a_copy_rule_limits_the_numbers_of_a_later_call(decoder: Decoder) -> None:
+    given = []
+
+    def rule(tool: str, results: Sequence[str], before: Sequence[Mapping[str, Any]]) -> CopyLimits:
+        given.append((tool, tuple(results), tuple(before)))
+        return CopyLimits(unavailable=(12.0, 30.0), one_of=frozenset({42.0}))
+
+    prompt = replace(answered("42"), context="12, 30 and 8\n42", before=({"numbers": [12, 30]},))
+    options = replace(TOOLS, tools=("add",), must_call=True, temperature=2.0)
+    for seed in range(5):
+        limited = replace(options, seed=seed, copy_rule=rule)
+        (call,) = (one for one in decoder.decode(prompt, limited) if isinstance(one, CallFinished))
+        assert 42 in call.arguments["numbers"]
+        assert set(call.arguments["numbers"]) <= {8, 42}
+    assert all(one == ("add", ("42",), ({"numbers": [12, 30]},)) for one in given)
+
+
+def test_without_a_copy_rule_a_later_call_may_copy_every_number(decoder: Decoder) -> None:
+    prompt = replace(answered("42"), context="12 and 30", before=({"numbers": [12, 30]},))
+    options = replace(TOOLS, tools=("add",), must_call=True)
+    (call,) = (one for one in decoder.decode(prompt, options) if isinstance(one, CallFinished))
+    assert sorted(call.arguments["numbers"]) == [12, 30]
 
 
 def test_the_threshold_decides_between_words_and_a_call(decoder: Decoder) -> None:

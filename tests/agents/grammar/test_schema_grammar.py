@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from toolken import FrozenLM, ToolSpec
 from toolken.agents.grammar.bounded_schema import bounded
-from toolken.agents.grammar.number_use import NumberUse
+from toolken.agents.grammar.copy_limits import CopyLimits
 from toolken.agents.grammar.schema_grammar import argument_matcher, longest_string
 from toolken.errors import ToolSpecError
 from toolken.tools.numerals import numbers_in
@@ -26,10 +26,10 @@ seeds = st.integers(0, 2**32 - 1)
 reuse_lm = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def write(lm: FrozenLM, parameters: dict[str, Any], context: str, seed: int, use: NumberUse | None = None) -> str:
+def write(lm: FrozenLM, parameters: dict[str, Any], context: str, seed: int, limits: CopyLimits | None = None) -> str:
     """Write arguments with random choices among the tokens that the grammar allows."""
     spec = ToolSpec(name="tool", description="A tool.", parameters=parameters)
-    matcher = argument_matcher(lm, spec, context, use=use)
+    matcher = argument_matcher(lm, spec, context, limits=limits)
     choose = random.Random(seed)
     written: list[int] = []
     while not matcher.is_stopped():
@@ -362,13 +362,13 @@ def test_each_number_is_used_at_most_as_often_as_it_occurs(tiny_lm: FrozenLM, nu
     many=st.booleans(),
     seed=seeds,
 )
-def test_what_calls_before_left_is_taken_and_what_is_wanted_is_among_it(
+def test_unavailable_numbers_are_not_copied_and_one_of_the_required_ones_is(
     tiny_lm: FrozenLM, numbers: list[int], many: bool, seed: int
 ) -> None:
     context = "Take " + " and ".join(map(str, numbers)) + "."
-    use = NumberUse(taken=(float(numbers[0]),), wanted=frozenset({float(numbers[-1])}))
+    limits = CopyLimits(unavailable=(float(numbers[0]),), one_of=frozenset({float(numbers[-1])}))
     parameters = object_of(all=NUMBERS) if many else object_of(first=NUMBER, second=INTEGER)
-    arguments = json.loads(write(tiny_lm, parameters, context, seed, use))
+    arguments = json.loads(write(tiny_lm, parameters, context, seed, limits))
     validate(arguments, parameters)
     found = used(arguments)
     assert found <= Counter(map(float, numbers[1:]))
@@ -376,18 +376,22 @@ def test_what_calls_before_left_is_taken_and_what_is_wanted_is_among_it(
 
 
 @pytest.mark.parametrize(
-    "use",
-    [NumberUse(taken=(1.0, 2.0)), NumberUse(taken=(1.0,), wanted=frozenset({2.0})), NumberUse(wanted=frozenset({9.0}))],
+    "limits",
+    [
+        CopyLimits(unavailable=(1.0, 2.0)),
+        CopyLimits(unavailable=(1.0,), one_of=frozenset({2.0})),
+        CopyLimits(one_of=frozenset({9.0})),
+    ],
 )
-def test_a_rule_that_leaves_too_little_is_passed_over(tiny_lm: FrozenLM, use: NumberUse) -> None:
+def test_limits_that_no_arguments_satisfy_are_ignored(tiny_lm: FrozenLM, limits: CopyLimits) -> None:
     for parameters in (object_of(first=NUMBER, second=NUMBER), object_of(all=NUMBERS)):
-        arguments = json.loads(write(tiny_lm, parameters, "1 and 2", 0, use))
+        arguments = json.loads(write(tiny_lm, parameters, "1 and 2", 0, limits))
         assert used(arguments) == Counter([1.0, 2.0])
 
 
-def test_a_rule_on_numbers_leaves_texts_alone(tiny_lm: FrozenLM) -> None:
-    use = NumberUse(taken=(7.0,), wanted=frozenset({8.0}))
-    assert json.loads(write(tiny_lm, object_of(subject=GROUNDED), "rivers", 0, use)) == {"subject": "rivers"}
+def test_limits_on_numbers_do_not_apply_to_strings(tiny_lm: FrozenLM) -> None:
+    limits = CopyLimits(unavailable=(7.0,), one_of=frozenset({8.0}))
+    assert json.loads(write(tiny_lm, object_of(subject=GROUNDED), "rivers", 0, limits)) == {"subject": "rivers"}
 
 
 @reuse_lm

@@ -22,7 +22,7 @@ from toolken.benchmarks.selection.tables import markdown
 from toolken.benchmarks.sets.dataset import Dataset, Evaluation
 from toolken.benchmarks.sets.registry import read_dataset
 from toolken.errors import DataFormatError, PromptTooLongError
-from toolken.training.estimation.refinement import calibration_error
+from toolken.training.estimation.calibration import calibration_error
 from toolken.training.features.feature_cache import FeatureCache
 
 pytestmark = pytest.mark.usefixtures("tiny_background")

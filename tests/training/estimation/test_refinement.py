@@ -1,6 +1,5 @@
 """The refinement is one convex optimum near the closed form, and is used only where held-out examples gain by it."""
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -10,15 +9,8 @@ from toolken.errors import HeadError
 from toolken.training.estimation.closed_form import discriminant
 from toolken.training.estimation.covariance import shrunk
 from toolken.training.estimation.folds import stratified_folds
-from toolken.training.estimation.refinement import (
-    TEMPERATURE_BOUNDS,
-    Anchor,
-    calibrate,
-    choose_refinement,
-    expected_calibration_error,
-    held_out_refinement,
-    refine,
-)
+from toolken.training.estimation.refinement import Anchor, refine
+from toolken.training.estimation.refinement_choice import choose_refinement, held_out_refinement
 
 SIZE, TOOLS = 8, 5
 Drawn = tuple[torch.Tensor, torch.Tensor]
@@ -54,7 +46,7 @@ def scores_of(hidden: torch.Tensor, rows: torch.Tensor, biases: torch.Tensor) ->
     return hidden.double() @ rows.double().T + biases.double()
 
 
-def test_the_optimum_is_the_same_whatever_the_start() -> None:
+def test_the_optimum_does_not_depend_on_the_start() -> None:
     hidden, labels = draw(6)
     anchor = closed_form_of(hidden, labels)
     found = refine(hidden, labels, *anchor, penalty=2.0, scale=0.3)
@@ -95,7 +87,7 @@ def test_a_heavy_penalty_keeps_the_scaled_closed_form_and_a_light_one_fits_the_e
     assert losses == sorted(losses, reverse=True)
 
 
-def test_the_result_follows_the_states_through_a_change_of_coordinates() -> None:
+def test_the_result_is_equivariant_under_linear_maps_of_the_states() -> None:
     hidden, labels = draw(6)
     rows, biases, covariance = closed_form_of(hidden, labels)
     plain = scores_of(hidden, *refine(hidden, labels, rows, biases, covariance, penalty=2.0, scale=0.3))
@@ -123,13 +115,13 @@ def test_without_examples_the_scaled_closed_form_is_returned() -> None:
         ({"covariance": torch.zeros(SIZE, SIZE)}, "singular"),
     ],
 )
-def test_what_has_no_optimum_is_refused(change: dict[str, object], message: str) -> None:
+def test_penalties_states_and_labels_without_an_optimum_are_refused(change: dict[str, object], message: str) -> None:
     hidden, labels = draw(6)
     rows, biases, covariance = closed_form_of(hidden, labels)
     arguments: dict[str, object] = {
         "hidden": hidden,
         "labels": labels,
-        "anchor_rows": rows,
+        "anchor_embeddings": rows,
         "anchor_biases": biases,
         "covariance": covariance,
         "penalty": 1.0,
@@ -154,20 +146,20 @@ def test_a_refinement_that_helps_on_held_out_examples_is_chosen_and_does() -> No
     assert (refined.argmax(1) == truth).sum() > (closed.argmax(1) == truth).sum()
 
 
-def test_a_gain_that_is_smaller_than_asked_for_is_not_taken() -> None:
+def test_a_gain_below_the_least_chooses_no_refinement() -> None:
     hidden, labels = draw(60, skewed=True)
     settings = {"penalties": [1.0, 30.0], "scales": [0.1, 0.3]}
     assert choose_refinement(hidden, labels, refitted(hidden, labels), least=0.01, **settings) is not None  # type: ignore[arg-type]
     assert choose_refinement(hidden, labels, refitted(hidden, labels), least=0.9, **settings) is None  # type: ignore[arg-type]
 
 
-def test_where_the_closed_form_is_right_no_refinement_is_chosen() -> None:
+def test_a_right_closed_form_is_not_refined() -> None:
     for seed in range(3):
         hidden, labels = draw(40, seed=seed)
         assert choose_refinement(hidden, labels, refitted(hidden, labels)) is None
 
 
-def test_given_examples_decide_whether_the_refinement_helps() -> None:
+def test_held_out_examples_decide_whether_to_refine() -> None:
     for skewed, helps in ((True, True), (False, False)):
         hidden, labels = draw(60, skewed=skewed)
         anchor = closed_form_of(hidden, labels)
@@ -181,7 +173,7 @@ def test_given_examples_decide_whether_the_refinement_helps() -> None:
     assert held_out_refinement(hidden, labels, anchor, held_out, known, scale=0.5) is None
 
 
-def test_one_example_a_tool_is_not_refined() -> None:
+def test_one_example_per_tool_is_not_refined() -> None:
     hidden, labels = draw(1, skewed=True)
     assert choose_refinement(hidden, labels, refitted(hidden, labels)) is None
     # Several calls in one example are still one example.
@@ -190,14 +182,14 @@ def test_one_example_a_tool_is_not_refined() -> None:
     assert choose_refinement(*twice, refitted(*twice), examples=examples) is None
 
 
-def test_the_choice_is_the_same_every_time() -> None:
+def test_the_choice_is_deterministic() -> None:
     hidden, labels = draw(30, skewed=True)
     first, second = (choose_refinement(hidden, labels, refitted(hidden, labels)) for _ in range(2))
     assert first == second
 
 
 @pytest.mark.parametrize("wrong", [{"folds": 1}, {"penalties": []}, {"scales": []}])
-def test_a_choice_among_nothing_is_refused(wrong: dict[str, object]) -> None:
+def test_a_choice_without_folds_or_settings_is_refused(wrong: dict[str, object]) -> None:
     hidden, labels = draw(4)
     with pytest.raises(HeadError, match="cannot be chosen"):
         choose_refinement(hidden, labels, refitted(hidden, labels), **wrong)  # type: ignore[arg-type]
@@ -211,48 +203,3 @@ def test_folds_hold_whole_examples_and_every_tool_evenly() -> None:
     for tool in range(4):
         assert torch.bincount(fold_of[labels == tool], minlength=3).tolist() == [10, 10, 10]
     assert not torch.equal(fold_of, stratified_folds(labels, examples, 3, seed=1))
-
-
-def test_calibration_lowers_the_error_of_overconfident_scores_and_keeps_their_order() -> None:
-    random = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(4000, 6, generator=random)
-    labels = torch.multinomial(torch.softmax(logits, 1), 1, generator=random)[:, 0]
-    temperature = calibrate(7 * logits, labels)
-    assert math.isclose(temperature, 7, rel_tol=0.1)
-    before = expected_calibration_error(torch.softmax(7 * logits, 1), labels)
-    after = expected_calibration_error(torch.softmax(7 * logits / temperature, 1), labels)
-    assert before > 0.15
-    assert after < 0.03
-
-
-def test_the_temperature_has_the_lowest_log_loss_near_and_far() -> None:
-    hidden, labels = draw(20, seed=3)
-    scores = 0.02 * scores_of(hidden, *closed_form_of(hidden, labels)[:2])
-    temperature = calibrate(scores, labels)
-    best = float(torch.nn.functional.cross_entropy(scores / temperature, labels))
-    for factor in (0.1, 0.5, 0.97, 1.03, 2.0, 10.0):
-        assert float(torch.nn.functional.cross_entropy(scores / (factor * temperature), labels)) > best
-
-
-def test_scores_that_are_always_or_never_right_get_the_temperatures_of_the_bounds() -> None:
-    scores, labels = torch.eye(4), torch.arange(4)
-    assert calibrate(scores, labels) == TEMPERATURE_BOUNDS[0]
-    assert calibrate(-scores, labels) == TEMPERATURE_BOUNDS[1]
-
-
-@pytest.mark.parametrize("scores", [torch.empty(0, 3), torch.tensor([[1.0, float("inf")]])])
-def test_scores_that_cannot_be_calibrated_are_refused(scores: torch.Tensor) -> None:
-    with pytest.raises(HeadError, match="cannot be calibrated"):
-        calibrate(scores, torch.zeros(len(scores), dtype=torch.long))
-
-
-def test_the_calibration_error_weighs_each_bins_gap_by_its_size() -> None:
-    # Three predictions at 0.9, two of them right; one at 0.6, right.
-    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
-    labels = torch.tensor([0, 0, 1, 0])
-    expected = 0.75 * abs(2 / 3 - 0.9) + 0.25 * abs(1 - 0.6)
-    assert math.isclose(expected_calibration_error(probabilities, labels, bins=10), expected, rel_tol=1e-5)
-    assert expected_calibration_error(torch.eye(2), torch.tensor([0, 1])) == 0
-    assert expected_calibration_error(torch.eye(2), torch.tensor([1, 0])) == 1
-    with pytest.raises(HeadError, match="no predictions"):
-        expected_calibration_error(torch.empty(0, 2), torch.empty(0, dtype=torch.long))

@@ -121,7 +121,11 @@ def test_structures_of_parquet_are_read_as_well(
     [
         ("{not json", r"bad\.jsonl, line 3 is not JSON"),
         ('{"question": "How much?"}', r"bad\.jsonl, line 3"),
-        ('{"question": "How much?", "calls": [{"tool": "price"}]}', r"Example 2 calls 'price'"),
+        ('{"question": "How much?", "calls": [{"tool": "price"}]}', r"bad\.jsonl, line 3 calls 'price', which"),
+        (
+            '{"question": "How much?", "calls": [{"tool": "add", "args": {"number": 1}}]}',
+            r"bad\.jsonl, line 3 calls 'add' with the argument 'number', which the tool does not have",
+        ),
     ],
 )
 def test_a_broken_example_is_named(
@@ -137,7 +141,7 @@ def test_a_broken_example_is_named(
     write_examples(path, examples[:1])
     path.write_text(f"{path.read_text()}\n{line}\n")
     with pytest.raises(ExampleError, match=said):
-        extract_on_ray(folder_lm, PromptFormat(), [str(path)], [spec.name for spec in specs], workers=1)
+        extract_on_ray(folder_lm, PromptFormat(), [str(path)], specs, workers=1)
 
 
 def test_a_file_that_is_not_there_is_named(
