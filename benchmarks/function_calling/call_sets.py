@@ -95,7 +95,8 @@ def dev_and_test(call_set: CallSet) -> tuple[tuple[CallRecord, ...], tuple[CallR
     are dev, by a hash of the domain or of the first message of the user: records of one conversation stay together, and
     so do copies of a request.
     """
-    dev, test = [], []
+    dev: list[CallRecord] = []
+    test: list[CallRecord] = []
     for record in call_set:
         split = call_set.splits.get(record.domain)
         is_dev = split != "test" if split else _hash(_group(record)) % 2 == 0
@@ -161,7 +162,9 @@ def with_distractors(record: CallRecord, pool: Sequence[ToolSpec], n: int, seed:
         if _words(spec) not in descriptions:
             descriptions.add(_words(spec))
             # Not a copy: it would keep the digest of the other name.
-            renamed = ToolSpec(name=free_name(spec.name, names), description=spec.description, parameters=spec.parameters)
+            renamed = ToolSpec(
+                name=free_name(spec.name, names), description=spec.description, parameters=spec.parameters
+            )
             names.add(renamed.name)
             tools.append(renamed)
     rng = random.Random(f"order/{seed}/{record.id}")

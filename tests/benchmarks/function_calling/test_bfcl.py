@@ -84,7 +84,7 @@ def test_answers_without_questions_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataFormatError, match="has no "):
+    with pytest.raises(DataFormatError, match=r"has no \*\.jsonl: give the folder with the bfcl data"):
         read_bfcl(tmp_path)
 
 
@@ -139,7 +139,11 @@ def test_an_id_occurs_once_in_a_file_and_may_occur_in_two(tmp_path: Path) -> Non
 
 
 def test_a_schema_that_cannot_be_compiled_is_named_and_its_record_stays(tmp_path: Path) -> None:
-    broken = {"type": "dict", "properties": {"a": {"type": "string", "minLength": 5, "maxLength": 2}}, "required": ["a"]}
+    broken = {
+        "type": "dict",
+        "properties": {"a": {"type": "string", "minLength": 5, "maxLength": 2}},
+        "required": ["a"],
+    }
     tools = [PLAY, {"name": "broken", "description": "Broken.", "parameters": broken}]
     found = read_bfcl(write(tmp_path, a=[question(function=tools)], a_answers=[answer()]))
     assert len(found) == 1
