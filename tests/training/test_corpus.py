@@ -161,6 +161,8 @@ def test_a_file_without_a_domain_or_that_cannot_be_read_is_refused(tmp_path: Pat
         booking("the ADLON  please"),
         booking("Adlon, three nights", nights=3),
         booking("Adlon, 3 nights", nights=3),
+        booking("a night at the Adlon", nights=1),
+        booking("Adlon, 3 pm", nights=15),
         booking("Adlon from 12 May 2026, yes two beds", date="2026-05-12", room="double", quiet=True, code="AB"),
         booking("Adlon for Ann and Bo", guests=[{"name": "Ann"}, {"name": "Bo"}]),
         {"request": "a room", "calls": [], "kind": "missing", "tool": "book_room", "missing": ["hotel"]},
@@ -185,6 +187,8 @@ ABOUT = {"request": "for 400 nights", "calls": [], "tool": "book_room"}
     [
         (booking("a hotel"), "'hotel' of 'book_room': 'Adlon' does not occur in the conversation"),
         (booking(nights=3), "'nights' of 'book_room': 3 does not occur"),
+        (booking("a room at the Adlon", nights=3), "'nights' of 'book_room': 3 does not occur"),
+        (booking("Adlon, 3 am", nights=15), "'nights' of 'book_room': 15 does not occur"),
         (booking("Adlon for 13 nights", nights=12), "'nights' of 'book_room': 12 does not occur"),
         (booking(date="12 May"), "'date' of 'book_room': '12 May' has not the format 'date'"),
         (booking(guests=[{"name": "Ann"}]), "'guests' of 'book_room': 'Ann' does not occur"),
