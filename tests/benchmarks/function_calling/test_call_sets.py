@@ -61,6 +61,14 @@ def test_the_form_of_a_folder_is_recognised(data: Path, name: str, category: str
     assert inside.name == given.name == Path(name).stem
 
 
+def test_the_folder_of_a_published_set_may_be_named_itself(data: Path) -> None:
+    (data / "seal-tools").rename(data / "seal.v1")
+    assert read_call_set("seal-tools", data / "seal.v1").name == "seal-tools"
+    assert read_call_set("seal.v1", data).name == "seal.v1"
+    with pytest.raises(DataFormatError, match="There is no"):
+        read_call_set("bfcl", data / "seal.v1")
+
+
 @pytest.mark.parametrize(
     ("name", "folder", "message"),
     [
