@@ -14,10 +14,11 @@ ABOUT_A_TOOL = ("missing", "invalid", "negated", "hypothetical", "quoted")
 
 _NUMBER_WORDS = re.compile(
     r"\b(zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|twent|thirt|fort|fift|sixt|sevent"
-    r"|eight|ninet|hundred|thousand|million|half|quarter|third|dozen|couple|pair|single|double|triple|once|twice|an?\b"
-    r"|first|second)",
+    r"|eight|ninet|hundred|thousand|million|half|quarter|third|dozen|couple|pair|single|double|triple|once|twice|first"
+    r"|second|noon|midnight)",
     re.IGNORECASE,
 )
+_AFTERNOON = re.compile(r"\d ?p\.?m\b|afternoon|evening|night", re.IGNORECASE)
 _GROUPED = re.compile(r"(?<=\d)[,_ \u202f](?=\d{3}(?!\d))")
 
 
@@ -116,6 +117,10 @@ def _occurs(value: str | float, schema: dict[str, Any], text: str) -> bool:
         return _spaced(value) in _spaced(text)
     digits = _GROUPED.sub("", text)
     written = {str(value), f"{value:g}", str(abs(value)), f"{abs(value):g}"}
+    if 12 < value < 24 and _AFTERNOON.search(text):
+        written.add(f"{value - 12:g}")
+    if value == 1 and re.search(r"\ban?\b", text, re.IGNORECASE):
+        return True
     return any(one in digits for one in written) or _NUMBER_WORDS.search(text) is not None
 
 

@@ -15,11 +15,12 @@ from toolken.training.tool_spec import ToolSpec
 
 ANSWERS = "_answers"
 NO_ANSWER = "the answers file has no answer"
+NO_RECORD = "the answer belongs to no record"
 
 #: Names of files whose records no tool fits, so that they need no answers.
 NO_TOOL_FITS = re.compile("irrelevan", re.IGNORECASE)
 
-MESSAGE_TYPES: dict[str, type[BaseMessage]] = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
+_MESSAGES: dict[str, type[BaseMessage]] = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
 
 
 class Functions(NamedTuple):
@@ -45,8 +46,23 @@ class Functions(NamedTuple):
 Convert = Callable[[str, str, dict[str, Any], Functions, Any], CallRecord]
 
 
+def text_message(role: str, content: str) -> BaseMessage:
+    """Return a message without calls.
+
+    Raises
+    ------
+    ValueError
+        If the role is not "system", "user" or "assistant".
+    """
+    if role not in _MESSAGES:
+        raise ValueError(f"a message has the role {role!r} instead of {', '.join(_MESSAGES)}")
+    return _MESSAGES[role](content=content)
+
+
 def functions(record: dict[str, Any]) -> Functions:
     """Return the tools of a record; their schemas stand under "parameters" or "arguments".
+
+    Toolkens need distinct descriptions: a repeated one gets the tool's name.
 
     Raises
     ------
@@ -54,13 +70,17 @@ def functions(record: dict[str, Any]) -> Functions:
         If a function has another form, or two have the same name.
     """
     listed = record["function"]
+    listed = [listed] if isinstance(listed, dict) else listed
     names = valid_names(one["name"] for one in listed)
     if len(names) < len(listed):
         raise ValueError("two of its functions have the same name")
-    specs = (
-        published_tool(names[one["name"]], one.get("description"), one.get("parameters", one.get("arguments")))
-        for one in listed
-    )
+    specs: list[ToolSpec] = []
+    for one in listed:
+        name, description = names[one["name"]], one.get("description")
+        spec = published_tool(name, description, one.get("parameters", one.get("arguments")))
+        if any(spec.words.strip().lower() == other.words.strip().lower() for other in specs):
+            spec = ToolSpec(name=name, description=f"{spec.words} ({name})", parameters=spec.parameters)
+        specs.append(spec)
     return Functions(tuple(specs), names)
 
 
@@ -131,6 +151,8 @@ def _file(
             taken.add(unique)
             data.count(file, 1)
             yield found
+    if answers is not None and (unasked := len(answers.keys() - here)):
+        data.drop(f"{stem}{ANSWERS}.jsonl", NO_RECORD, unasked)
 
 
 def _answers(data: DataFolder, file: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from toolken.benchmarks.function_calling.answered_files import MESSAGE_TYPES, Functions, answered_records
+from toolken.benchmarks.function_calling.answered_files import Functions, answered_records, text_message
 from toolken.benchmarks.function_calling.call_set import CallSet
 from toolken.benchmarks.function_calling.record import CallRecord, ExpectedCall
 from toolken.benchmarks.sets.data_files import UNKNOWN_TOOL, DataFolder, UnusableRecordError
@@ -46,7 +46,7 @@ def _messages(question: Any) -> tuple[BaseMessage, ...]:
         if len(question) > 1:
             raise UnusableRecordError(SEVERAL_TURNS)
         question = question[0]
-    messages = tuple(MESSAGE_TYPES[message["role"]](content=message["content"]) for message in question)
+    messages = tuple(text_message(message["role"], message["content"]) for message in question)
     if not messages or not isinstance(messages[-1], HumanMessage):
         raise ValueError("its last message is not the user's")
     return messages

@@ -21,8 +21,12 @@ from toolken.training.tool_spec import ToolSpec, name_words
 
 __all__ = ["PUBLISHED", "CallSet", "dev_and_test", "read_call_set", "takes_distractors", "with_distractors"]
 
-#: The published sets, each in a folder of its name.
-PUBLISHED = ("bfcl", "acebench", "seal-tools")
+#: The readers of the published sets, each in a folder of its name.
+PUBLISHED: dict[str, Callable[[Path, str], CallSet]] = {
+    "bfcl": read_bfcl,
+    "acebench": read_acebench,
+    "seal-tools": read_seal_tools,
+}
 
 _FORMS = (
     'X.jsonl with X_answers.jsonl (BFCL, ACEBench), tool.jsonl with dev.jsonl (Seal-Tools), or files that begin with {"'
@@ -39,7 +43,7 @@ def read_call_set(name: str | Path, data: str | Path | None = None) -> CallSet:
         "bfcl", "acebench" or "seal-tools", a folder in one of their forms or in the project's own, or a file in the
         latter.
     data
-        Folder with the folders of the published sets, or with any other set called `name`.
+        Folder of a published set, or the one above it; or a folder with any other set called `name`.
 
     Raises
     ------
@@ -47,7 +51,8 @@ def read_call_set(name: str | Path, data: str | Path | None = None) -> CallSet:
         If there is no such folder, it has another form, or one of its records has; the message has file and line.
     """
     path = _place(str(name), data)
-    return _form(path)(path, path.stem)
+    named = str(name) if name in PUBLISHED else path.stem if path.is_file() else path.name
+    return _form(path)(path, named)
 
 
 def _place(name: str, data: str | Path | None) -> Path:
@@ -55,11 +60,20 @@ def _place(name: str, data: str | Path | None) -> Path:
     if inside is not None and inside.exists():
         return inside
     if name not in PUBLISHED and Path(name).exists():
-        return Path(name)
+        return Path(name).resolve()
+    if name in PUBLISHED and data is not None and _has_form(Path(data), PUBLISHED[name]):
+        return Path(data)
     if name in PUBLISHED and data is None:
         raise DataFormatError(f"The set {name!r} needs the folder that has it: give --data.")
     looked = f"{str(inside)!r}" if name in PUBLISHED else f"{name!r}" + (f" and {str(inside)!r}" if inside else "")
     raise DataFormatError(f"There is no {looked}: give one of {', '.join(PUBLISHED)} with --data, or a folder.")
+
+
+def _has_form(path: Path, reader: Callable[[Path, str], CallSet]) -> bool:
+    try:
+        return _form(path) is reader
+    except DataFormatError:
+        return False
 
 
 def _form(path: Path) -> Callable[[Path, str], CallSet]:
@@ -95,7 +109,8 @@ def dev_and_test(call_set: CallSet) -> tuple[tuple[CallRecord, ...], tuple[CallR
     are dev, by a hash of the domain or of the first message of the user: records of one conversation stay together, and
     so do copies of a request.
     """
-    dev, test = [], []
+    dev: list[CallRecord] = []
+    test: list[CallRecord] = []
     for record in call_set:
         split = call_set.splits.get(record.domain)
         is_dev = split != "test" if split else _hash(_group(record)) % 2 == 0
@@ -161,7 +176,9 @@ def with_distractors(record: CallRecord, pool: Sequence[ToolSpec], n: int, seed:
         if _words(spec) not in descriptions:
             descriptions.add(_words(spec))
             # Not a copy: it would keep the digest of the other name.
-            renamed = ToolSpec(name=free_name(spec.name, names), description=spec.description, parameters=spec.parameters)
+            renamed = ToolSpec(
+                name=free_name(spec.name, names), description=spec.description, parameters=spec.parameters
+            )
             names.add(renamed.name)
             tools.append(renamed)
     rng = random.Random(f"order/{seed}/{record.id}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from toolken.benchmarks.function_calling.answered_files import MESSAGE_TYPES
+from toolken.benchmarks.function_calling.answered_files import text_message
 from toolken.benchmarks.function_calling.call_set import CallSet
 from toolken.benchmarks.function_calling.published_tools import accepted_arguments
 from toolken.benchmarks.function_calling.record import CallRecord, ExpectedCall
@@ -97,4 +97,4 @@ def _messages(messages: Sequence[CorpusMessage]) -> Iterator[BaseMessage]:
             calls = zip(ids, message.calls, strict=True)
             yield AIMessage(message.content, tool_calls=[{"id": i, "name": c.tool, "args": c.args} for i, c in calls])
         else:
-            yield MESSAGE_TYPES[message.role](content=message.content)
+            yield text_message(message.role, message.content)

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from toolken.benchmarks.function_calling.answered_files import NO_RECORD
 from toolken.benchmarks.function_calling.bfcl import SEVERAL_TURNS, read_bfcl
 from toolken.benchmarks.sets.data_files import UNKNOWN_TOOL
 from toolken.errors import DataFormatError
+from toolken.training.tool_spec import check_descriptions, tool_specs
 
 PLAY = {
     "name": "spotify.play",
@@ -83,8 +85,25 @@ def test_answers_without_questions_are_refused(tmp_path: Path) -> None:
         read_bfcl(tmp_path)
 
 
+def test_answers_to_no_question_are_counted(tmp_path: Path) -> None:
+    found = read_bfcl(write(tmp_path, a=[question()], a_answers=[answer(), answer("9")]))
+    assert found.dropped == {"a_answers.jsonl": {NO_RECORD: 1}}
+
+
+def test_repeated_descriptions_become_distinct(tmp_path: Path) -> None:
+    tools = [PLAY, PLAY | {"name": "again"}, {"name": "bare", "parameters": {}}, {"name": "Bare"}]
+    (record,) = read_bfcl(write(tmp_path, a=[question(function=tools)], a_answers=[answer()]))
+    check_descriptions(tool_specs(spec for spec in record.tools if spec.description))
+    assert [spec.description for spec in record.tools] == ["Plays songs.", "Plays songs. (again)", "", "bare (Bare)"]
+
+
+def test_one_function_need_not_be_in_a_list(tmp_path: Path) -> None:
+    (record,) = read_bfcl(write(tmp_path, a=[question(function=PLAY)], a_answers=[answer()]))
+    assert [spec.name for spec in record.tools] == ["spotify_play"]
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataFormatError, match="has no "):
+    with pytest.raises(DataFormatError, match=r"has no \*\.jsonl: give the folder with the bfcl data"):
         read_bfcl(tmp_path)
 
 
@@ -102,8 +121,8 @@ def test_unusable_records_are_dropped_and_counted(
     write(tmp_path, a=[asked, question("3")], a_answers=[right, answer("3")])
     found = read_bfcl(tmp_path)
     assert [record.id for record in found] == ["3"]
-    assert found.dropped == {"a.jsonl": {reason: 1}}
-    assert found.read == {"a.jsonl": 1}
+    assert found.dropped["a.jsonl"] == {reason: 1}
+    assert found.read["a.jsonl"] == 1
 
 
 def test_a_set_without_usable_records_says_why(tmp_path: Path) -> None:
@@ -117,7 +136,7 @@ def test_a_set_without_usable_records_says_why(tmp_path: Path) -> None:
     [
         ({"id": "1", "question": [[{"role": "user", "content": "x"}]]}, "it has no 'function'"),
         (question("1", ("user", "x"), ("assistant", "y")), "its last message is not the user's"),
-        (question("1", ("robot", "x")), "it has no 'robot'"),
+        (question("1", ("robot", "x")), "a message has the role 'robot' instead of system, user, assistant"),
         (question(function=[PLAY, PLAY]), "two of its functions have the same name"),
         (question(function=[PLAY | {"parameters": "none"}]), "are no schema"),
     ],
@@ -139,7 +158,11 @@ def test_an_id_occurs_once_in_a_file_and_may_occur_in_two(tmp_path: Path) -> Non
 
 
 def test_a_schema_that_cannot_be_compiled_is_named_and_its_record_stays(tmp_path: Path) -> None:
-    broken = {"type": "dict", "properties": {"a": {"type": "string", "minLength": 5, "maxLength": 2}}, "required": ["a"]}
+    broken = {
+        "type": "dict",
+        "properties": {"a": {"type": "string", "minLength": 5, "maxLength": 2}},
+        "required": ["a"],
+    }
     tools = [PLAY, {"name": "broken", "description": "Broken.", "parameters": broken}]
     found = read_bfcl(write(tmp_path, a=[question(function=tools)], a_answers=[answer()]))
     assert len(found) == 1
