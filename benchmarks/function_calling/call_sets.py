@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 from toolken.benchmarks.function_calling.acebench import read_acebench
@@ -28,6 +29,13 @@ PUBLISHED: dict[str, Callable[[Path, str], CallSet]] = {
     "seal-tools": read_seal_tools,
 }
 
+#: The sets that are part of the project, with their folders in the package.
+WRITTEN = {
+    "conversations": ("toolken.benchmarks", "data/conversations"),
+    "safety": ("toolken.benchmarks", "data/safety"),
+    "corpus": ("toolken.training", "data/corpus"),
+}
+
 _FORMS = (
     'X.jsonl with X_answers.jsonl (BFCL, ACEBench), tool.jsonl with dev.jsonl (Seal-Tools), or files that begin with {"'
     'domain": ...}'
@@ -40,8 +48,8 @@ def read_call_set(name: str | Path, data: str | Path | None = None) -> CallSet:
     Parameters
     ----------
     name
-        "bfcl", "acebench" or "seal-tools", a folder in one of their forms or in the project's own, or a file in the
-        latter.
+        "bfcl", "acebench" or "seal-tools"; "conversations", "safety" or "corpus", which are part of the project; a
+        folder in one of their forms, or a file in the project's own.
     data
         Folder of a published set, or the one above it; or a folder with any other set called `name`.
 
@@ -56,6 +64,9 @@ def read_call_set(name: str | Path, data: str | Path | None = None) -> CallSet:
 
 
 def _place(name: str, data: str | Path | None) -> Path:
+    if name in WRITTEN:
+        package, folder = WRITTEN[name]
+        return Path(str(files(package))) / folder
     inside = Path(data) / name if data is not None else None
     if inside is not None and inside.exists():
         return inside
@@ -66,7 +77,10 @@ def _place(name: str, data: str | Path | None) -> Path:
     if name in PUBLISHED and data is None:
         raise DataFormatError(f"The set {name!r} needs the folder that has it: give --data.")
     looked = f"{str(inside)!r}" if name in PUBLISHED else f"{name!r}" + (f" and {str(inside)!r}" if inside else "")
-    raise DataFormatError(f"There is no {looked}: give one of {', '.join(PUBLISHED)} with --data, or a folder.")
+    raise DataFormatError(
+        f"There is no {looked}: give one of {', '.join(PUBLISHED)} with --data, "
+        f"one of {', '.join(WRITTEN)}, or a folder."
+    )
 
 
 def _has_form(path: Path, reader: Callable[[Path, str], CallSet]) -> bool:

@@ -11,7 +11,8 @@ from llguidance import LLMatcher
 
 from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.sampling import masked
-from toolken.agents.grammar.bounded_schema import OVERRIDES, ImpossibleSchemaError, bounded
+from toolken.agents.grammar.bounded_scalars import OVERRIDES
+from toolken.agents.grammar.bounded_schema import ImpossibleSchemaError, bounded
 from toolken.agents.grammar.schema_grammar import token_trie
 from toolken.benchmarks.function_calling.prompts import CALL, CALL_END, ToolPrompt
 from toolken.benchmarks.function_calling.record import CallOutcome
@@ -139,4 +140,3 @@ def _branch(spec: str) -> str:
 def _union(branches: tuple[str, ...]) -> str:
     schema = {"anyOf": [json.loads(branch) for branch in branches]}
     return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=OVERRIDES))
-

@@ -86,9 +86,11 @@ class TemplatePrompt:
         self._lm = lm
 
     def ids(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> list[int]:
+        """Return the prompt's token ids; see `ToolPrompt`."""
         return self._tokens(self._text(template_messages(messages), tools))
 
     def shared_ids(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> list[int]:
+        """Return the leading ids that depend on the tools alone; see `ToolPrompt`."""
         system = [message for message in template_messages(messages)[:1] if message["role"] == "system"]
         texts = [self._text([*system, {"role": "user", "content": mark}], tools) for mark in ("a", "b")]
         return _common(*(self._tokens(text) for text in texts))
@@ -125,6 +127,7 @@ class FewShotPrompt:
         self._chat = bool(getattr(lm.tokenizer, "chat_template", None))
 
     def ids(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> list[int]:
+        """Return the prompt's token ids; see `ToolPrompt`."""
         turns: list[tuple[str, str]] = []
         system = ""
         for message in messages:
@@ -139,10 +142,12 @@ class FewShotPrompt:
                 calls = [_call_text(call["name"], call["args"]) for call in message.tool_calls]
                 turns.append(("assistant", "\n".join([*([content] if content else []), *calls])))
         first = next((at for at, (role, _) in enumerate(turns) if role == "user"), 0)
-        turns[first] = ("user", f"{_functions(tools)}\n\n{system}\n\nRequest: {turns[first][1]}".replace("\n\n\n\n", "\n\n"))
+        before = [_functions(tools), *([system] if system else [])]
+        turns[first] = ("user", "\n\n".join([*before, f"Request: {turns[first][1]}"]))
         return self._tokens([*_SOLVED, *turns])
 
     def shared_ids(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> list[int]:
+        """Return the leading ids that depend on the tools alone; see `ToolPrompt`."""
         return _common(*(self.ids([HumanMessage(mark)], tools) for mark in ("a", "b")))
 
     def _tokens(self, turns: Sequence[tuple[str, str]]) -> list[int]:
@@ -153,7 +158,7 @@ class FewShotPrompt:
                 try:
                     text = tokenizer.apply_chat_template([*system, *asked], tokenize=False, add_generation_prompt=True)
                     return list(tokenizer(str(text), add_special_tokens=False, verbose=False)["input_ids"])
-                except Exception:  # noqa: S112  a template without a system role
+                except Exception:
                     asked[0] = {"role": "user", "content": f"{_INSTRUCTION}\n\n{asked[0]['content']}"}
         said = {"user": "User", "assistant": "Assistant"}
         lines = [f"{said[role]}: {content}" for role, content in turns]

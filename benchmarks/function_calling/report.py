@@ -44,14 +44,17 @@ solved requests."""
 
 
 def tables(rows: Sequence[Row]) -> Iterator[Table]:
-    """Yield a table for the terminal per category and number of tools."""
+    """Yield a table for the terminal per category and number of tools, with a column per method."""
     for (benchmark, split, tools), group in _groups(rows).items():
         shown = [metric for metric in COLUMNS if any(row.metric == metric for row in group)]
         table = Table(title=f"{benchmark}, {split}, {tools} tools, {max(row.n for row in group)} requests")
-        for heading in ("method", *(COLUMNS[metric] for metric in shown), "p"):
-            table.add_column(heading, justify="left" if heading == "method" else "right")
-        for name, cells in _by_method(group).items():
-            table.add_row(name, *(_cell(cells.get(metric)) for metric in shown), _p(cells))
+        methods = _by_method(group)
+        for heading in ("", *methods):
+            table.add_column(heading, justify="right" if heading else "left")
+        for metric in shown:
+            table.add_row(COLUMNS[metric], *(_cell(cells.get(metric)) for cells in methods.values()))
+        if any(map(_p, methods.values())):
+            table.add_row("p", *map(_p, methods.values()))
         yield table
 
 

@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
@@ -90,9 +89,7 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
     known = methods_for(lm)
     for name in options.methods or ():
         if name not in known:
-            raise DataFormatError(
-                f"There is no method called {name!r} for {lm.name}: choose among {', '.join(known)}."
-            )
+            raise DataFormatError(f"There is no method called {name!r} for {lm.name}: choose among {', '.join(known)}.")
     records = dev_and_test(call_set)[options.split == "test"]
     categories: dict[str, list[CallRecord]] = {}
     for record in records:
@@ -125,7 +122,8 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
                 if isinstance(trial, Trial):
                     trials.append(trial)
                 elif options.methods is not None or name != "toolken-k":
-                    notes.append(f"{name} is not applicable to {category}{f' with {count} tools' * bool(count)}: {trial}.")
+                    where = f"{category} with {count} tools" if count else category
+                    notes.append(f"{name} is not applicable to {where}: {trial}.")
     if not trials:
         raise DataFormatError(" ".join(["Nothing can be measured.", *notes]))
     return Plan(trials, list(dict.fromkeys(notes)))
@@ -204,6 +202,7 @@ def _trial(
     if needed > lm.max_length:
         return f"its prompts take up to {needed} tokens, and {lm.name} takes {lm.max_length}"
     by_id = {record.id: record for record in records}
+    asked = [(record.id, [spec.digest for spec in record.tools]) for record in records]
     test = Test(
         benchmark=name,
         split=category,
@@ -227,7 +226,7 @@ def _trial(
         method=method,
         build=lambda settings: _answerer(build(), by_id),
         identity={
-            "records": hashlib.sha256(repr([(r.id, [s.digest for s in r.tools]) for r in records]).encode()).hexdigest(),
+            "records": hashlib.sha256(repr(asked).encode()).hexdigest(),
             "max_tokens": MAX_TOKENS,
         },
         examples_per_tool=options.examples if method == "toolken-k" else 0,
@@ -305,18 +304,10 @@ def _lines(record: CallRecord) -> Iterator[str]:
 
 def expected_text(record: CallRecord) -> str:
     """Return what is right for a record, for display."""
-    calls = [f"{call.tool}({', '.join(f'{k}={v[0]!r}' for k, v in call.accepted.items() if v)})" for call in record.expected]
-    if calls:
-        return ", ".join(calls)
+    if record.expected:
+        return ", ".join(
+            f"{call.tool}({', '.join(f'{name}={values[0]!r}' for name, values in call.accepted.items() if values)})"
+            for call in record.expected
+        )
     asked = [*(name for names in record.missing.values() for name in names), *record.wrong]
     return f"no call; ask for {', '.join(asked)}" if asked else "no call"
-
-
-def with_encoder(options: CallOptions, encoder: Encoder | None) -> CallOptions:
-    """Return options with a retriever's encoder."""
-    return replace(options, encoder=encoder)
-
-
-def folder_name(name: str | Path) -> str:
-    """Return the name of a set that was given as a folder."""
-    return Path(name).name
