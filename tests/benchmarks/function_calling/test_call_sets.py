@@ -97,7 +97,7 @@ def record(identifier: str = "1", *texts: str, category: str = "c", **fields: An
 POOL = [
     *(spec(f"tool_{number}") for number in range(20)),
     *(spec("find_area"), spec("findArea", "Something."), spec("area.find", "Anything.")),
-    *(spec("tool_3", "Another tool_3."), spec("twin", "Does tool_4.")),
+    *(spec("tool_3", "Another tool_3."), spec("twin", "Does tool_4."), spec("tool_5", "Does tool_6.")),
 ]
 
 
@@ -123,6 +123,13 @@ def test_clashing_names_get_a_number_only_where_no_other_tool_is_left() -> None:
     assert {"tool_3", "tool_3_2"} <= set(names(full))
     numbered = next(tool for tool in full.tools if tool.name == "tool_3_2")
     assert numbered.digest not in {tool.digest for tool in POOL}
+
+
+def test_a_clashing_name_is_left_out_if_its_description_came_later() -> None:
+    pool = [spec("a"), spec("a", "Does b."), spec("b")]
+    for seed in range(20):
+        found = with_distractors(record(), pool, 9, seed).tools
+        assert len({tool.description for tool in found}) == len(found) == 3
 
 
 def test_the_order_and_the_choice_depend_on_record_and_seed() -> None:
