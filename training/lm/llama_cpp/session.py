@@ -31,9 +31,7 @@ class LlamaCppSession(Session):
         self._finalizer: weakref.finalize[[int], LlamaCppSession] | None = None
 
     def feed(self, ids: Sequence[int]) -> State:
-        self.check_room(len(ids))
-        if not self.pending(ids):
-            raise ValueError("feed needs at least one token")
+        self.check_feed(ids)
         with self.lm.lock:
             ((hidden, logits),) = self.pool.run([PoolPiece(self, ids)])
         return hidden[0], logits[0]
@@ -84,9 +82,7 @@ class LlamaCppBatch(Batch[LlamaCppSession]):
 
     def feed(self, pieces: Sequence[tuple[LlamaCppSession, Sequence[int]]]) -> list[State]:
         for session, ids in pieces:
-            session.check_room(len(ids))
-            if not session.pending(ids):
-                raise ValueError("feed needs at least one token")
+            session.check_feed(ids)
         with self._lm.lock:
             states = self._pool.run([PoolPiece(session, ids) for session, ids in pieces])
         return [(hidden[0], logits[0]) for hidden, logits in states]
