@@ -1,4 +1,4 @@
-"""The agent runs the tools in line, and carries on whatever they do."""
+"""The agent runs tools in line and continues after failures."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Tools of every form are read alike, and whatever is wrong with one is said at once."""
+"""Tools of every form are read alike, and errors are raised when they are bound."""
 
 from enum import Enum
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""The chat model behaves as LangChain's others do, and says so where an option makes no sense."""
+"""The chat model behaves like LangChain's others, and refuses options that make no sense."""
 
 import json
 from dataclasses import replace

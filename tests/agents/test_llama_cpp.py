@@ -1,4 +1,4 @@
-"""Chat model, agent and commands do on llama.cpp what they do on transformers."""
+"""Chat model, agent and commands work on llama.cpp as on transformers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An exported checkpoint behind real servers, asked by OpenAI's client, by LangChain's and by the chat model.
+"""An exported checkpoint on real servers, called by OpenAI's client, LangChain's client and the chat model.
 
 The servers run on the loopback address; they are waited for within bounds and ended by the fixture. What an export
 writes as arguments comes from gradient descent, whose last digits differ between processors: each call's tool and the

@@ -1,4 +1,4 @@
-"""Whatever a tool does, the agent gets a message it can carry on from."""
+"""Whatever a tool does, the agent gets a message and can continue."""
 
 import asyncio
 import datetime

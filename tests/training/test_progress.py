@@ -1,4 +1,4 @@
-"""Progress shows on a terminal and in a notebook, and stays out of the way elsewhere."""
+"""Progress is shown on a terminal and in a notebook only."""
 
 import io
 import logging

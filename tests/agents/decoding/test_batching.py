@@ -1,4 +1,4 @@
-"""Turns in batch wait for each other, but never for one that does not come."""
+"""Batched turns wait for each other, but not for a turn that does not come."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Tokenizers in the manner of SentencePiece, which write rare characters byte by byte, stream as others do."""
+"""Tokenizers with byte fallback, such as SentencePiece, stream text like others."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Answers that are written together, in batches, threads or coroutines, are those that each would be alone."""
+"""Answers of batches, threads and coroutines equal the sequential answers."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""A turn is decoded as words, calls and arguments, and what is cached changes no result."""
+"""`Decoder` decodes turns of text, calls and arguments, and caching changes no result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Text is given out as soon as it is certain, and no sooner."""
+"""Text is emitted as soon as it is certain, and no sooner."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings

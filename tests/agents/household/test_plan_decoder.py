@@ -1,4 +1,4 @@
-"""Plans are decided toolken by toolken, the same alone, together and in beams, within what may follow."""
+"""Plans are decoded alone, in batches and with beams, from the toolkens that may follow."""
 
 import itertools
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The gate parts calls from words, at the opening of an answer and after a result."""
+"""The gate separates calls from text after the opening of an answer and after a result."""
 
 import pytest
 import torch
@@ -11,18 +11,20 @@ from toolken.training.features.example_features import no_call_weight
 SIZE = 8
 
 
-def clouds(count: int, seed: int, *, behind: bool = False, along: int = 0, distance: float = 6.0) -> DecisionStates:
-    """Calls on one side and words on the other of a plane across one axis, in anisotropic noise."""
+def clouds(
+    count: int, seed: int, *, after_result: bool = False, along: int = 0, distance: float = 6.0
+) -> DecisionStates:
+    """Return decisions in two anisotropic clusters, calls and text, which differ along one axis."""
     random = torch.Generator().manual_seed(seed)
     labels = torch.where(torch.arange(count) % 2 == 0, 0, NO_CALL)
     hidden = torch.randn(count, SIZE, generator=random) * torch.linspace(0.5, 20, SIZE).roll(1)
     hidden[:, along] = torch.randn(count, generator=random) + torch.where(labels == NO_CALL, -distance, distance)
-    place = torch.full((count,), int(behind))
-    return DecisionStates(hidden + 5, torch.zeros(count), labels, torch.arange(count), place)
+    results = torch.full((count,), int(after_result))
+    return DecisionStates(hidden + 5, torch.zeros(count), labels, torch.arange(count), results)
 
 
 def right(gate: Gate, points: DecisionStates, *, results: int) -> float:
-    """Return the share of decisions that the gate takes rightly."""
+    """Return the gate's accuracy."""
     called = gate.log_odds(points.hidden, results=results) > 0
     return float((called == (points.labels != NO_CALL)).double().mean())
 
@@ -34,7 +36,7 @@ def test_separable_decisions_are_recovered(running_text: bool) -> None:
 
 
 def test_each_kind_of_decision_position_has_its_own_boundary() -> None:
-    both = DecisionStates.join([clouds(300, 0), clouds(300, 1, behind=True, along=3)])
+    both = DecisionStates.join([clouds(300, 0), clouds(300, 1, after_result=True, along=3)])
     gate, _ = fit_gate(both, clouds(40, 2), running_text=False)
     assert right(gate, clouds(1000, 3), results=0) > 0.99
     assert right(gate, clouds(1000, 4, along=3), results=1) > 0.99
@@ -136,7 +138,7 @@ def test_the_number_of_results_changes_the_log_odds_of_another_call() -> None:
 
 
 def test_chains_of_one_length_say_nothing_about_length() -> None:
-    assert chain_lengths(clouds(100, 1, behind=True)) == (0.0,)
+    assert chain_lengths(clouds(100, 1, after_result=True)) == (0.0,)
 
 
 def test_penalty_and_threshold_chosen_on_a_sample_are_close_to_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

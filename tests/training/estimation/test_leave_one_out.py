@@ -1,4 +1,4 @@
-"""Leave-one-out in closed form is what refitting without each example gives, and settings are chosen by it."""
+"""Leave-one-out in closed form equals refitting without each example, and chooses the settings."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The background is computed once for an LM and a wording, and a broken cache is only a lost minute."""
+"""The background is computed once per LM and format, and a broken cache costs only time."""
 
 from collections.abc import Callable
 from pathlib import Path

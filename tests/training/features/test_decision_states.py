@@ -1,4 +1,4 @@
-"""The feature pass keeps the states at decisions, whatever else the examples hold."""
+"""The feature pass keeps the states at the decision positions."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A fit on a cluster gives the head of one process, though a worker dies in the middle."""
+"""A fit on a cluster gives the head of one process, even if a worker dies."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""States are computed once, found again, and never those of another LM or text."""
+"""States are computed once, cached, and never taken from another LM or text."""
 
 from collections.abc import Callable
 from pathlib import Path

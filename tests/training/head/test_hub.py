@@ -1,4 +1,4 @@
-"""Heads go to a repository and come back the same, or not at all."""
+"""Heads are pushed and pulled unchanged, or not at all."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A head keeps its tools apart, takes new ones by description, lets old ones go, and refuses another LM."""
+"""A head gains and loses tools and examples, is saved and loaded, and refuses another LM."""
 
 import json
 import math

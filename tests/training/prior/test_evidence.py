@@ -1,4 +1,4 @@
-"""What a tool is described as decides with the gate whether it is called before it has an example."""
+"""A tool's description contributes to P(call) until the tool has examples."""
 
 import pytest
 import torch

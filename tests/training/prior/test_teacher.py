@@ -1,4 +1,4 @@
-"""A sentence encoder places descriptions better, and a head that it taught goes on without it."""
+"""A sentence encoder improves the prior, and a head that it taught works without it."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The garbage collector is back as it was, whatever happens inside the block."""
+"""The garbage collector is restored after the block."""
 
 import gc
 
