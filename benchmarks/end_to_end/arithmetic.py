@@ -16,13 +16,21 @@ from toolken.benchmarks.end_to_end.run import Options
 from toolken.benchmarks.end_to_end.solved_examples import described, solved
 from toolken.benchmarks.end_to_end.sum_examples import calls_alone, in_one_line
 from toolken.benchmarks.end_to_end.sum_scores import STAGES, score
-from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, head_hashes
+from toolken.benchmarks.end_to_end.trials import (
+    Answerer,
+    Question,
+    Test,
+    Trial,
+    TrialSettings,
+    dev_sample,
+    head_hashes,
+)
 from toolken.benchmarks.methods import prompting as baselines
+from toolken.benchmarks.methods.one_entry_cache import OneEntryCache
 from toolken.benchmarks.methods.prompting import Dialogue, dialogue_answerer
 from toolken.benchmarks.methods.toolkens import (
     PUBLISHED,
     AnswerCache,
-    OneEntryCache,
     published_head,
     retriever_answerer,
     toolken_answerer,
@@ -45,8 +53,6 @@ from toolken.training.tool_spec import ToolSpec
 NO_TOOLS = ("zero-shot", "chain-of-thought")
 METHODS = ("toolken", *PUBLISHED, "retriever", *NO_TOOLS, "in-context", "react", "chat-template")
 
-#: Maximum of dev questions to choose settings on.
-DEV_QUESTIONS = 24
 THRESHOLDS = (0.5, 0.3, 0.7)
 #: Dev solutions to choose the threshold on in running text, and the candidates.
 DEV_TEXTS, TEXT_THRESHOLDS = 100, tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
@@ -54,6 +60,14 @@ DEV_TEXTS, TEXT_THRESHOLDS = 100, tuple(round(0.2 + 0.05 * step, 2) for step in 
 SHOWN = (4, 8)
 #: Token limits of an answer without reasoning, of one with reasoning, and between two calls.
 ANSWER_TOKENS, REASONING_TOKENS, THOUGHT_TOKENS = 16, 160, 96
+#: Token limit of each prompted method between two calls.
+MAX_TOKENS = {
+    "zero-shot": ANSWER_TOKENS,
+    "chain-of-thought": REASONING_TOKENS,
+    "in-context": THOUGHT_TOKENS,
+    "react": THOUGHT_TOKENS,
+    "chat-template": REASONING_TOKENS,
+}
 MAX_CALLS = 8
 #: Without running text, the operation is decided after the first number of the question.
 CALLS_ALONE = PromptFormat(lead="number")
@@ -160,9 +174,7 @@ class Sums:
     def _trials(self, method: str, split: str) -> list[Trial]:
         limit = self.options.limit
         test = Test(self.benchmark, split, len(self.names), self.tests[split][:limit], score, STAGES)
-        chosen = self.dev.get(split, [])
-        if chosen:
-            chosen = random.Random(0).sample(chosen, min(limit or DEV_QUESTIONS, DEV_QUESTIONS, len(chosen)))
+        chosen = dev_sample(self.dev.get(split, []), limit)
         dev = Test(self.benchmark, f"dev of {split}", len(self.names), chosen, score, STAGES) if chosen else None
         if method in ("toolken", *PUBLISHED):
             texts = self.dev_texts.get(split, [])[:DEV_TEXTS] if self.reasoned else []
@@ -294,18 +306,8 @@ class Sums:
         best = [chosen[key] for key in sorted(chosen, key=lambda one: one[1])][:shown]
         few_shot = [solved(self.solutions[at], self.finals[at]) for at in best]
         tools = described(self.specs, {spec.name: ", ".join(_operands(spec)) for spec in self.specs})
-        match method:
-            case "zero-shot":
-                return baselines.zero_shot(self.lm, " The answer is", max_tokens=ANSWER_TOKENS)
-            case "chain-of-thought":
-                return baselines.chain_of_thought(few_shot, max_tokens=REASONING_TOKENS)
-            case "in-context":
-                return baselines.in_context(tools, few_shot, max_tokens=THOUGHT_TOKENS)
-            case "react":
-                return baselines.react(tools, few_shot, max_tokens=THOUGHT_TOKENS)
-            case _:
-                schemas = [{"type": "function", "function": spec.model_dump()} for spec in self.specs]
-                return baselines.chat_template(self.lm, schemas, max_tokens=REASONING_TOKENS)
+        schemas = [{"type": "function", "function": spec.model_dump()} for spec in self.specs]
+        return baselines.dialogue_of(method, self.lm, tools, few_shot, schemas, MAX_TOKENS)
 
 
 def read_operands(tool: str, text: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """KAMEL end to end: one tool per relation, with the facts in the knowledge base."""
 
-import random
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import cached_property, partial
@@ -19,16 +18,17 @@ from toolken.benchmarks.end_to_end.trials import (
     Test,
     Trial,
     TrialSettings,
+    dev_sample,
     digest,
     head_hashes,
     read_questions,
 )
 from toolken.benchmarks.methods import prompting as baselines
+from toolken.benchmarks.methods.one_entry_cache import OneEntryCache
 from toolken.benchmarks.methods.prompting import Dialogue, dialogue_answerer
 from toolken.benchmarks.methods.toolkens import (
     PUBLISHED,
     AnswerCache,
-    OneEntryCache,
     published_head,
     retriever_answerer,
     toolken_answerer,
@@ -56,14 +56,20 @@ METHODS = ("toolken", *PUBLISHED, "retriever", *NO_TOOLS, *IN_PROMPT)
 #: Training examples per tool, and the numbers of tools that all methods are compared on; the project's own method and
 #: tools in the prompt run on the other tests too.
 EXAMPLES, SIZES = 40, (30, 234)
-#: Maximum of dev questions to choose settings on.
-DEV_QUESTIONS = 24
 #: Candidate thresholds of P(call), in order of preference.
 THRESHOLDS = (0.5, 0.05)
 #: Few-shot examples in a prompt.
 SHOWN = (4, 8)
 #: Token limits of an answer without tools, of a call, and of a thought.
 ANSWER_TOKENS, CALL_TOKENS, THOUGHT_TOKENS = 24, 32, 64
+#: Token limit of each prompted method between two calls.
+MAX_TOKENS = {
+    "zero-shot": ANSWER_TOKENS,
+    "few-shot": ANSWER_TOKENS,
+    "in-context": CALL_TOKENS,
+    "react": THOUGHT_TOKENS,
+    "chat-template": THOUGHT_TOKENS,
+}
 #: Limit of calls per question: the second one corrects a name that the first tool does not know.
 MAX_CALLS = 2
 TEMPLATES = "facts/question-templates.csv"
@@ -128,7 +134,7 @@ class _Data:
         """Return questions about other facts, generated from the published templates."""
         names = {spec.name for spec in self.dataset.specs[:size]}
         chosen = [one for one in self._dev_facts if one.reference.tool in names]
-        chosen = random.Random(0).sample(chosen, min(DEV_QUESTIONS, self.options.limit or DEV_QUESTIONS, len(chosen)))
+        chosen = dev_sample(chosen, self.options.limit)
         return Test("kamel", "dev", size, chosen, score, STAGES) if chosen else None
 
     def examples(self, size: int, kind: str, k: int | None, seed: int) -> list[Example]:
@@ -279,21 +285,10 @@ class _Data:
         stride = max(1, min(8, len(pool) // max(shown, 1)))
         few_shot = [_solved(readable.example(one)) for one in pool[::stride][:shown]]
         tools = described(readable.specs, readable.operands)
-        match method:
-            case "zero-shot":
-                return baselines.zero_shot(self.lm, " The answer is", max_tokens=ANSWER_TOKENS)
-            case "few-shot":
-                return baselines.chain_of_thought(few_shot, max_tokens=ANSWER_TOKENS)
-            case "in-context":
-                return baselines.in_context(tools, few_shot, max_tokens=CALL_TOKENS)
-            case "react":
-                return baselines.react(tools, few_shot, max_tokens=THOUGHT_TOKENS)
-            case _:
-                schemas: list[dict[str, Any]] = [
-                    {"type": "function", "function": {**spec.model_dump(), "parameters": _SUBJECT}}
-                    for spec in readable.specs
-                ]
-                return baselines.chat_template(self.lm, schemas, max_tokens=THOUGHT_TOKENS)
+        schemas: list[dict[str, Any]] = [
+            {"type": "function", "function": {**spec.model_dump(), "parameters": _SUBJECT}} for spec in readable.specs
+        ]
+        return baselines.dialogue_of(method, self.lm, tools, few_shot, schemas, MAX_TOKENS)
 
 
 def _fit_tokens(size: int, k: int | None) -> int:

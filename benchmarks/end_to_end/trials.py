@@ -1,6 +1,7 @@
 """`Trial`: one method on one test with candidate settings, run in batches and resumed from trace files."""
 
 import hashlib
+import random
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolken.benchmarks.end_to_end.traces import Attempt, Trace, TraceFile, trace_key
+from toolken.benchmarks.methods.one_entry_cache import OneEntryCache
 from toolken.benchmarks.sets.data_files import DataFolder, UnusableRecordError
 from toolken.errors import DataFormatError, PromptTooLongError
 from toolken.training.examples import Example
@@ -19,6 +21,8 @@ from toolken.training.lm import FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
+#: Maximum of dev questions to choose settings on.
+DEV_QUESTIONS = 24
 #: Default batch size in questions.
 BATCH = 16
 #: Maximum of prompt tokens per batch: each text has a KV cache, and tools in the prompt make it long.
@@ -96,6 +100,12 @@ def read_questions(
                 f"{where} is not a question of {files.name} in the published form ({detail}): fix or remove it."
             ) from error
     return found
+
+
+def dev_sample(questions: Sequence[Question], limit: int | None) -> list[Question]:
+    """Sample dev questions: `DEV_QUESTIONS` of them, or `limit` if it is less."""
+    count = min(limit or DEV_QUESTIONS, DEV_QUESTIONS, len(questions))
+    return random.Random(0).sample(questions, count)
 
 
 @dataclass(frozen=True)
@@ -184,6 +194,11 @@ class Trial:
     batch: int = BATCH
     choose: Callable[[], TrialSettings] | None = None
 
+    @property
+    def file_name(self) -> str:
+        """Name of the trial's trace files, without ending."""
+        return f"{self.test.benchmark}-{self.test.split}-{self.method}".replace(" ", "-").replace("/", "-")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -248,16 +263,12 @@ def run_trial(lm: FrozenLM, trial: Trial, folder: Path, progress: Progress | Non
     DataFormatError
         If a trace file is broken or cannot be written.
     """
-    name = f"{trial.test.benchmark}-{trial.test.split}-{trial.method}".replace(" ", "-").replace("/", "-")
+    name = trial.file_name
     dev: list[tuple[TrialSettings, list[Trace]]] = []
-    built: dict[str, Answerer] = {}
+    built = OneEntryCache()
 
     def answerer(settings: TrialSettings) -> Answerer:
-        key = trace_key(**settings)
-        if key not in built:
-            built.clear()  # keeps one entry, since a head and its caches take memory
-            built[key] = trial.build(settings)
-        return built[key]
+        return built.get(trace_key(**settings), lambda: trial.build(settings))
 
     chosen = trial.candidates[0]
     if len(trial.candidates) > 1 and trial.dev is not None:
@@ -292,7 +303,7 @@ def mean(traces: Sequence[Trace], metric: str) -> float:
 
 def done(lm: FrozenLM, trial: Trial, folder: Path) -> tuple[int, int]:
     """Return the number of attempts of a trial in the trace files, and its total number of attempts."""
-    name = f"{trial.test.benchmark}-{trial.test.split}-{trial.method}".replace(" ", "-").replace("/", "-")
+    name = trial.file_name
     wanted = len(trial.test.questions)
     found = 0
     file = TraceFile(folder / f"{name}.jsonl")

@@ -14,7 +14,8 @@ from toolken.benchmarks.end_to_end.script_rehearsal import ScriptRehearsal
 from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
 from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, digest, head_hashes
 from toolken.benchmarks.end_to_end.worded_plans import MAX_TOKENS, free_plans, grounded_plans, matched
-from toolken.benchmarks.methods.toolkens import PUBLISHED, OneEntryCache, published_head
+from toolken.benchmarks.methods.one_entry_cache import OneEntryCache
+from toolken.benchmarks.methods.toolkens import PUBLISHED, published_head
 from toolken.benchmarks.selection.comparisons import plans_after
 from toolken.benchmarks.sets.virtualhome import read_virtualhome
 from toolken.errors import DataFormatError

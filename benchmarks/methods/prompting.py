@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,6 +131,45 @@ def _run(tool: str, operands: str, runner: ToolRunner, read_operands: ReadOperan
         return TracePiece(tool=tool, result=str(error), failed=True)
     message = runner.run(tool_call(name=tool, args=arguments, id="call"))
     return TracePiece(tool=tool, arguments=arguments, result=str(message.text), failed=message.status == "error")
+
+
+def dialogue_of(
+    method: str,
+    lm: FrozenLM,
+    tools: str,
+    shown: Sequence[Solved],
+    schemas: Sequence[dict[str, Any]],
+    max_tokens: Mapping[str, int],
+) -> Dialogue:
+    """Return the dialogue of a prompted baseline by the baseline's name.
+
+    Parameters
+    ----------
+    method
+        "zero-shot", "few-shot", "chain-of-thought", "in-context", "react" or "chat-template".
+    lm
+        The LM.
+    tools
+        Descriptions of the tools, for "in-context" and "react".
+    shown
+        Few-shot examples.
+    schemas
+        OpenAI-style dicts of the tools, for "chat-template".
+    max_tokens
+        Limit of tokens between two calls, by method.
+    """
+    most = max_tokens[method]
+    match method:
+        case "zero-shot":
+            return zero_shot(lm, " The answer is", max_tokens=most)
+        case "few-shot" | "chain-of-thought":
+            return chain_of_thought(shown, max_tokens=most)
+        case "in-context":
+            return in_context(tools, shown, max_tokens=most)
+        case "react":
+            return react(tools, shown, max_tokens=most)
+        case _:
+            return chat_template(lm, schemas, max_tokens=most)
 
 
 def zero_shot(lm: FrozenLM, opening: str, *, max_tokens: int) -> Dialogue:

@@ -1,8 +1,7 @@
 """Answerers that decode with a head: the project's own, a published trainer's, or a retriever's choice of tool."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
 
 import torch
 from langchain_core.messages import AIMessage, HumanMessage
@@ -33,8 +32,6 @@ from toolken.training.prior.teacher import Encoder
 
 #: Names of the published trainers.
 PUBLISHED = tuple(PRESETS)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -92,21 +89,6 @@ def training_tokens(method: str, benchmark: str, examples: int) -> int:
         return 0
     schedule = SCHEDULES.get(benchmark)
     return examples * (schedule.epochs if schedule else PRESETS[method].epochs) // 5
-
-
-class OneEntryCache:
-    """A cache of one entry: heads and their answers take memory."""
-
-    def __init__(self) -> None:
-        self._made: tuple[Any, Any] | None = None
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the value of a key; a new key replaces the entry by `make()`."""
-        if self._made is None or self._made[0] != key:
-            self._made = None
-            self._made = key, make()
-        found: T = self._made[1]
-        return found
 
 
 @dataclass

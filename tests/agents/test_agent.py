@@ -1,4 +1,4 @@
-"""The agent runs the tools in line, and carries on whatever they do."""
+"""The agent runs tools in line and continues after failures."""
 
 import threading
 from collections.abc import Callable
@@ -87,7 +87,7 @@ def test_events_come_in_order_and_the_answer_last(build: Build) -> None:
     assert kinds.count(Finished) == 2
 
 
-def test_calls_are_bounded_and_the_answer_is_finished_in_words(build: Build) -> None:
+def test_calls_are_bounded_and_the_answer_ends_in_text(build: Build) -> None:
     answer = build(lambda **_: "7", max_calls=3).invoke(QUESTION)
     assert [step.result for step in answer.steps] == ["7", "7", "7"]
     assert answer.text == "The answer is 7, then 7, then 7."
@@ -207,7 +207,7 @@ def test_an_agent_without_tools_or_with_another_lm_is_refused(
         ToolkenAgent(tiny_lm, head, twice)
 
 
-def test_questions_one_after_another_give_what_they_give_alone(build: Build) -> None:
+def test_successive_questions_give_their_single_answers(build: Build) -> None:
     agent = build(lambda **_: "7", max_calls=2)
     questions = ["What is 1 plus 2?", "How is the weather in Rome?", "What is 1 plus 2?", "What is 1 plus 3?"]
     for question in questions:
@@ -231,7 +231,7 @@ async def test_events_come_asynchronously_as_well(build: Build) -> None:
     assert [type(event) async for event in agent.aevents(QUESTION)] == expected
 
 
-async def test_whoever_stops_listening_stops_the_agent(build: Build) -> None:
+async def test_closing_the_stream_stops_the_agent(build: Build) -> None:
     agent = build(lambda **_: "42", "add", max_calls=1)
     expected = agent.invoke(QUESTION).text
     async for event in agent.aevents(QUESTION):

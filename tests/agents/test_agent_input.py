@@ -1,4 +1,4 @@
-"""An agent is asked in any form that LangChain's users type."""
+"""`ToolkenAgent.invoke` takes every input form of LangChain's users."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tools of every form are read alike, and whatever is wrong with one is said at once."""
+"""Tools of every form are read alike, and errors are raised when they are bound."""
 
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -126,7 +126,7 @@ def test_every_tool_choice_is_understood(choice: Any, expected: Any) -> None:
     assert chosen(choice, ["a", "b"]) == expected
 
 
-def test_a_tool_may_be_called_what_choices_are_called() -> None:
+def test_a_tool_may_have_the_name_of_a_tool_choice() -> None:
     assert chosen("any", ["any", "b"]) == (("any",), True)
     assert chosen({"name": "none"}, ["none", "b"]) == (("none",), True)
 
@@ -146,7 +146,7 @@ def test_a_required_call_of_no_tool_is_refused(choice: Any) -> None:
 @pytest.mark.parametrize(
     "thing", [3, "weather", None, {"description": "no name"}, object()], ids=lambda one: type(one).__name__
 )
-def test_what_is_no_tool_is_refused(thing: Any) -> None:
+def test_other_objects_than_tools_are_refused(thing: Any) -> None:
     with pytest.raises(ToolSpecError, match="is not a tool"):
         BoundTools.of([thing])
 

@@ -62,7 +62,7 @@ def test_making_a_model_loads_nothing(model: ToolkenChatModel, no_loading: list[
     assert no_loading == [None, "some/model", model.head.lm_name, "some/model"]
 
 
-def test_what_is_loaded_late_is_checked_as_well(
+def test_lazily_loaded_heads_and_lms_are_checked(
     model: ToolkenChatModel, build_lm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model.head.save_pretrained(tmp_path / "head")
@@ -118,9 +118,7 @@ def test_tools_that_are_bound_again_are_not_read_again(
         model._lazy.decoder(new)
 
 
-def test_what_is_bound_are_plain_dicts_that_others_can_read(
-    model: ToolkenChatModel, tools: list[dict[str, Any]]
-) -> None:
+def test_bound_tools_are_plain_dicts(model: ToolkenChatModel, tools: list[dict[str, Any]]) -> None:
     bound = model.bind_tools(tools, tool_choice="add", stop=["x"])
     assert isinstance(bound, RunnableBinding)
     assert bound.kwargs["tools"] == tools
@@ -131,9 +129,7 @@ def test_what_is_bound_are_plain_dicts_that_others_can_read(
     assert model.invoke(QUESTION, tools=tools, tool_choice="add", max_tokens=60).tool_calls
 
 
-def test_misspelt_options_are_refused_where_they_are_given(
-    model: ToolkenChatModel, tools: list[dict[str, Any]]
-) -> None:
+def test_misspelt_options_are_refused_by_bind_tools(model: ToolkenChatModel, tools: list[dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match="temprature"):
         model.bind_tools(tools, temprature=1)
     with pytest.raises(ValueError, match="tool_chioce"):
@@ -181,7 +177,7 @@ def test_a_cached_answer_is_given_for_the_same_question_and_options_only(
     assert without != with_it
 
 
-def test_callbacks_are_told_of_every_piece(model: ToolkenChatModel, tools: list[dict[str, Any]]) -> None:
+def test_callbacks_receive_every_piece(model: ToolkenChatModel, tools: list[dict[str, Any]]) -> None:
     class Listening(BaseCallbackHandler):
         def __init__(self) -> None:
             self.pieces: list[Any] = []
@@ -237,7 +233,7 @@ def test_an_answer_that_takes_too_long_is_given_up(model: ToolkenChatModel, monk
     assert model.invoke(QUESTION, timeout=1e6).text == expected
 
 
-def test_part_of_a_conversation_that_was_read_before_is_told_in_the_usage(model: ToolkenChatModel) -> None:
+def test_the_usage_reports_cached_tokens(model: ToolkenChatModel) -> None:
     first = model.invoke(QUESTION).usage_metadata
     again = model.invoke(QUESTION).usage_metadata
     assert first is not None

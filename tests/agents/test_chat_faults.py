@@ -44,7 +44,7 @@ def answered(message: AIMessage, content: str = "noon", **fields: Any) -> list[B
 
 @pytest.mark.parametrize("status", ["success", "error"])
 @pytest.mark.parametrize("choice", [None, "any"])
-def test_a_call_that_has_been_answered_is_not_made_again(model: ToolkenChatModel, choice: Any, status: str) -> None:
+def test_an_answered_call_is_not_repeated(model: ToolkenChatModel, choice: Any, status: str) -> None:
     bound = model.bind_tools([clock], tool_choice=choice)
     first = bound.invoke("What time is it?")
     assert first.tool_calls
@@ -57,7 +57,9 @@ def test_a_call_that_has_been_answered_is_not_made_again(model: ToolkenChatModel
     assert bound.invoke([*history, after, HumanMessage("And now?")]).tool_calls
 
 
-def test_where_a_call_is_required_another_tool_gets_it(model: ToolkenChatModel, tools: list[dict[str, Any]]) -> None:
+def test_a_required_call_that_would_repeat_goes_to_another_tool(
+    model: ToolkenChatModel, tools: list[dict[str, Any]]
+) -> None:
     bound = model.bind_tools([clock, *tools], tool_choice="any")
     history: list[BaseMessage] = [HumanMessage(QUESTION)]
     seen: list[tuple[str, str]] = []
@@ -164,7 +166,7 @@ def test_a_schema_that_says_nothing_admits_any_value(model: ToolkenChatModel, ar
     assert [call["name"] for call in (*message.tool_calls, *message.invalid_tool_calls)] == ["odd"]
 
 
-def test_what_a_grammar_cannot_say_is_checked_afterwards(model: ToolkenChatModel) -> None:
+def test_keywords_beyond_the_grammar_are_validated_afterwards(model: ToolkenChatModel) -> None:
     pattern = {"type": "string", "pattern": "^(?!.*x)[a-z]+$", "maxLength": 8}
     parameters = {"type": "object", "properties": {"a": pattern}, "required": ["a"]}
     odd = {"name": "odd", "description": "An odd tool.", "parameters": parameters}
@@ -289,7 +291,7 @@ def test_few_shot_examples_are_seen_in_argument_mode_only(
     assert message.usage_metadata["input_tokens"] == len(whole(model.head.prompt.query("Where is Ada?")).ids)
 
 
-def test_parts_of_a_request_are_decided_each_by_itself(model: ToolkenChatModel, tools: list[dict[str, Any]]) -> None:
+def test_parts_of_a_request_are_decided_separately(model: ToolkenChatModel, tools: list[dict[str, Any]]) -> None:
     question = "What is 12 plus 30? How is the weather in Oslo?"
     one = model.bind_tools(tools).invoke(question)
     assert len(one.tool_calls) == 1

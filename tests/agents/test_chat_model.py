@@ -1,4 +1,4 @@
-"""The chat model behaves as LangChain's others do, and says so where an option makes no sense."""
+"""The chat model behaves like LangChain's others, and refuses options that make no sense."""
 
 import json
 from dataclasses import replace
@@ -87,7 +87,7 @@ async def test_asynchronous_use_gives_the_same(model: ToolkenChatModel) -> None:
     assert joined([chunk async for chunk in model.astream(QUESTION)]).content == expected
 
 
-def test_questions_at_once_give_what_they_give_alone(model: ToolkenChatModel) -> None:
+def test_concurrent_questions_give_their_sequential_answers(model: ToolkenChatModel) -> None:
     questions = [f"What is {i} plus {i * 7}?" for i in range(6)]
     together = model.batch([*questions], config={"max_concurrency": 4})
     assert [m.content for m in together] == [model.invoke(question).content for question in questions]
@@ -214,7 +214,7 @@ def test_seeds_are_reproducible(model: ToolkenChatModel) -> None:
     ],
     ids=str,
 )
-def test_unknown_and_senseless_options_are_refused(
+def test_unknown_and_invalid_options_are_refused(
     tiny_lm: FrozenLM, tiny_head: ToolkenHead, options: dict[str, Any]
 ) -> None:
     with pytest.raises(ValidationError, match=next(iter(options))):
@@ -226,12 +226,12 @@ def test_unknown_and_senseless_options_are_refused(
     [{"temprature": 1}, {"temperature": -1}, {"top_p": 0}, {"max_tokens": 0}, {"max_tokens": -3}],
     ids=str,
 )
-def test_unknown_and_senseless_options_of_a_call_are_refused(model: ToolkenChatModel, options: dict[str, Any]) -> None:
+def test_unknown_and_invalid_options_of_a_call_are_refused(model: ToolkenChatModel, options: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError), match=next(iter(options))):
         model.invoke(QUESTION, **options)
 
 
-def test_two_heads_are_not_taken_for_one_by_a_cache(model: ToolkenChatModel, tiny_lm: FrozenLM) -> None:
+def test_two_heads_have_different_cache_keys(model: ToolkenChatModel, tiny_lm: FrozenLM) -> None:
     other = ToolkenChatModel(lm=tiny_lm, head=model.head.with_tools([price], tiny_lm))
     assert model._get_llm_string() != other._get_llm_string()
     assert model._get_llm_string() == model.model_copy()._get_llm_string()

@@ -104,7 +104,7 @@ def test_a_wrong_option_of_a_call_is_a_toolken_error(tiny_lm: FrozenLM) -> None:
     assert model.invoke(QUESTION, model=tiny_lm.name).text
 
 
-def test_one_stop_text_is_not_taken_for_its_characters(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
+def test_a_single_stop_text_is_not_split_into_characters(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
     prompt = tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": ""})
     tiny_head = replace(tiny_head, prompt=prompt)
     model = ToolkenChatModel(lm=tiny_lm, head=tiny_head, max_tokens=20)
@@ -176,7 +176,7 @@ def test_copies_share_what_is_loaded(tiny_lm: FrozenLM, tiny_head: ToolkenHead, 
     assert model.temperature == 0.0
 
 
-def test_what_is_bound_can_be_copied(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
+def test_bound_tools_can_be_copied(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
     bound: Any = ToolkenChatModel(lm=tiny_lm, head=tiny_head, max_tokens=400).bind_tools([weather], tool_choice="any")
     other = copy.deepcopy(bound)
     assert other.bound.lm is tiny_lm

@@ -50,7 +50,7 @@ def test_two_questions_in_a_row_are_one() -> None:
     assert prompt.text.count("Question:") == 1
 
 
-def test_an_earlier_turn_stands_in_front_and_the_context_has_both() -> None:
+def test_an_earlier_turn_precedes_and_the_context_has_both() -> None:
     messages = [HumanMessage("A?"), AIMessage("The answer is 1."), HumanMessage("B?")]
     prompt = to_prompt(messages, FORMAT)
     assert prompt.text == "Question: A?\nAnswer: The answer is 1.\n\nQuestion: B?\nAnswer: The answer is"
@@ -155,7 +155,7 @@ def test_a_long_result_is_cut_and_says_so() -> None:
     assert len(prompt.text) < MAX_RESULT + 100
 
 
-def test_a_long_result_that_is_mostly_space_is_said_to_be_cut_as_well() -> None:
+def test_a_long_result_of_mostly_spaces_is_marked_as_cut() -> None:
     assert result_text("begin" + " " * (5 * MAX_RESULT) + "end") in {"begin end", "begin…", "begin …"}
 
 
@@ -164,7 +164,7 @@ def test_no_messages_are_refused() -> None:
         to_prompt([], FORMAT)
 
 
-def test_the_preamble_stands_once_in_front_of_everything() -> None:
+def test_the_preamble_comes_first_and_once() -> None:
     prompt = PromptFormat(preamble="Some words.\n\n")
     text = to_prompt([HumanMessage("A"), AIMessage("B"), HumanMessage("C")], prompt).text
     assert text.startswith("Some words.\n\nQuestion: A")

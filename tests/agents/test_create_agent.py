@@ -65,13 +65,13 @@ def _errors_as_messages(request: Any, handler: Any) -> Any:
         return ToolMessage(str(error), tool_call_id=request.tool_call["id"], status="error")
 
 
-def test_the_loop_ends_with_an_answer_in_words(model: ToolkenChatModel) -> None:
+def test_the_loop_ends_with_a_text_answer(model: ToolkenChatModel) -> None:
     messages = create_agent(model, [clock]).invoke(asked(), LIMIT)["messages"]
     assert [type(message) for message in messages] == [HumanMessage, AIMessage, ToolMessage, AIMessage]
     assert messages[-1].text == "The answer is noon."
 
 
-def test_a_tool_with_arguments_is_not_called_with_the_same_ones_for_ever(model: ToolkenChatModel) -> None:
+def test_a_call_with_the_same_arguments_is_not_repeated(model: ToolkenChatModel) -> None:
     messages = create_agent(model, [clock, thermometer]).invoke(asked(), LIMIT)["messages"]
     calls = [(c["name"], str(c["args"])) for m in messages if isinstance(m, AIMessage) for c in m.tool_calls]
     assert len(calls) == len(set(calls))

@@ -1,4 +1,4 @@
-"""Chat model, agent and commands do on llama.cpp what they do on transformers."""
+"""Chat model, agent and commands work on llama.cpp as on transformers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,20 +50,19 @@ def said(message: Any) -> tuple[str, list[Any]]:
     return message.text, [(call["name"], call["args"]) for call in message.tool_calls]
 
 
-def test_an_agent_with_a_head_of_the_other_engine_answers(lm: FrozenLM, head: ToolkenHead) -> None:
+def test_an_agent_with_a_head_of_the_other_backend_answers(lm: FrozenLM, head: ToolkenHead) -> None:
     answer = ToolkenAgent(lm, head, TOOLS).invoke("What is the weather like in Oslo?")
     assert [(step.tool, step.arguments) for step in answer.steps] == [("weather", {"city": "Oslo"})]
     assert answer.text == "The answer is sun in Oslo."
 
 
-def test_a_chat_model_loads_the_backend_it_is_given(head: ToolkenHead) -> None:
+def test_a_chat_model_loads_the_given_backend(head: ToolkenHead) -> None:
     model = ToolkenChatModel(head=head, backend="llama.cpp")
     agent = create_agent(model, TOOLS)
     messages = agent.invoke({"messages": [("user", "When does the bakery open?")]})["messages"]
     assert said(messages[1])[1] == [("opening_hours", {"shop": "the bakery"})]
     assert messages[-1].text == "The answer is 9 to 18."
-    assert model._used is not None
-    assert model._used.lm.number_format == "llama.cpp"
+    assert model._lazy.lm.number_format == "llama.cpp"
 
 
 def test_batches_and_threads_answer_as_one_question_alone(lm: FrozenLM, head: ToolkenHead) -> None:
@@ -76,7 +75,7 @@ def test_batches_and_threads_answer_as_one_question_alone(lm: FrozenLM, head: To
         assert [said(message) for message in threads.map(bound.invoke, questions)] == alone
 
 
-def test_words_are_streamed(lm: FrozenLM) -> None:
+def test_text_is_streamed(lm: FrozenLM) -> None:
     model = ToolkenChatModel(lm=lm, max_tokens=12)
     pieces = [chunk.text for chunk in model.stream("Tell me about ships.")]
     assert len(pieces) > 3

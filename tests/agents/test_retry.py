@@ -81,7 +81,7 @@ def head(tiny_head: ToolkenHead) -> ToolkenHead:
 
 
 @pytest.mark.parametrize(("retry", "most"), [(None, 2), (offered_name, 1), (offered_name, 2)])
-async def test_the_agent_makes_the_corrected_call_if_it_is_to(
+async def test_the_agent_makes_the_corrected_call_if_it_has_a_retry_step(
     tiny_lm: FrozenLM, head: ToolkenHead, specs: list[ToolSpec], retry: Any, most: int
 ) -> None:
     weather = Weather(next(one for one in specs if one.name == "weather"))

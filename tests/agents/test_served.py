@@ -1,4 +1,4 @@
-"""An exported checkpoint behind real servers, asked by OpenAI's client, by LangChain's and by the chat model.
+"""An exported checkpoint on real servers, called by OpenAI's client, LangChain's client and the chat model.
 
 The servers run on the loopback address; they are waited for within bounds and ended by the fixture. What an export
 writes as arguments comes from gradient descent, whose last digits differ between processors: each call's tool and the
@@ -193,7 +193,7 @@ def test_openais_client_gets_calls(server: str, checkpoint: Path, served_tools: 
     assert sum(right) >= 0.6 * len(right), right
 
 
-def test_langchains_client_gets_calls_and_the_answer_behind_them(server: str, checkpoint: Path) -> None:
+def test_langchains_client_gets_calls_and_the_answer_after_them(server: str, checkpoint: Path) -> None:
     chat: Any = ChatOpenAI(model=str(checkpoint), base_url=server, api_key="none", temperature=0)  # type: ignore[arg-type]
     bound = chat.bind_tools([weather, opening_hours])
     message = bound.invoke(QUESTION)
@@ -225,7 +225,7 @@ def test_the_chat_model_streams(model: ToolkenChatModel) -> None:
     assert well_formed("weather", call["args"])
 
 
-def test_words_are_answered_in_words(model: ToolkenChatModel) -> None:
+def test_text_is_answered_with_text(model: ToolkenChatModel) -> None:
     message = model.bind_tools([weather, opening_hours]).invoke("What is the capital of France?")
     assert not message.tool_calls
     assert message.text.startswith("The answer is")
@@ -270,7 +270,7 @@ def test_errors_say_what_to_do(server: str, model: ToolkenChatModel) -> None:
         ToolkenChatModel(base_url=server, lm="nobody/nothing").invoke("Hello")
 
 
-def test_where_no_server_answers_it_says_so() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     with pytest.raises(ServerError, match=r"No server answers at http://127\.0\.0\.1:\d+/v1: start one"):
         ToolkenChatModel(base_url=f"http://127.0.0.1:{free_port()}/v1", lm="mine").invoke("Hello")
     with pytest.raises(ServerError, match="No server answers"):

@@ -1,4 +1,4 @@
-"""Whatever a tool does, the agent gets a message it can carry on from."""
+"""Whatever a tool does, the agent gets a message and can continue."""
 
 import asyncio
 import datetime
@@ -107,7 +107,7 @@ async def test_arguments_the_tool_refuses_are_a_message_with_status_error() -> N
         assert message.status == "error"
 
 
-async def test_a_tool_that_hangs_is_given_up() -> None:
+async def test_a_hanging_tool_is_abandoned() -> None:
     released = threading.Event()
 
     def hang(x: str) -> str:
@@ -161,7 +161,7 @@ async def test_a_tool_that_fails_at_first_is_tried_again() -> None:
     assert failed[0].status == "error"
 
 
-async def test_an_error_that_says_what_is_wrong_with_the_call_is_not_tried_again() -> None:
+async def test_a_tool_error_is_not_retried() -> None:
     tries: list[int] = []
 
     def refuse(x: str) -> str:
@@ -265,7 +265,7 @@ async def test_artifacts_are_kept_beside_the_text() -> None:
     ],
     ids=str,
 )
-async def test_what_no_text_can_be_made_of_is_a_message_with_status_error(returned: Any, text: str) -> None:
+async def test_a_result_without_text_is_a_message_with_status_error(returned: Any, text: str) -> None:
     tries: list[int] = []
 
     def run(x: str) -> Any:

@@ -9,28 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from toolken import FrozenLM, __version__, cli
+from toolken import FrozenLM, __version__
 
 Run = Callable[..., tuple[int, str, str]]
 
 GOOD = {"question": "What is 2 plus 3?", "calls": [{"tool": "add", "args": {"numbers": [2, 3]}, "result": "5"}]}
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; return exit code, standard output and standard error."""
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["toolken", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolken import FrozenLM, cli
+from toolken import FrozenLM
 from toolken.benchmarks.end_to_end.plots import draw_end_to_end
 from toolken.benchmarks.end_to_end.traces import TraceFile
 from toolken.benchmarks.selection.rows import Row, write_rows
@@ -34,7 +34,7 @@ ROW = Row(
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def bench(run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Run `toolken bench` in an empty folder, where neither data nor LM may be loaded: exit code and standard error."""
 
     def too_late(*_: object, **__: object) -> None:
@@ -45,13 +45,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setattr(datasets, "read_dataset", too_late)
 
     def call(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["toolken", "bench", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return code, capsys.readouterr().err
+        code, _, err = run("bench", *arguments)
+        return code, err
 
     return call
 
@@ -78,12 +73,12 @@ def assert_refused(answer: tuple[int, str], said: str) -> None:
     ],
 )
 def test_a_file_that_cannot_be_written_is_refused_first(
-    run: Run, tmp_path: Path, command: tuple[str, ...], options: tuple[str, ...], said: str
+    bench: Run, tmp_path: Path, command: tuple[str, ...], options: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "file").write_text("kept")
     os.mkfifo(tmp_path / "pipe")
-    assert_refused(run(*command, *options), said)
+    assert_refused(bench(*command, *options), said)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "pipe", "there"]
     assert (tmp_path / "file").read_text() == "kept"
 
@@ -92,21 +87,21 @@ def test_a_file_that_cannot_be_written_is_refused_first(
     ("command", "file"),
     [(SELECTION, "out/x.png"), (END_TO_END, "out/x.png"), (ALL_SETS, "out/x-kamel.png")],
 )
-def test_a_picture_in_no_folder_is_refused_first(run: Run, command: tuple[str, ...], file: str) -> None:
-    assert_refused(run(*command, "--plot", "out/x"), f"There is no folder 'out' for '{file}': create it first.")
+def test_a_picture_in_no_folder_is_refused_first(bench: Run, command: tuple[str, ...], file: str) -> None:
+    assert_refused(bench(*command, "--plot", "out/x"), f"There is no folder 'out' for '{file}': create it first.")
 
 
-def test_all_files_of_a_picture_are_tried(run: Run, tmp_path: Path) -> None:
+def test_all_files_of_a_picture_are_tried(bench: Run, tmp_path: Path) -> None:
     (tmp_path / "x.1-funcqa.svg").mkdir()
-    assert_refused(run(*ALL_SETS, "--plot", "x.1.png"), "'x.1-funcqa.svg' is a folder: name a file.")
+    assert_refused(bench(*ALL_SETS, "--plot", "x.1.png"), "'x.1-funcqa.svg' is a folder: name a file.")
 
 
 @pytest.mark.parametrize("command", [SELECTION, END_TO_END, ALL_SETS])
 def test_a_picture_without_matplotlib_is_refused_first(
-    run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+    bench: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert_refused(run(*command, "--plot", "x.png"), "Drawing needs matplotlib: run `pip install 'toolken[bench]'`.")
+    assert_refused(bench(*command, "--plot", "x.png"), "Drawing needs matplotlib: run `pip install 'toolken[bench]'`.")
 
 
 @pytest.mark.parametrize(
@@ -117,16 +112,16 @@ def test_a_picture_without_matplotlib_is_refused_first(
     ],
 )
 def test_what_is_write_protected_is_refused_first(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protected: str, said: str
+    bench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protected: str, said: str
 ) -> None:
     (tmp_path / "a.json").write_text("[]")
     # The user that runs the tests may be one who is allowed everything.
     monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK and str(path) == protected))
-    assert_refused(run(*SELECTION, "--json", "a.json"), said)
+    assert_refused(bench(*SELECTION, "--json", "a.json"), said)
 
 
-def test_an_unreachable_place_is_refused_first(run: Run) -> None:
-    answer = run(*SELECTION, "--json", f"{'a' * 300}/b.json")
+def test_an_unreachable_place_is_refused_first(bench: Run) -> None:
+    answer = bench(*SELECTION, "--json", f"{'a' * 300}/b.json")
     assert answer[0] == 2
     assert answer[1].startswith("Error: ")
 
@@ -140,20 +135,20 @@ def test_an_unreachable_place_is_refused_first(run: Run) -> None:
     ],
 )
 def test_traces_in_a_file_are_refused_first(
-    run: Run, tmp_path: Path, command: tuple[str, ...], traces: str, said: str
+    bench: Run, tmp_path: Path, command: tuple[str, ...], traces: str, said: str
 ) -> None:
     (tmp_path / "file").write_text("kept")
-    code, err = run(*command, "--traces", traces)
+    code, err = bench(*command, "--traces", traces)
     assert code == 2
     assert err.endswith(f"{said}\n")
     assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_traces_in_a_write_protected_folder_are_refused_first(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK and Path(path) == tmp_path))
-    code, err = run(*END_TO_END, "--traces", "new/traces")
+    code, err = bench(*END_TO_END, "--traces", "new/traces")
     assert code == 2
     assert "is write-protected, so 'new/traces' cannot be written: name another." in err
     assert not (tmp_path / "new").exists()
@@ -165,50 +160,50 @@ def test_a_trace_file_that_cannot_be_appended_to_is_refused_when_it_is_opened(tm
         TraceFile(tmp_path / "traces.jsonl")
 
 
-def test_a_folder_for_checkpoints_that_is_taken_is_refused_first(run: Run, tmp_path: Path) -> None:
+def test_a_folder_for_checkpoints_that_is_taken_is_refused_first(bench: Run, tmp_path: Path) -> None:
     (tmp_path / "out" / "gsm8k-xl").mkdir(parents=True)
     (tmp_path / "out" / "gsm8k-xl" / "mine").touch()
     said = "'out/gsm8k-xl' has files that are not of an exported head: name another folder as --out."
-    assert_refused(run("export", "--data", ".", "--out", "out"), said)
-    code, err = run("export", "--data", ".", "--out", "out/gsm8k-xl/mine")
+    assert_refused(bench("export", "--data", ".", "--out", "out"), said)
+    code, err = bench("export", "--data", ".", "--out", "out/gsm8k-xl/mine")
     assert code == 2
     assert "is a file and cannot contain" in err
 
 
 @pytest.mark.parametrize("out", ["out/x.md", "."])
-def test_a_report_that_cannot_be_written_is_one_sentence(run: Run, tmp_path: Path, out: str) -> None:
+def test_a_report_that_cannot_be_written_is_one_sentence(bench: Run, tmp_path: Path, out: str) -> None:
     write_rows(tmp_path / "a.json", [ROW])
     said = {
         "out/x.md": "There is no folder 'out' for 'out/x.md': create it first.",
         ".": "'.' is a folder: name a file.",
     }
-    assert_refused(run("report", "a.json", "--out", out), said[out])
+    assert_refused(bench("report", "a.json", "--out", out), said[out])
 
 
-def test_a_report_on_a_full_disk_is_one_sentence(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_on_a_full_disk_is_one_sentence(bench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     write_rows(tmp_path / "a.json", [ROW])
     monkeypatch.setattr("toolken.training.head.atomic_file.replace_file", full)
     said = "The report cannot be written to 'x.md': [Errno 28] No space left on device."
-    assert_refused(run("report", "a.json", "--out", "x.md"), said)
+    assert_refused(bench("report", "a.json", "--out", "x.md"), said)
 
 
-def test_a_report_shows_the_pictures_that_it_draws(run: Run, tmp_path: Path) -> None:
+def test_a_report_shows_the_pictures_that_it_draws(bench: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows = [ROW.model_copy(update={"metric": "answer", "mode": "end-to-end", "method": name}) for name in ("a", "b")]
     write_rows(tmp_path / "a.json", rows)
     (tmp_path / "docs" / "pictures").mkdir(parents=True)
-    code, err = run("report", "a.json", "--out", "docs/x.md", "--plot", "docs/pictures/x.png")
+    code, err = bench("report", "a.json", "--out", "docs/x.md", "--plot", "docs/pictures/x.png")
     assert (code, err) == (0, "")
     assert "![x](pictures/x.png)" in (tmp_path / "docs" / "x.md").read_text()
     assert (tmp_path / "docs" / "pictures" / "x.png").is_file()
     write_rows(tmp_path / "b.json", [ROW, ROW.model_copy(update={"benchmark": "stq"})])
-    assert run("report", "b.json", "--out", "y.md", "--plot", "y.png") == (0, "")
+    assert bench("report", "b.json", "--out", "y.md", "--plot", "y.png") == (0, "")
     assert "![y-kamel](y-kamel.png)\n\n![y-stq](y-stq.png)\n" in (tmp_path / "y.md").read_text()
     said = "The rows are of both modes: write one page per mode, or omit --plot."
-    assert_refused(run("report", "a.json", "b.json", "--out", "x.md", "--plot", "x.png"), said)
+    assert_refused(bench("report", "a.json", "b.json", "--out", "x.md", "--plot", "x.png"), said)
 
 
 def test_methods_are_compared_at_the_largest_test_best_first(tmp_path: Path) -> None:
@@ -244,19 +239,19 @@ def test_pictures_of_several_sets_keep_their_names_behind_a_point(tmp_path: Path
     ("option", "value"),
     [("--limit", "2"), ("--limit", "200"), ("--traces", "traces"), ("--tools", "5"), ("--split", "supervised")],
 )
-def test_options_of_the_end_to_end_mode_are_refused_in_the_selection_mode(run: Run, option: str, value: str) -> None:
+def test_options_of_the_end_to_end_mode_are_refused_in_the_selection_mode(bench: Run, option: str, value: str) -> None:
     said = f"{option} is for the end-to-end mode: add --mode end-to-end, or omit it."
-    assert_refused(run(*SELECTION, option, value), said)
+    assert_refused(bench(*SELECTION, option, value), said)
     said = f"{option} is for the end-to-end mode, which stq does not have: omit it."
-    assert_refused(run("stq", "--data", ".", option, value), said)
+    assert_refused(bench("stq", "--data", ".", option, value), said)
 
 
 @pytest.mark.parametrize("name", ["gsm8k-xl", "funcqa", "virtualhome"])
-def test_numbers_of_examples_are_refused_where_they_are_fixed(run: Run, name: str) -> None:
+def test_numbers_of_examples_are_refused_where_they_are_fixed(bench: Run, name: str) -> None:
     said = f"--examples has no effect on {name} end to end, where their number is fixed: omit it."
-    assert_refused(run(name, "--data", ".", "--mode", "end-to-end", "--examples", "5"), said)
+    assert_refused(bench(name, "--data", ".", "--mode", "end-to-end", "--examples", "5"), said)
 
 
-def test_seeds_are_refused_where_nothing_is_drawn(run: Run) -> None:
+def test_seeds_are_refused_where_nothing_is_drawn(bench: Run) -> None:
     said = "--seeds has no effect on virtualhome end to end, where nothing is random: omit it."
-    assert_refused(run("virtualhome", "--data", ".", "--mode", "end-to-end", "--seeds", "2"), said)
+    assert_refused(bench("virtualhome", "--data", ".", "--mode", "end-to-end", "--seeds", "2"), said)

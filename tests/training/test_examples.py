@@ -54,7 +54,7 @@ def test_a_published_text_without_a_question_is_running_text(tmp_path: Path) -> 
     assert (example.question, example.answer, example.calls[0].start) == ("", "2 and 3 make 5.", 13)
 
 
-def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
+def test_blank_lines_are_skipped(tmp_path: Path) -> None:
     assert len(read_examples(written(tmp_path, "", OWN, "   ", OWN, ""))) == 2
 
 
@@ -100,7 +100,7 @@ def test_a_broken_line_names_file_and_number(tmp_path: Path, line: Any) -> None:
     assert "line 3" in str(caught.value)
 
 
-def test_an_offset_outside_the_answer_is_said_to_be_so(tmp_path: Path) -> None:
+def test_an_offset_outside_the_answer_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ExampleError, match="'add' starts at 400, outside the answer of 16 characters"):
         read_examples(written(tmp_path, BROKEN["offset outside"]))
 
@@ -142,7 +142,7 @@ def any_examples(draw: st.DrawFn) -> Example:
 
 
 @given(examples=st.lists(any_examples(), min_size=1, max_size=4))
-def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> None:
+def test_written_examples_are_read_back(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> None:
     path = tmp_path_factory.mktemp("examples") / "all.jsonl"
     write_examples(path, examples)
     assert read_examples(path) == examples

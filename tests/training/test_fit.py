@@ -50,7 +50,7 @@ def test_descriptions_alone_give_a_head(tiny_lm: FrozenLM, specs: list[ToolSpec]
     assert torch.equal(head.decide(head.forms["query"]).scores.argmax(1), torch.arange(3))
 
 
-def test_examples_are_told_apart_by_the_head_fitted_on_them(
+def test_a_fitted_head_classifies_its_own_examples(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
 ) -> None:
     head = fit(tiny_lm, specs, examples)
@@ -69,7 +69,7 @@ def test_a_single_tool_and_a_single_example_are_enough(
 
 
 @pytest.mark.parametrize("kind", ["calls only", "words only", "chains", "running text", "duplicates"])
-def test_every_kind_of_examples_gives_a_head(
+def test_every_kind_of_example_gives_a_head(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example], kind: str
 ) -> None:
     call = Call(tool="add", args={"numbers": [1, 2]}, result="3")
@@ -205,7 +205,7 @@ def test_examples_longer_than_the_context_are_counted_and_left_out(
         fit(lm, specs, [long])
 
 
-def test_progress_is_told_of_all_examples(tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]) -> None:
+def test_progress_counts_all_examples(tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]) -> None:
     totals: dict[str, int] = {}
     done: dict[str, int] = {}
 
@@ -222,7 +222,7 @@ def test_progress_is_told_of_all_examples(tiny_lm: FrozenLM, specs: list[ToolSpe
     assert totals["Reading examples"] == len(examples)
 
 
-def test_a_wording_that_decides_everywhere_can_be_fitted(
+def test_a_format_with_decisions_everywhere_can_be_fitted(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
 ) -> None:
     answer = "The answer is a sum: 5."
@@ -293,7 +293,7 @@ def test_a_head_can_be_fitted_with_a_prior_of_other_vectors(tiny_lm: FrozenLM, s
     ],
 )
 @pytest.mark.parametrize("name", ["examples", "validation"])
-def test_what_is_no_example_is_refused_with_a_cure(
+def test_other_objects_than_examples_are_refused_with_a_cure(
     tiny_lm: FrozenLM, specs: list[ToolSpec], name: str, given: Any, cure: str
 ) -> None:
     with pytest.raises(ExampleError, match=re.escape(cure)) as caught:
@@ -302,7 +302,7 @@ def test_what_is_no_example_is_refused_with_a_cure(
 
 
 @pytest.mark.parametrize(("lm", "cure"), [("SmolLM2", "FrozenLM.from_pretrained('SmolLM2')"), (None, "NoneType")])
-def test_what_is_no_lm_is_refused_with_a_cure(specs: list[ToolSpec], lm: Any, cure: str) -> None:
+def test_other_objects_than_an_lm_are_refused_with_a_cure(specs: list[ToolSpec], lm: Any, cure: str) -> None:
     with pytest.raises(ToolkenError, match=re.escape(cure)):
         fit(lm, specs)
 
@@ -317,7 +317,7 @@ def test_examples_and_validation_of_generators_count(
     assert torch.equal(drawn.output_embeddings, listed.output_embeddings)
 
 
-def test_states_and_readings_of_another_lm_or_wording_are_refused(
+def test_features_of_another_lm_or_format_are_refused(
     tiny_lm: FrozenLM, build_lm: BuildLM, specs: list[ToolSpec], examples: list[Example], tmp_path: Path
 ) -> None:
     other, prompt, names = build_lm(seed=1), PromptFormat(), [spec.name for spec in specs]
@@ -341,7 +341,7 @@ def test_states_and_readings_of_another_lm_or_wording_are_refused(
         unknown.join(strangers["by another LM"])
 
 
-def test_examples_with_a_call_that_has_no_place_are_counted_and_left_out(
+def test_examples_with_a_call_without_a_position_are_counted_and_left_out(
     tiny_lm: FrozenLM, specs: list[ToolSpec], examples: list[Example]
 ) -> None:
     first = Example(answer="Oslo is a city.", calls=(Call(tool="capital", result="Oslo", start=0),))

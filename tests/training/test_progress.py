@@ -1,4 +1,4 @@
-"""Progress shows on a terminal and in a notebook, and stays out of the way elsewhere."""
+"""Progress is shown on a terminal and in a notebook only."""
 
 import io
 import logging
@@ -27,7 +27,7 @@ def replace_stderr(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> io.S
     return stream
 
 
-def test_a_terminal_gets_a_bar_for_the_background(
+def test_a_terminal_shows_a_bar_for_the_background(
     monkeypatch: pytest.MonkeyPatch, tiny_lm: FrozenLM, tiny_background: object
 ) -> None:
     stderr = replace_stderr(monkeypatch, Terminal())

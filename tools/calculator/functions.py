@@ -74,10 +74,7 @@ def factorial(value: Expr) -> Expr:
     """
     if not isinstance(value, Rational):
         return sympy.factorial(value)
-    if value.q != 1 or value < 0:
-        raise CalculationError(
-            f"The factorial of {decimal_text(value)} is undefined: give a whole number of zero or more."
-        )
+    _check_whole(value, "factorial")
     return _whole(arithmetic.permutate(value, value))
 
 
@@ -91,14 +88,18 @@ def double_factorial(value: Expr) -> Expr:
     """
     if not isinstance(value, Rational):
         return sympy.factorial2(value)
-    if value.q != 1 or value < 0:
-        raise CalculationError(
-            f"The double factorial of {decimal_text(value)} is undefined: give a whole number of zero or more."
-        )
+    _check_whole(value, "double factorial")
     # n!! >= sqrt(n!), which has more than MAX_DIGITS digits from n = 2 * MAX_DIGITS on.
     if value > 2 * MAX_DIGITS:
         raise CalculationError(f"The result has more than {MAX_DIGITS:,} digits: ask for a smaller calculation.")
     return bounded(Integer(math.prod(range(int(value), 0, -2))))
+
+
+def _check_whole(value: Rational, name: str) -> None:
+    if value.q != 1 or value < 0:
+        raise CalculationError(
+            f"The {name} of {decimal_text(value)} is undefined: give a whole number of zero or more."
+        )
 
 
 def mod(left: Expr, right: Expr) -> Expr:
@@ -144,25 +145,35 @@ def _of_numbers(operation: Callable[..., Answer], *, listed: bool = False) -> Ca
     return build
 
 
-def _inverse(function: Callable[[Expr], Expr], name: str) -> Callable[[Expr], Expr]:
+def _restricted(
+    function: Callable[[Expr], Expr], is_outside: Callable[[Expr], bool | None], error: str
+) -> Callable[[Expr], Expr]:
+    """Return a function that raises an error outside its domain."""
+
     def build(value: Expr) -> Expr:
-        if (value - 1).is_positive or (value + 1).is_negative:
-            raise CalculationError(f"{name} is undefined beyond -1 to 1: give a value between them.")
+        if is_outside(value):
+            raise CalculationError(error)
         return function(value)
 
     return build
 
 
-def _acosh(value: Expr) -> Expr:
-    if (value - 1).is_negative:
-        raise CalculationError("acosh is undefined below 1: give a value of 1 or more.")
-    return sympy.acosh(value)
+def _inverse(function: Callable[[Expr], Expr], name: str) -> Callable[[Expr], Expr]:
+    return _restricted(
+        function,
+        lambda value: (value - 1).is_positive or (value + 1).is_negative,
+        f"{name} is undefined beyond -1 to 1: give a value between them.",
+    )
 
 
-def _atanh(value: Expr) -> Expr:
-    if (value - 1).is_nonnegative or (value + 1).is_nonpositive:
-        raise CalculationError("atanh is defined only between -1 and 1: give a value between them.")
-    return sympy.atanh(value)
+_acosh = _restricted(
+    sympy.acosh, lambda value: (value - 1).is_negative, "acosh is undefined below 1: give a value of 1 or more."
+)
+_atanh = _restricted(
+    sympy.atanh,
+    lambda value: (value - 1).is_nonnegative or (value + 1).is_nonpositive,
+    "atanh is defined only between -1 and 1: give a value between them.",
+)
 
 
 def _gamma(value: Expr) -> Expr:

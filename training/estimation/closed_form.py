@@ -1,4 +1,4 @@
-"""The closed form: posterior means, a pooled covariance, and the linear discriminant they give."""
+"""The closed form: posterior means, a pooled covariance, and their linear discriminant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from toolken.training.prior.geometry import SHARED_FROM, Prior, PriorGeometry
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """Means and covariance of the states at which each tool is called, and the discriminant that follows from them.
+    """Means and covariance of the states at which each tool is called, and their linear discriminant.
 
     Attributes
     ----------
     directions
-        Of the descriptions, `(T, d)`.
+        Directions of the descriptions, `(T, d)`.
     prior_map
-        From these to the prior means.
+        Map from directions to prior means.
     statistics, settings
-        What it was computed from.
+        The examples' statistics, and the settings.
     covariance
-        Of the states round their tool's mean, `(d, d) float64`.
+        Covariance of the states around their tool's mean, `(d, d) float64`.
     """
 
     directions: torch.Tensor
@@ -36,7 +36,7 @@ class ClosedForm:
 
     @property
     def leverage(self) -> torch.Tensor:
-        """How far a tool's prior mean follows its own examples, `(T,) float64`, between 0 and 1."""
+        """Weight of a tool's own examples in its prior mean, `(T,) float64`, between 0 and 1."""
         return self.prior_map.leverage
 
     @cached_property
@@ -51,38 +51,38 @@ class ClosedForm:
 
     @property
     def output_embeddings(self) -> torch.Tensor:
-        """`(T, d) float64`."""
+        """Output embeddings, `(T, d) float64`."""
         return self._discriminant[0]
 
     @property
     def biases(self) -> torch.Tensor:
-        """`(T,) float64`."""
+        """Biases, `(T,) float64`."""
         return self._discriminant[1]
 
     @cached_property
     def _discriminant(self) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, biases = discriminant(self.means, self.covariance)
-        return rows, biases + allowed(self.statistics.counts, rows.shape[1], self.settings)
+        embeddings, biases = discriminant(self.means, self.covariance)
+        return embeddings, biases + allowed(self.statistics.counts, embeddings.shape[1], self.settings)
 
     def output_vectors(self, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return rows `(T, d)` and biases `(T,) float32`, divided by a temperature, in little more memory than that.
+        """Return output embeddings `(T, d)` and biases `(T,)`, divided by a temperature, as float32.
 
-        Directions in float32 are overwritten by the rows, so that this is the last that is asked of the closed form.
+        To save memory the embeddings overwrite float32 directions: the closed form cannot be used afterwards.
         """
         count = len(self.directions)
         in_place = self.directions.dtype == torch.float32
-        rows = self.directions if in_place else torch.empty(self.directions.shape, dtype=torch.float32)
+        embeddings = self.directions if in_place else torch.empty(self.directions.shape, dtype=torch.float32)
         biases = torch.empty(count, dtype=torch.float32)
         factor = cholesky(self.covariance)
         for block in blocks(count):
             counts = self.statistics.counts[block]
             prior = self.prior_map.means(self.directions[block])
             means = _between(self.statistics.sums[block], counts, prior, self.settings)
-            part = torch.cholesky_solve(means.T, factor).T
-            bias = -0.5 * (part * means).sum(1) + allowed(counts, part.shape[1], self.settings)
-            rows[block] = (part / temperature).float()
+            exact = torch.cholesky_solve(means.T, factor).T
+            bias = -0.5 * (exact * means).sum(1) + allowed(counts, exact.shape[1], self.settings)
+            embeddings[block] = (exact / temperature).float()
             biases[block] = (bias / temperature).float()
-        return rows, biases
+        return embeddings, biases
 
 
 def closed_form(
@@ -92,23 +92,27 @@ def closed_form(
     settings: ClosedFormSettings,
     directions: torch.Tensor | None = None,
 ) -> ClosedForm:
-    """Compute the tools' rows and biases (design: method, facts 3 and 4).
+    """Compute the tools' output embeddings and biases.
 
-    A tool of n_j examples has its mean known with variance `v_j = 1 / (kappa + n_j)` (times S), and its own states lie
-    farther from the estimate by that in each dimension: `d v_j / 2` less of a score, whatever the state. `allowance`
-    of it is given back by the bias, or tools known by their descriptions alone would never win against trained ones.
+    The mean of a tool with n_j examples is known with variance `v_j = 1 / (kappa + n_j)` (times S). Its own states are
+    farther from the estimate by this in each dimension, which lowers their score by `d v_j / 2`. The bias makes up for
+    the share `allowance` of it; otherwise tools without examples would never win against tools with examples.
 
-    Among fewer than `SHARED_FROM` tools with examples these are trusted as they are (an intraclass correlation of
-    zero): prior means that no other tool has taught anything are too poor to lean on.
+    With fewer than `SHARED_FROM` tools with examples, the intraclass correlation is taken for zero: prior means without
+    the regression on other tools are too inaccurate for more weight.
 
-    Time and memory grow in proportion to the number of tools, beside a few matrices `(d, d)`.
+    Time and memory are linear in the number of tools, plus a few matrices `(d, d)`.
 
     Parameters
     ----------
+    geometry
+        The prior's metric.
     forms
-        Where each source of the prior puts the tools, `(T, d)` each.
+        Description embeddings `(T, d)` by source of the prior.
+    statistics, settings
+        The examples' statistics, and the settings.
     directions
-        What `geometry.directions(forms)` gives, where that is known.
+        `geometry.directions(forms)`, if already computed.
     """
     if directions is None:
         directions = geometry.directions(forms)
@@ -120,16 +124,16 @@ def closed_form(
 
 
 def allowed(counts: torch.Tensor, hidden_size: int, settings: ClosedFormSettings) -> torch.Tensor:
-    """Return what is added to the scores of tools with these numbers of examples, in the shape of `counts`."""
+    """Return the allowance of tools with these numbers of examples, which is added to their scores."""
     return settings.allowance * hidden_size / 2 / (settings.kappa + effective_sample_size(counts, settings))
 
 
 def effective_sample_size(counts: torch.Tensor, settings: ClosedFormSettings) -> torch.Tensor:
-    """Return how many independent examples the examples of a tool are worth, in the shape of `counts`.
+    """Return the effective sample size of each tool's examples, in the shape of `counts`.
 
-    Examples are written by few people, often to a pattern, and requests are not. With the intraclass correlation r, n
-    examples are worth `n / (1 + (n - 1) r)`, the effective size of a sample taken in clusters (Kish 1965, Survey
-    Sampling): one is worth one, and no number of them is worth more than `1 / r`.
+    Few people write the examples, often to a pattern; requests vary more. The effective sample size of n clustered
+    examples with the intraclass correlation r is `n / (1 + (n - 1) r)` (Kish 1965, Survey Sampling): 1 for one example,
+    and never more than `1 / r`.
     """
     return counts / (1 + (counts - 1).clamp(min=0) * settings.intraclass_correlation)
 
@@ -137,11 +141,13 @@ def effective_sample_size(counts: torch.Tensor, settings: ClosedFormSettings) ->
 def posterior_means(statistics: ToolStatistics, prior: torch.Tensor, settings: ClosedFormSettings) -> torch.Tensor:
     """Return the posterior mean of each tool's states, `(T, d) float64`.
 
-    `mu_j = (w_j xbar_j + kappa mu_j0) / (w_j + kappa)`: the prior mean counts like kappa examples (design: method, fact
-    4), and the mean of the examples like as many as they are worth.
+    `mu_j = (w_j xbar_j + kappa mu_j0) / (w_j + kappa)`: the prior mean weighs kappa examples, and the mean of the
+    examples their effective sample size w_j.
 
     Parameters
     ----------
+    statistics, settings
+        The examples' statistics, and the settings.
     prior
         Prior means mu_j0, `(T, d)`.
     """
@@ -158,14 +164,14 @@ def _between(
 
 
 def discriminant(means: torch.Tensor, covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return rows `(T, d)` and biases `(T,)` of linear discriminant analysis with equal class weights.
+    """Return output embeddings `(T, d)` and biases `(T,)` of linear discriminant analysis with equal class weights.
 
-    `w_j = S^-1 mu_j`, `b_j = -1/2 mu_j' S^-1 mu_j` (design: method, fact 3).
+    `w_j = S^-1 mu_j`, `b_j = -1/2 mu_j' S^-1 mu_j`.
 
     Raises
     ------
     HeadError
         If the covariance is not positive definite.
     """
-    rows = torch.cholesky_solve(means.T, cholesky(covariance)).T
-    return rows, -0.5 * (rows * means).sum(1)
+    embeddings = torch.cholesky_solve(means.T, cholesky(covariance)).T
+    return embeddings, -0.5 * (embeddings * means).sum(1)

@@ -1,4 +1,4 @@
-"""`Gate`: whether anything is called at all, apart from the question which tool it is."""
+"""`Gate`: P(call), decided separately from the choice of the tool."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -12,38 +12,38 @@ from toolken.training.estimation.devices import decision_dtype
 from toolken.training.estimation.logistic import Boundary, Whitened, log_odds_of, logistic_regression
 from toolken.training.features.decision_states import NO_CALL, DecisionStates
 
-#: Shrinkage of the covariance behind an opening's boundary and in running text. Chosen on held-out problems: of the
-#: project's own generators, and in running text of GSM8K-XL's training problems.
+#: Shrinkage of the covariance for the decision after an opening and in running text. Chosen on held-out problems of the
+#: project's generators, and for running text on GSM8K-XL's training problems.
 SHRINKAGE = 0.1
-#: Shrinkage of the covariance and ridge penalty (in examples at one standard deviation) after a result. Chosen
-#: on held-out problems of the project's own generators.
+#: Shrinkage of the covariance and ridge penalty (in examples at one standard deviation) for the decision after a
+#: result. Chosen on held-out problems of the project's generators.
 FOLLOWING_SHRINKAGE, RIDGE = 0.01, 10.0
-#: Ridge penalties that are tried in running text, the largest first, and folds of the examples to choose by.
+#: Ridge penalties that are tried in running text, the largest first, and the number of folds that choose among them.
 RIDGES, FOLDS = (300.0, 100.0, 30.0, 10.0, 3.0), 3
-#: Decisions on which the penalty and the threshold are chosen, at most: up to fifteen fits for one that uses them all.
-CHOSEN_ON = 40_000
-#: P(call) from which a tool is called by default, and the bounds of what is chosen for running text.
+#: Maximum of decisions on which the penalty and the threshold are chosen, which takes up to fifteen fits.
+MAX_CROSS_VALIDATED = 40_000
+#: Default threshold of P(call), and the bounds of the threshold that is chosen for running text.
 THRESHOLD, THRESHOLDS = 0.5, (0.2, 0.8)
-#: Decisions that speak for chains of calls being as likely to end behind one result as behind many.
+#: Weight, in decisions, of the assumption that a chain of calls is as likely to end after one result as after many.
 PRIOR_CHAINS = 2.0
 
 
 @dataclass(frozen=True)
 class Gate:
-    """P(call | h), one learned vector for each kind of place at which it is decided.
+    """P(call | h), with one learned boundary per kind of decision position.
 
-    Whether a question wants a tool and whether a result wants another one are different questions, asked of states that
-    have little in common; one vector for both answers neither well.
+    Whether a question needs a tool and whether a result needs another call are different questions about states that
+    have little in common; one boundary for both is accurate for neither.
 
     Attributes
     ----------
     opening
-        After the opening of an answer, or anywhere in running text.
+        The boundary after the opening of an answer, or anywhere in running text.
     following
-        After a result.
+        The boundary after a result.
     lengths
-        Log odds that come on top behind one result, behind two, and so on; the last one counts behind more as well.
-        How long chains of calls get is not to be read from a state, but from the examples.
+        Log odds added after one result, after two, and so on; the last value holds for longer chains too. The state
+        does not determine how long chains of calls get; the examples do.
     """
 
     opening: Boundary
@@ -51,7 +51,7 @@ class Gate:
     lengths: tuple[float, ...] = ()
 
     def to(self, device: torch.device) -> "Gate":
-        """Return the gate on a device, in the precision in which the device decides."""
+        """Return the gate on a device, in the precision that the device uses for decisions."""
         moved: dict[str, Any] = {}
         for one in fields(self):
             value = getattr(self, one.name)
@@ -84,24 +84,29 @@ class Gate:
 def fit_gate(
     points: DecisionStates, background: DecisionStates, *, running_text: bool, no_call_weight: float = 1.0
 ) -> tuple[Gate, float]:
-    """Fit the gate; return it, and the P(call) from which a tool is best called.
+    """Fit the gate, and choose the threshold of P(call).
 
-    After an opening, calls and text are two clusters, separated by linear discriminant analysis; background requests
+    After an opening, calls and text are two clusters, which linear discriminant analysis separates; background requests
     count as calls with a small weight, so that tools that are added later are called as well. After a result, and in
-    running text, the states of calls and words overlap, and logistic regression is better. In running text there are
-    tens of words to a call: the penalty is the largest whose log loss is within a standard error of the lowest (Breiman
-    et al. 1984), and the threshold has the best F1 of the calls, both on examples that the boundary was not fitted on.
+    running text, the states of calls and text overlap, and logistic regression is better. In running text there are
+    tens of tokens per call: the penalty is the largest whose log loss is within a standard error of the lowest (Breiman
+    et al. 1984), and the threshold has the best F1 of the calls, both on held-out examples.
 
     Parameters
     ----------
     points
-        Decisions of the examples, those labelled `NO_CALL` against all others.
+        Decisions of the examples: those labelled `NO_CALL`, and calls.
     background
         Decisions of the background, labelled in the same way.
     running_text
-        Whether the examples' decisions fall everywhere in running text.
+        Whether calls may follow any token of running text.
     no_call_weight
-        How many words of the examples each one in `points` stands for, for each call that a call there stands for.
+        Sampling weight of the decisions without a call, relative to calls.
+
+    Returns
+    -------
+    gate, threshold
+        The gate, and the P(call) from which a tool is called.
 
     Raises
     ------
@@ -119,7 +124,7 @@ def fit_gate(
         weights = torch.cat([torch.ones(len(own.labels)), _background_weights(own, background)]).double()
         opening = discriminant_boundary(DecisionStates.join([own, background]), weights)
     if not _has_both(following):
-        return Gate(opening, _never(opening)), threshold
+        return Gate(opening, _never_calls(opening)), threshold
     lengths = chain_lengths(following)
     return Gate(opening, _boundary_after_results(following, lengths), lengths), threshold
 
@@ -127,23 +132,23 @@ def fit_gate(
 def _boundary_after_results(points: DecisionStates, lengths: Sequence[float]) -> Boundary:
     """Return the boundary after a result, with log odds calibrated on held-out examples (Platt 1999).
 
-    Fitted on a few hundred states of as many dimensions, a boundary is too sure of itself: beside the length of the
-    chain it would always have the last word.
+    A boundary fitted on a few hundred states of as many dimensions is over-confident: its log odds would outweigh those
+    of the chain's length.
     """
-    on_top = torch.tensor(lengths, dtype=torch.float64)[points.results - 1]
+    offset = torch.tensor(lengths, dtype=torch.float64)[points.results - 1]
     weights = torch.ones(len(points.labels), dtype=torch.float64)
     white, calls = Whitened(points.hidden, weights, FOLLOWING_SHRINKAGE), points.labels != NO_CALL
-    row, bias = logistic_regression(white.hidden, calls, weights, RIDGE, on_top=on_top)
+    vector, bias = logistic_regression(white.hidden, calls, weights, RIDGE, offset=offset)
     folds = _folds(points.examples, calls)
     if folds is None:
-        return white.boundary(row, bias)
+        return white.boundary(vector, bias)
     held_out_odds = torch.zeros_like(weights)
     for mine in (folds == fold for fold in range(FOLDS)):
         if 0 < int(calls[~mine].sum()) < int((~mine).sum()):
             others, theirs = white.hidden[~mine], weights[~mine]
             metric = white.metric(others, theirs)
-            part = logistic_regression(others, calls[~mine], theirs, RIDGE, metric=metric, on_top=on_top[~mine])
-            held_out_odds[mine] = log_odds_of(white.hidden[mine], *part)
+            fitted = logistic_regression(others, calls[~mine], theirs, RIDGE, metric=metric, offset=offset[~mine])
+            held_out_odds[mine] = log_odds_of(white.hidden[mine], *fitted)
     truth = calls.double()
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
     shift = torch.zeros((), dtype=torch.float64, requires_grad=True)
@@ -151,19 +156,19 @@ def _boundary_after_results(points: DecisionStates, lengths: Sequence[float]) ->
 
     def closure() -> float:
         optimiser.zero_grad()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(scale * held_out_odds + shift + on_top, truth)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(scale * held_out_odds + shift + offset, truth)
         loss.backward()
         return float(loss.detach())
 
     optimiser.step(closure)
     found, moved = float(scale.detach()), float(shift.detach())
-    return white.boundary(row * found, bias * found + moved)
+    return white.boundary(vector * found, bias * found + moved)
 
 
 def chain_lengths(points: DecisionStates) -> tuple[float, ...]:
-    """Return by how much the log odds of a call behind one result, two, and so on differ from those behind any.
+    """Return the log odds of a call after one result, two, and so on, minus those after any number of results.
 
-    Each is estimated with the weight of `PRIOR_CHAINS` decisions on there being no difference.
+    Each difference is shrunk towards zero with the weight of `PRIOR_CHAINS` decisions.
 
     Parameters
     ----------
@@ -181,12 +186,16 @@ def chain_lengths(points: DecisionStates) -> tuple[float, ...]:
 
 
 def discriminant_boundary(points: DecisionStates, weights: torch.Tensor, shrinkage: float = SHRINKAGE) -> Boundary:
-    """Return the boundary of linear discriminant analysis with equal weight of the two classes.
+    """Return the boundary of linear discriminant analysis, in which calls and no calls weigh the same.
 
     Parameters
     ----------
+    points
+        The decisions.
     weights
         Weight of each decision, `(n,) float64`.
+    shrinkage
+        Shrinkage of the covariance.
     """
     hidden, calls = points.hidden.double(), points.labels != NO_CALL
     means = []
@@ -196,19 +205,20 @@ def discriminant_boundary(points: DecisionStates, weights: torch.Tensor, shrinka
         residuals[mask] = hidden[mask] - mean
         means.append(mean)
     covariance = (residuals * weights[:, None]).T @ residuals / weights.sum()
-    rows, biases = discriminant(torch.stack(means), shrunk(covariance, shrinkage))
-    return Boundary(rows[0] - rows[1], float(biases[0] - biases[1]))
+    vectors, biases = discriminant(torch.stack(means), shrunk(covariance, shrinkage))
+    return Boundary(vectors[0] - vectors[1], float(biases[0] - biases[1]))
 
 
 def _chosen(white: Whitened, calls: torch.Tensor, weights: torch.Tensor, examples: torch.Tensor) -> tuple[float, float]:
     """Return the largest penalty that is as good as any on held-out examples, and the threshold with the best F1 there.
 
-    Where there are too few examples to hold any out, the penalty is the middle one of those that would be tried.
+    With too few examples to hold any out, it is the middle penalty and the default threshold.
     """
     hidden = white.hidden
-    if len(calls) > CHOSEN_ON:
-        # At random, whatever order they stand in: calls and words are thinned alike, and weights keep their meaning.
-        drawn = torch.randperm(len(calls), generator=torch.Generator().manual_seed(0))[:CHOSEN_ON].sort().values
+    if len(calls) > MAX_CROSS_VALIDATED:
+        # A random sample thins calls and text alike, so the weights stay right.
+        order = torch.randperm(len(calls), generator=torch.Generator().manual_seed(0))
+        drawn = order[:MAX_CROSS_VALIDATED].sort().values
         hidden, calls, weights, examples = hidden[drawn], calls[drawn], weights[drawn], examples[drawn]
     folds = _folds(examples, calls)
     if folds is None:
@@ -221,33 +231,35 @@ def _chosen(white: Whitened, calls: torch.Tensor, weights: torch.Tensor, example
     for ridge in RIDGES:
         log_odds = torch.zeros(len(calls), dtype=torch.float64)
         for at, (mask, metric) in enumerate(zip(others, metrics, strict=True)):
-            part = logistic_regression(hidden[mask], calls[mask], weights[mask], ridge, metric=metric, start=found[at])
-            log_odds[~mask] = log_odds_of(hidden[~mask], *part)
-            found[at] = part
+            fitted = logistic_regression(
+                hidden[mask], calls[mask], weights[mask], ridge, metric=metric, start=found[at]
+            )
+            log_odds[~mask] = log_odds_of(hidden[~mask], *fitted)
+            found[at] = fitted
         loss = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, calls.double(), reduction="none")
         path.append((ridge, log_odds))
         losses.append(_by_example(weights * loss, examples))
         if len(losses) > 1 and losses[-1].sum() > losses[-2].sum():
-            break  # the loss has one valley along the path
+            break  # the loss has one minimum along the path
     lowest = min(losses, key=lambda loss: float(loss.sum()))
-    bar = lowest.sum() + lowest.std() * len(lowest) ** 0.5
-    best, log_odds = next(one for one, loss in zip(path, losses, strict=True) if loss.sum() <= bar)
+    limit = lowest.sum() + lowest.std() * len(lowest) ** 0.5
+    best, log_odds = next(one for one, loss in zip(path, losses, strict=True) if loss.sum() <= limit)
     tried = torch.linspace(*THRESHOLDS, 61, dtype=torch.float64)
     return best, best_threshold(torch.sigmoid(log_odds), calls, weights, tried)
 
 
 def _by_example(values: torch.Tensor, examples: torch.Tensor) -> torch.Tensor:
-    """Return the sum of the decisions' values for each example that has any."""
+    """Return the sum of the decisions' values per example."""
     ids, at = examples.unique(return_inverse=True)
     return torch.zeros(len(ids), dtype=values.dtype).index_add_(0, at, values)
 
 
 def _folds(examples: torch.Tensor, calls: torch.Tensor) -> torch.Tensor | None:
-    """Return the fold of each decision, `(n,)`, those of an example together; None where too few examples call."""
+    """Return the fold of each decision, `(n,)`, the same within an example; None if too few examples have a call."""
     calling = examples[calls].unique()
     if len(calling) < 2 * FOLDS:
         return None
-    # Calling examples are dealt out first, so that no fold is without calls.
+    # Examples with calls are assigned first, so that every fold has calls.
     others = examples.unique()
     others = others[~torch.isin(others, calling)]
     fold_of = torch.zeros(int(examples.max()) + 1, dtype=torch.long)
@@ -260,18 +272,18 @@ def _folds(examples: torch.Tensor, calls: torch.Tensor) -> torch.Tensor | None:
 def best_threshold(
     probabilities: torch.Tensor, calls: torch.Tensor, weights: torch.Tensor, tried: torch.Tensor
 ) -> float:
-    """Return the threshold at which the calls have the best F1.
+    """Return the threshold of P(call) with the best F1.
 
     Parameters
     ----------
     probabilities
         P(call) of each decision, `(n,)`.
     calls
-        Whether it is a call, `(n,) bool`.
+        Whether the decision is a call, `(n,) bool`.
     weights
-        What it counts, `(n,) float64`.
+        Weight of the decision, `(n,) float64`.
     tried
-        The thresholds, `(t,) float64`.
+        The thresholds to try, `(t,) float64`.
     """
     fired = probabilities > tried[:, None]
     right = (fired & calls).double() @ weights
@@ -281,7 +293,7 @@ def best_threshold(
 
 
 def _background_weights(own: DecisionStates, background: DecisionStates) -> torch.Tensor:
-    """Return the background's weights: words count fully, requests a tenth where there are calls of one's own."""
+    """Return the background's weights: 1 for text, and for requests 0.1 if the examples have calls, else 1."""
     requests = 0.1 if bool((own.labels != NO_CALL).any()) else 1.0
     return torch.where(background.labels != NO_CALL, requests, 1.0)
 
@@ -291,6 +303,6 @@ def _has_both(points: DecisionStates) -> bool:
     return 0 < calls < len(points.labels)
 
 
-def _never(like: Boundary) -> Boundary:
-    """Return the boundary that never calls: without an example of a second call, one is more often wrong than right."""
+def _never_calls(like: Boundary) -> Boundary:
+    """Return a boundary that never calls: without examples of second calls, most second calls would be wrong."""
     return Boundary(torch.zeros_like(like.weight), -30.0)

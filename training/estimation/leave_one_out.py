@@ -1,4 +1,4 @@
-"""Leave-one-out: the scores that examples would get from a head fitted without them, in closed form."""
+"""Leave-one-out cross-validation of the closed form, itself in closed form, and the choice of settings by it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,35 +14,35 @@ from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.features.decision_states import DecisionStates
 from toolken.training.prior.geometry import PriorGeometry
 
-#: Values that are tried for each of the numbers that are chosen.
+#: Values that are tried for each setting.
 GRID: dict[str, tuple[float, ...]] = {
     "kappa": (2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
     "shrinkage": (0.01, 0.02, 0.05, 0.1, 0.2),
     "background_weight": (30.0, 100.0, 300.0),
 }
-#: What only requests of the kind to come can tell, such as held-out examples.
-GRID_OF_REQUESTS: dict[str, tuple[float, ...]] = {"intraclass_correlation": (0.0, 0.02, 0.05, 0.1, 0.2)}
-#: Examples that are scored to choose by, and the scores that are held at a time: where there are very many tools, fewer
-#: examples are scored. More examples tell little more and take longer.
-SCORED, SCORES = 2000, 20_000_000
+#: Values of the setting that only held-out examples can tell.
+HELD_OUT_GRID: dict[str, tuple[float, ...]] = {"intraclass_correlation": (0.0, 0.02, 0.05, 0.1, 0.2)}
+#: Maximum of examples that are scored, and of scores in memory, so that with very many tools fewer examples are scored.
+#: More examples change the choice little and take longer.
+MAX_SCORED, MAX_SCORES = 2000, 20_000_000
 
 
 @dataclass(frozen=True)
 class SettingsChoice:
-    """What leave-one-out chose, and what it says of it.
+    """The chosen settings, and how well they do on left-out examples.
 
     Attributes
     ----------
     settings
-        Those with the lowest log loss.
+        The settings with the lowest log loss.
     temperature
-        What the scores are divided by, so that their softmax is a calibrated probability.
+        Temperature of the scores at which their softmax is calibrated.
     log_loss
-        Of the left-out examples under these, natural log; each tool counts alike, however many examples it has.
+        Mean log loss (natural logarithm) of the left-out examples, in which every tool weighs the same.
     accuracy
-        Share of them that get their tool.
+        Share of the left-out examples whose tool has the highest score.
     scores
-        Their scores, `(n, T) float64`.
+        Scores of the left-out examples, `(n, T) float64`.
     """
 
     settings: ClosedFormSettings
@@ -59,51 +59,51 @@ def leave_one_out_scores(
     hidden: torch.Tensor,
     labels: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the scores of examples under the closed form that is fitted without them, `(n, T) float64`.
+    """Return each example's scores under the closed form that is fitted without it, `(n, T) float64`.
 
     Without x, tool j has the posterior mean `m = (s_j - x + kappa mu_j0) / (n_j - 1 + kappa)`, and the covariance's
     numerator is smaller by
 
         (1 - r) n_j / (n_j - 1) (x - xbar_j)(x - xbar_j)' + r (n_j - 1 + kappa) / (n_j + kappa) (x - m)(x - m)'
 
-    with the residuals' weight r: a change by two ranks, whose inverse is known (Woodbury 1950). The tool's prior mean
-    goes back by its leverage. The allowance stays that of all examples: it weighs tools of different numbers of
-    examples against each other, and here the example's own tool has always lost one. Other tools' prior means and the
-    share of the identity are held; one example in hundreds does not move them.
+    with the residuals' weight r. This is a change of rank two, whose inverse is known (Woodbury 1950). The tool's prior
+    mean moves by its leverage. The allowance stays that of all examples: it compares tools with different numbers of
+    examples, and here it is always the example's own tool that has one less. Other tools' prior means and the share of
+    the identity stay fixed; one example in hundreds does not change them.
 
     Parameters
     ----------
     form
         The closed form of all examples.
     statistics, settings
-        What it was computed from, with an intraclass correlation of zero: a left-out example has in common with the
-        others whatever they have in common.
+        Statistics and settings of `form`, with an intraclass correlation of zero: a left-out example is as similar to
+        the others as they are to each other.
     hidden, labels
-        Some of the examples, `(n, d)` and `(n,) int64`.
+        States and tools of some of the examples, `(n, d)` and `(n,) int64`.
     """
     x = hidden.double()
     counts = statistics.counts[labels, None]
     without = counts - 1 + settings.kappa
-    centre = form.means.mean(0)  # a common shift changes all scores alike, and keeps the numbers small
+    centre = form.means.mean(0)  # a common shift changes all scores alike, and keeps their rounding small
     factor = cholesky(form.covariance)
 
     def whiten(states: torch.Tensor) -> torch.Tensor:
         white: torch.Tensor = torch.linalg.solve_triangular(factor, (states - centre).T, upper=False)
         return white.T
 
-    # All that follows are sums with weights of states, means and prior means: whitened once, in few columns.
+    # Everything below is linear in states, means and prior means, which are whitened once.
     tools, at = labels.unique(return_inverse=True)
     white, means, prior = whiten(x), whiten(form.means), whiten(form.prior[tools])[at]
     averages = whiten(statistics.sums[tools] / statistics.counts[tools, None])[at]
     leverage = form.leverage[labels, None]
-    # Without its only example a tool's prior mean is what the other tools predict: leave-one-out in linear regression.
+    # Without its only example, a tool has the prior mean that the other tools predict: leave-one-out in regression.
     own_share = torch.where(counts > 1, leverage / (counts - 1).clamp(min=1), leverage / (1 - leverage))
     own_prior = prior - own_share * (white - torch.where(counts > 1, averages, prior))
     own = (counts * averages - white + settings.kappa * own_prior) / without
     residual = settings.residual_weight
     freedom = statistics.freedom + residual * float((statistics.counts > 0).sum()) + settings.background_weight
     scale = (1 - settings.shrinkage) / freedom
-    # Where x is all there is of its tool it is the mean, and the first part is zero.
+    # If x is the only example of its tool, it is the mean, and the first term is zero.
     parts = [
         (scale * (1 - residual) * counts / (counts - 1).clamp(min=1), white - averages),
         (scale * residual * without / (without + 1), white - own),
@@ -111,7 +111,7 @@ def leave_one_out_scores(
     change = torch.stack([weight.clamp(min=0).sqrt() * direction for weight, direction in parts], dim=1)
     gain = torch.linalg.inv(torch.eye(2, dtype=x.dtype) - change @ change.mT)
     along = (gain @ change @ white[:, :, None]).squeeze(2)
-    # The covariance grows as its share of the freedom shrinks; that is a factor on all scores, left to calibration.
+    # The smaller number of degrees of freedom scales all scores alike, which the temperature makes up for.
     crossing = torch.einsum("nrd,td->nrt", change, means)
     size = x.shape[1]
     scores = white @ means.T - 0.5 * means.square().sum(1) + allowed(statistics.counts, size, settings)
@@ -133,31 +133,35 @@ def choose_settings(
     *,
     fixed: bool = False,
 ) -> SettingsChoice:
-    """Choose the numbers in `GRID` by the log loss of left-out examples at their best temperature.
+    """Choose the settings in `GRID` by the log loss of left-out examples at their best temperature.
 
-    One number after the other, twice round. The log loss is proper, so that it does not reward over-confidence, and it
-    tells settings apart that are right equally often. Where each tool has one example, left-out tools meet others that
-    kept theirs, and nothing can be learnt about kappa: the settings stay as they are. The intraclass correlation is
-    chosen on held-out examples alone; leaving out takes it for zero, and gives it back afterwards.
+    Coordinate descent, two rounds. The log loss is proper, so it does not reward over-confidence, and it distinguishes
+    settings of equal accuracy. If no tool has two examples, left-out tools would compete with tools that kept theirs,
+    which says nothing about kappa: the settings stay as they are. The intraclass correlation is chosen on held-out
+    examples only; leave-one-out assumes 0, and the result has the value of `start`.
 
     Parameters
     ----------
+    geometry, forms
+        The prior's metric and the description embeddings, as in `closed_form`.
+    statistics
+        Statistics of all examples.
     calls
-        Some or all of the calls behind `statistics`.
+        Some or all of the calls that `statistics` sums up.
     start
-        ClosedFormSettings to begin at; ties are decided in their favour.
+        Initial settings, which win ties.
     held_out
-        Calls of other examples; where there are any, they are scored instead of left-out ones.
+        Calls of other examples; if there are any, they are scored instead of left-out ones.
     fixed
-        Whether to stay at `start` and only calibrate.
+        Whether to keep `start` and only calibrate.
     """
     several = statistics.counts[calls.labels] > 1
-    points, begin, grid = held_out, start, GRID | GRID_OF_REQUESTS
+    points, begin, grid = held_out, start, GRID | HELD_OUT_GRID
     if not len(held_out.labels):
         begin, grid = start.model_copy(update={"intraclass_correlation": 0.0}), GRID
         fixed = fixed or not bool(several.any())
         points = calls.where(several) if bool(several.any()) else calls
-        scored = min(SCORED, max(SCORES // len(statistics.names), 1))
+        scored = min(MAX_SCORED, max(MAX_SCORES // len(statistics.names), 1))
         if len(points.labels) > scored:
             every = torch.arange(scored) * len(points.labels) // scored
             points = points.where(torch.zeros(len(points.labels), dtype=torch.bool).index_fill(0, every, True))
@@ -172,7 +176,7 @@ def choose_settings(
             else:
                 scores = leave_one_out_scores(form, statistics, settings, points.hidden, points.labels)
             near = next(reversed(tried.values())).temperature if tried else 1.0
-            tried[settings] = judged(settings, scores, points.labels, near)
+            tried[settings] = measured_choice(settings, scores, points.labels, near)
         return tried[settings]
 
     best = measured(begin)
@@ -183,14 +187,14 @@ def choose_settings(
                 best = candidate
     if len(held_out.labels):
         return best
-    given_back = {"intraclass_correlation": start.intraclass_correlation}
-    return replace(best, settings=best.settings.model_copy(update=given_back))
+    unchanged = {"intraclass_correlation": start.intraclass_correlation}
+    return replace(best, settings=best.settings.model_copy(update=unchanged))
 
 
-def judged(
+def measured_choice(
     settings: ClosedFormSettings, scores: torch.Tensor, labels: torch.Tensor, near: float = 1.0
 ) -> SettingsChoice:
-    """Calibrate the scores `(n, T)` of held-out examples, beginning at a temperature, and measure them."""
+    """Calibrate the scores `(n, T)` of held-out examples, starting at the temperature `near`, and measure them."""
     temperature = calibrate(scores, labels, near)
     losses = torch.nn.functional.cross_entropy(scores / temperature, labels, reduction="none")
     weights = 1 / torch.bincount(labels).double()[labels]

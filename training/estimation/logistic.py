@@ -1,4 +1,4 @@
-"""Logistic regression with a ridge penalty on whitened states, for boundaries between two kinds of decisions."""
+"""Logistic regression with a ridge penalty on whitened states, which separates calls from no calls."""
 
 from dataclasses import dataclass
 
@@ -30,10 +30,10 @@ class Boundary:
 
 
 class Whitened:
-    """States in coordinates in which their covariance is the identity: no direction is favoured there by its scale.
+    """States in coordinates in which their covariance is the identity, so that a ridge penalty favours no direction.
 
-    They are whitened in blocks and kept in float32, sums are taken in float64: tens of thousands of states are a matter
-    of memory, and their last digits are noise beside the penalty.
+    The states are whitened in blocks and kept in float32, which halves their memory; sums are float64. Rounding changes
+    the fit less than the penalty does.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class Whitened:
     weights
         Weight of each, `(n,) float64`.
     shrinkage
-        Of their covariance, towards a multiple of the identity: it keeps directions in which a few hundred states
-        hardly vary from being blown up.
+        Shrinkage of the covariance towards a multiple of the identity. Without it, directions in which a few hundred
+        states hardly vary would be amplified.
 
     Raises
     ------
@@ -60,27 +60,33 @@ class Whitened:
             centred = hidden[block].double() - self._mean
             self.hidden[block] = whitened(centred, self._factor).float()
 
-    def metric(self, part: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Return `(d, d) float64`: a row's squared length in the coordinates that whiten a part alone is `w' M w`.
+    def metric(self, split: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Return the matrix M, `(d, d) float64`, of the ridge penalty `v' M v` of a fit to a split alone.
 
-        So the fit of a fold has the penalty of a separate fit, and held-out examples do not affect it.
+        With it the fit of a fold equals a separate fit, so that held-out examples do not affect the penalty.
 
         Parameters
         ----------
-        part
-            States `(m, d)` of the part, in these coordinates.
+        split
+            States `(m, d)` of the split, in these coordinates.
         weights
             Their weights `(m,) float64`.
         """
-        own = shrunk(self._factor @ _moments(part, weights)[1] @ self._factor.T, self._shrinkage)
+        own = shrunk(self._factor @ _moments(split, weights)[1] @ self._factor.T, self._shrinkage)
         return whitened_form(own, self._factor)
 
-    def boundary(self, row: torch.Tensor, bias: float) -> Boundary:
-        """Return the boundary, for states as they were, of a row in these coordinates."""
-        whole = unwhitened(row[None], self._factor)[0]
-        if not bool(torch.isfinite(whole).all()):
-            raise HeadError("The gate did not come to a finite result: check the hidden states for extreme values.")
-        return Boundary(whole, bias - float(whole @ self._mean))
+    def boundary(self, vector: torch.Tensor, bias: float) -> Boundary:
+        """Return the boundary of states before whitening, given a weight vector `(d,)` in these coordinates.
+
+        Raises
+        ------
+        HeadError
+            If it is not finite.
+        """
+        weight = unwhitened(vector[None], self._factor)[0]
+        if not bool(torch.isfinite(weight).all()):
+            raise HeadError("The gate has no finite result: check the hidden states for extreme values.")
+        return Boundary(weight, bias - float(weight @ self._mean))
 
 
 def _moments(hidden: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,44 +108,50 @@ def logistic_regression(
     ridge: float,
     *,
     metric: torch.Tensor | None = None,
-    on_top: torch.Tensor | None = None,
+    offset: torch.Tensor | None = None,
     start: tuple[torch.Tensor, float] | None = None,
 ) -> tuple[torch.Tensor, float]:
-    """Return row and bias of logistic regression in whitened coordinates; convex, so `start` only says how soon.
+    """Return weight vector and bias of logistic regression in whitened coordinates.
 
-    It ends where the gradient is a millionth of the decisions: beyond, the last digits of float32 lead nowhere.
+    L-BFGS stops where the gradient is a millionth of the decisions: smaller ones are below the precision of float32.
 
     Parameters
     ----------
     white
         Whitened states `(n, d) float32`.
+    calls
+        Whether each decision is a call, `(n,) bool`.
+    weights
+        Weight of each decision, `(n,) float64`.
     ridge
-        Weight of half the row's squared length, in decisions.
+        Weight of half the vector's squared length, in decisions.
     metric
-        What the squared length is taken in, `(d, d) float64`; the identity by default.
-    weights, on_top
-        Weight of each decision and log odds that are added to the boundary's, `(n,) float64` each.
+        Matrix of the squared length, `(d, d) float64`; the identity by default.
+    offset
+        Log odds that are added to the boundary's, `(n,) float64`; 0 by default.
+    start
+        Initial vector and bias, which affect only the time: the objective is convex.
     """
     truth = calls.double()
-    added = torch.zeros_like(truth) if on_top is None else on_top
+    added = torch.zeros_like(truth) if offset is None else offset
     first, at = start or (torch.zeros(white.shape[1], dtype=torch.float64), 0.0)
-    row = first.clone().requires_grad_()
+    vector = first.clone().requires_grad_()
     bias = torch.tensor(at, dtype=torch.float64, requires_grad=True)
     enough = 1e-6 * float(weights.sum())
-    optimiser = torch.optim.LBFGS([row, bias], max_iter=200, tolerance_grad=enough, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([vector, bias], max_iter=200, tolerance_grad=enough, line_search_fn="strong_wolfe")
 
     def closure() -> float:
         optimiser.zero_grad()
-        log_odds = log_odds_of(white, row, bias) + added
+        log_odds = log_odds_of(white, vector, bias) + added
         losses = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, truth, reduction="none")
-        objective = weights @ losses + 0.5 * ridge * row @ (row if metric is None else metric @ row)
+        objective = weights @ losses + 0.5 * ridge * vector @ (vector if metric is None else metric @ vector)
         objective.backward()
         return float(objective.detach())
 
     optimiser.step(closure)
-    return row.detach(), float(bias.detach())
+    return vector.detach(), float(bias.detach())
 
 
-def log_odds_of(white: torch.Tensor, row: torch.Tensor, bias: torch.Tensor | float) -> torch.Tensor:
-    """Return the log odds `(n,) float64` of states in the coordinates that row and bias are in."""
-    return (white @ row.float()).double() + bias
+def log_odds_of(white: torch.Tensor, vector: torch.Tensor, bias: torch.Tensor | float) -> torch.Tensor:
+    """Return the log odds `(n,) float64` of states, given vector and bias in the same coordinates."""
+    return (white @ vector.float()).double() + bias

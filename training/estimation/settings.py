@@ -1,10 +1,10 @@
-"""`ClosedFormSettings`: the numbers of the closed form."""
+"""`ClosedFormSettings`: the hyperparameters of the closed form."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class ClosedFormSettings(BaseModel):
-    """Numbers of the closed form; the defaults were chosen on the supervised dev split of KAMEL.
+    """Hyperparameters of the closed form; the defaults were chosen on the supervised dev split of KAMEL.
 
     `fit` chooses `kappa`, `shrinkage` and `background_weight` by leave-one-out on its examples, and on validation
     examples `intraclass_correlation` as well.
@@ -14,26 +14,24 @@ class ClosedFormSettings(BaseModel):
     kappa
         Weight of a description, in examples.
     intraclass_correlation
-        How far a tool's examples are alike in what sets them apart from the requests to come; see `closed_form.worth`.
+        Correlation of a tool's examples with each other; see `closed_form.effective_sample_size`.
     shrinkage
-        Share of a multiple of the identity in the covariance, between 0 and 1.
+        Shrinkage of the covariance towards a multiple of the identity, between 0 and 1.
     background_weight
         Weight of the background's covariance, in degrees of freedom.
     residual_weight
-        Weight of the tools' distances from their prior means in the covariance; 1 where the model of normal means
-        were exact.
+        Weight of the tools' distances from their prior means in the covariance; 1 in the normal-inverse-Wishart model.
     prior_shrinkage
-        The same share in the metric in which descriptions are compared.
+        Shrinkage of the background's covariance in the metric of descriptions.
     sharing
-        How much of what the descriptions leave open about the tools' means is expected to be common to tools with
-        similar descriptions, as a multiple of what is each tool's own; 0 to learn nothing from one tool about another.
+        Prior variance of the part of the tools' means that a regression on the descriptions explains, as a multiple of
+        the variance of their deviations from it; 0 for no regression.
     allowance
-        Share of the d dimensions in which not knowing a tool's mean adds to its distance from its own states.
+        Share of the loss of score by an uncertain mean that the bias makes up for; see `closed_form`.
     alignment
-        Expected length of a tool's mean along its description's direction, in standard deviations of the background;
-        what is assumed of tools before any of them has an example.
+        Prior length of a tool's mean along its description's direction, in standard deviations of the background.
     alignment_weight
-        Weight of that assumption, in tools.
+        Weight of this prior length, in tools.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,5 +48,5 @@ class ClosedFormSettings(BaseModel):
     alignment_weight: float = Field(default=5.0, gt=0)
 
 
-#: Where to begin for a prior with a teacher, which is worth more examples. Chosen on KAMEL's supervised dev split.
+#: Initial settings for a prior with a teacher, which weighs more examples. Chosen on KAMEL's supervised dev split.
 TAUGHT = ClosedFormSettings(kappa=8.0)

@@ -1,4 +1,4 @@
-"""`tuned`: an estimate whose settings, temperature and refinement were chosen on its examples or on held-out ones."""
+"""`tuned`: choose an estimate's settings, temperature and refinement on its examples or on held-out ones."""
 
 from dataclasses import replace
 
@@ -12,13 +12,13 @@ from toolken.training.estimation.refinement_choice import PENALTIES, choose_refi
 from toolken.training.estimation.statistics import ToolStatistics
 from toolken.training.features.decision_states import DecisionStates
 
-#: Examples per tool from which a refinement is tried; with fewer it never helped on KAMEL's dev split.
+#: Examples per tool from which a refinement is tried; with fewer, none helped on KAMEL's dev split.
 ENOUGH_TO_REFINE = 10
-#: Share of held-out examples that a refinement must win to be used without having been asked for. Where examples are
-#: written to a pattern, folds share the pattern and show a gain that requests do not have: .003 on KAMEL's synthetic
-#: training sentences. Where tools are called in many situations it is clear: .087 on VirtualHome's training plans.
+#: Gain in held-out accuracy from which a refinement is used by default. Examples that follow a pattern show a small
+#: gain in cross-validation that requests do not have: .003 on KAMEL's synthetic training sentences. For tools that are
+#: called in many situations the gain is large: .087 on VirtualHome's training plans.
 CLEAR_GAIN = 0.05
-#: Penalties that are tried then: the cautious ones, which won on VirtualHome's training plans.
+#: Penalties that are tried by default: large ones, which were best on VirtualHome's training plans.
 CAUTIOUS = (60.0, 20.0)
 
 
@@ -30,24 +30,27 @@ def tuned(
     fixed: bool = False,
     refined: bool | None = None,
 ) -> tuple[Estimate, dict[str, float]]:
-    """Choose an estimate's settings, temperature and refinement; return it with what was measured.
+    """Choose an estimate's settings, temperature and refinement.
 
     Parameters
     ----------
+    estimate
+        The estimate.
     calls
         Some or all of the calls that the estimate's statistics sum up.
     held_out
-        Calls of other examples to choose by; none for leave-one-out.
+        Calls of other examples to choose by; if there are none, leave-one-out chooses.
     fixed
-        Whether the settings of the closed form stay as they are.
+        Whether to keep the settings of the closed form.
     refined
-        Whether to refine. By default where `held_out` gains by it or, without any, where held-out folds of `calls`
-        gain `CLEAR_GAIN`; if True, where these gain at all.
+        Whether to refine. By default, if it improves `held_out` or, without any, improves cross-validation on `calls`
+        by `CLEAR_GAIN`. True: if it improves cross-validation at all. False: never.
 
     Returns
     -------
     estimate, metrics
-        Accuracy and log loss are those of the closed form, on left-out or held-out examples.
+        The tuned estimate, and accuracy and log loss of its closed form on left-out or held-out examples; no metrics
+        if it is refined.
     """
     choice = choose_settings(
         estimate.geometry, estimate.forms, estimate.statistics, calls, estimate.settings, held_out, fixed=fixed
@@ -56,7 +59,7 @@ def tuned(
     metrics = {"selection.accuracy": choice.accuracy, "selection.log_loss": choice.log_loss}
     by_folds = refined is True or not len(held_out.labels)
     enough = len(calls.labels) >= ENOUGH_TO_REFINE * len(estimate.statistics.names)
-    # Where the closed form is nearly always right, no gain can be a clear one.
+    # If the closed form is nearly always right, no gain can reach `CLEAR_GAIN`.
     hopeless = refined is None and choice.accuracy > 1 - CLEAR_GAIN
     if refined is False or (by_folds and (not enough or hopeless)):
         return found, metrics

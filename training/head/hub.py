@@ -1,4 +1,4 @@
-"""Heads in repositories: pushed to and pulled from the Hugging Face hub, or a folder that stands for a repository."""
+"""Push heads to repositories of the Hugging Face hub and pull them; a folder may take the place of a repository."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,27 +14,32 @@ CARD = "README.md"
 
 
 def is_folder(repository: str) -> bool:
-    """Tell whether a repository is a folder: one there, an absolute path, or one that begins with a dot."""
+    """Tell whether a repository is a folder: an existing one, an absolute path, or a path that begins with . or ~."""
     return repository.startswith((".", "~")) or Path(repository).is_absolute() or Path(repository).is_dir()
 
 
 def push_head(
     folder: Path, repository: str, *, revision: str | None = None, private: bool = False, message: str | None = None
 ) -> Sidecar:
-    """Put a saved head into a repository, in one commit, and tag that with the head's version.
+    """Upload a saved head to a repository in one commit, tagged with the head's version.
 
     Parameters
     ----------
     folder
-        Of the head; it is checked before anything is sent.
+        Folder of the head, which is checked before the upload.
     repository
         A hub repository `OWNER/NAME`, created if it does not exist, or a folder.
     revision
-        Branch to push to; the repository's main one if absent.
+        Branch to push to; by default the main one.
     private
-        Whether a repository that is created is private.
+        Whether a new repository is private.
     message
-        Of the commit.
+        Commit message.
+
+    Returns
+    -------
+    Sidecar
+        The head's description.
 
     Raises
     ------
@@ -54,7 +59,7 @@ def push_head(
             api.create_branch(repository, branch=revision, exist_ok=True)
         for name in (HEAD_FILE, Path(sidecar.tensors).name):
             (Path(staged) / name).symlink_to((folder / name).resolve())
-        # A card that somebody has written stays as it is.
+        # An existing model card is kept.
         if not api.file_exists(repository, CARD, revision=revision):
             (Path(staged) / CARD).write_text(model_card(sidecar), encoding="utf-8")
         commit = api.upload_folder(
@@ -69,20 +74,27 @@ def push_head(
 
 
 def pull_head(repository: str, folder: Path, *, revision: str | None = None) -> Sidecar:
-    """Fetch a head from a repository into a folder, where it replaces a head that is there in one step.
+    """Download a head from a repository into a folder, where it replaces an older head in one step.
 
     Parameters
     ----------
     repository
         A hub repository `OWNER/NAME`, or a folder.
+    folder
+        Folder to write the head to.
     revision
-        Branch, tag (the first 16 digits of a head's version) or commit; the newest of the main branch if absent.
+        Branch, tag (the first 16 digits of a head's version) or commit; by default the head of the main branch.
+
+    Returns
+    -------
+    Sidecar
+        The head's description.
 
     Raises
     ------
     HeadError
-        If the repository cannot be reached, holds no head, or a file of it is truncated or altered; the folder is left
-        as it was.
+        If the repository cannot be reached, has no head, or one of its files is truncated or altered; the folder is
+        left unchanged.
     """
     if is_folder(repository):
         _no_revision(repository, revision)
@@ -92,12 +104,12 @@ def pull_head(repository: str, folder: Path, *, revision: str | None = None) -> 
 
         fetched = snapshot_download(repository, revision=revision, allow_patterns=[HEAD_FILE, TENSOR_FILES])
     if not (Path(fetched) / HEAD_FILE).is_file():
-        raise HeadError(f"The repository {repository!r} holds no head: push one with `toolken push HEAD {repository}`.")
+        raise HeadError(f"The repository {repository!r} has no head: push one with `toolken push HEAD {repository}`.")
     return copy_head(Path(fetched), folder)
 
 
 def model_card(sidecar: Sidecar) -> str:
-    """Return the page that a repository shows of a head."""
+    """Return the model card of a head."""
     lm = sidecar.lm_name if not Path(sidecar.lm_name).exists() and sidecar.lm_name.count("/") == 1 else None
     lines = [
         "---",
@@ -133,14 +145,12 @@ def _api() -> Any:
 
 def _no_revision(repository: str, revision: str | None) -> None:
     if revision is not None:
-        raise HeadError(
-            f"The folder {repository!r} has no revisions: leave {revision!r} away, or name a hub repository."
-        )
+        raise HeadError(f"The folder {repository!r} has no revisions: omit {revision!r}, or name a hub repository.")
 
 
 @contextmanager
 def _hub_errors(repository: str) -> Iterator[None]:
-    """Turn what the hub's client raises into a sentence."""
+    """Raise errors of the hub's client as `HeadError`."""
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -151,7 +161,7 @@ def _hub_errors(repository: str) -> Iterator[None]:
     )
 
     if not hub_resolves():
-        # The hub's client would try for a minute, and then take what it fetched before for the newest.
+        # Without a network, the hub's client would retry for a minute and then return an old download as the newest.
         raise HeadError(f"The hub repository {repository!r} cannot be reached: there is no network to the hub.")
     try:
         yield
@@ -163,11 +173,11 @@ def _hub_errors(repository: str) -> Iterator[None]:
         raise HeadError(f"The repository {repository!r} has no such revision: name a branch, tag or commit.") from error
     except RepositoryNotFoundError as error:
         raise HeadError(
-            f"There is no hub repository {repository!r} for you: check its name, and log in with `hf auth login` if it "
-            "is private."
+            f"The hub repository {repository!r} does not exist or is private: check its name, or log in with "
+            "`hf auth login`."
         ) from error
     except LocalTokenNotFoundError as error:
-        raise HeadError("The hub wants to know who you are: log in with `hf auth login`.") from error
+        raise HeadError("The hub requires a login: run `hf auth login`.") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         if (
             isinstance(error, HfHubHTTPError)
@@ -175,7 +185,7 @@ def _hub_errors(repository: str) -> Iterator[None]:
             and error.response.status_code in (401, 403)
         ):
             raise HeadError(
-                f"The hub does not let you use {repository!r}: log in with `hf auth login` as somebody who may."
+                f"The hub denies access to {repository!r}: log in with `hf auth login` as a user with access."
             ) from error
         reason = str(error).strip().split("\n")[0]
         raise HeadError(f"The hub repository {repository!r} cannot be reached: try again later ({reason}).") from error

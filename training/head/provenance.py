@@ -1,4 +1,4 @@
-"""`Provenance`: what a head was made from, and how well it did there."""
+"""`Provenance`: the examples that a head was fitted on, and its metrics."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,12 +18,11 @@ class Provenance(BaseModel):
     examples
         Number of examples.
     data
-        Sum of the examples' SHA-256 digests modulo 2^256, in hex. The order does not matter, and like the statistics it
-        can be added to, merged and taken away from: two heads that saw the same examples have the same hash, whatever
-        the way there.
+        Sum of the examples' SHA-256 digests modulo 2^256, in hex. It does not depend on the order, and examples can be
+        added, merged and removed as in the statistics: heads of the same examples have the same hash.
     metrics
-        Metrics by name. `fit` stores accuracy and log loss of the selection on left-out or held-out examples;
-        more metrics can be added. They are dropped when examples or tools change, since they describe another head.
+        Metrics by name. `fit` stores accuracy and log loss of tool selection on left-out or held-out examples; more
+        can be added. A change of examples or tools drops them, since they describe the head before it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -146,6 +146,7 @@ def load_checkpoint(name: str, options: LoadOptions) -> tuple[Network, Any]:
         If a library that the options need is not installed.
     """
     source: Path | str = name
+    converted: Path | None = None
     extra: dict[str, Any] = {key: options.model_kwargs[key] for key in SHARED_ARGUMENTS if key in options.model_kwargs}
     if options.revision is not None:
         extra["revision"] = options.revision
@@ -165,9 +166,11 @@ def load_checkpoint(name: str, options: LoadOptions) -> tuple[Network, Any]:
             # Without a network the hub's client would try for a minute what can only come from its cache.
             extra["local_files_only"] = True
         with collector_paused():
-            from transformers import AutoTokenizer
+            from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-            tokenizer = AutoTokenizer.from_pretrained(source, **extra)
+            # The class that AutoTokenizer finds for a conversion may replace rules of the GGUF file by the class's own.
+            reader = AutoTokenizer if converted is None else PreTrainedTokenizerFast
+            tokenizer = reader.from_pretrained(source, **extra)
             model = load_model(source, options, **extra)
         return TransformersNetwork(model, name), tokenizer
     except ImportError as error:

@@ -81,6 +81,20 @@ class Session(ABC):
                 f"{self.lm.max_length}: shorten the conversation."
             )
 
+    def check_feed(self, ids: Sequence[int]) -> None:
+        """Make sure that `feed` can append tokens.
+
+        Raises
+        ------
+        PromptTooLongError
+            If they do not fit the LM's context.
+        ValueError
+            If there is nothing to feed.
+        """
+        self.check_room(len(ids))
+        if not self.pending(ids):
+            raise ValueError("feed needs at least one token")
+
     def pending(self, ids: Sequence[int]) -> list[int]:
         """Return the tokens that the LM has to compute to append `ids`: the uncached ones, then `ids`."""
         return self.ids[self._cached :] + list(ids)

@@ -1,4 +1,4 @@
-"""`PriorGeometry`: where descriptions point in the background's metric, and the tools' prior means that follow."""
+"""`PriorGeometry`: directions of descriptions in the background's metric, and the tools' prior means along them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from toolken.training.estimation.covariance import cholesky, shrunk, whitened, w
 from toolken.training.estimation.settings import ClosedFormSettings
 from toolken.training.estimation.statistics import ToolStatistics, blocks, seen_blocks
 
-#: Weight of a source's direction in the prior; 1 for those that are not named. Chosen on KAMEL's supervised dev split.
+#: Weight of a source's direction in the prior, 1 by default. Chosen on KAMEL's supervised dev split.
 SOURCE_WEIGHTS = {"teacher": 2.0}
 
-#: Tools with examples from which on they teach about each other. Among fewer, a tool's prior mean follows its own
-#: examples so closely that leave-one-out overrates the prior (GSM8K-XL's four tools, training problems).
+#: Number of tools with examples from which the regression of prior means is used. With fewer, a tool's prior mean
+#: follows its own examples so closely that leave-one-out overrates the prior (measured on GSM8K-XL's four tools).
 SHARED_FROM = 20
 
 
 @dataclass(frozen=True)
 class PriorGeometry:
-    """The background's metric: where descriptions point, seen from the middle of all requests.
+    """The background's metric, in which descriptions have directions from the mean of all requests.
 
     Attributes
     ----------
     mean
         Mean background state, `(d,) float64`.
     covariance
-        The background's covariance as it was estimated, `(d, d)`.
+        The background's covariance before shrinkage, `(d, d)`.
     factor
         Cholesky factor of the covariance after shrinkage, `(d, d)`.
     """
@@ -46,22 +46,21 @@ class PriorGeometry:
         return cls(mean, covariance, cholesky(shrunk(covariance, shrinkage)))
 
     def whiten(self, states: torch.Tensor) -> torch.Tensor:
-        """Return states `(n, d)` in coordinates in which the background is spherical."""
+        """Return states `(n, d)` in coordinates in which the background's covariance is the identity."""
         return whitened(states, self.factor)
 
     def directions(self, forms: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the direction of each description from the middle of all, whitened, `(T, d)` in the forms' own dtype.
+        """Return the whitened direction of each description from the mean of all, `(T, d)` in the dtype of `forms`.
 
-        Only the direction is kept: how far a form lies from the middle depends on its wording, and in the whitened
-        space the cosine tells tools apart better than the distance (design: method, section 4). The background
-        counts as one more form, so that a single tool has a direction too.
+        Lengths are dropped: the distance of a description embedding from the mean depends on its wording, and in
+        whitened space the cosine separates tools better than the distance. The background counts as one more
+        embedding, so that a single tool has a direction too.
 
         Parameters
         ----------
         forms
-            Where each source of the prior puts the tools, `(T, d)` each; the sources' unit directions are averaged
-            with their weights. A source that knows nothing of a tool gives it a form that is not a number, and has no
-            voice there.
+            Description embeddings `(T, d)` by source of the prior. The sources' unit directions are averaged with
+            their weights; a source that has no embedding for a tool marks it with NaN and is left out there.
         """
         total = torch.zeros_like(next(iter(forms.values())))
         for source, form in forms.items():
@@ -75,7 +74,7 @@ class PriorGeometry:
                 unit = torch.nn.functional.normalize(self.whiten(form[block][known[block]].double() - centre), dim=1)
                 middle += unit.sum(0)
                 total[block][known[block]] += (weight * unit).to(total.dtype)
-            if number > 1:  # less their common part, which tells no tool from another; a single one keeps its direction
+            if number > 1:  # the mean direction distinguishes no tools; a single tool keeps its direction
                 for block in blocks(len(form)):
                     total[block][known[block]] -= (weight * middle / number).to(total.dtype)
         for block in blocks(len(total)):
@@ -83,12 +82,17 @@ class PriorGeometry:
         return total
 
     def offsets(self, form: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return how far descriptions `(T, d)` lie from the middle of all requests, and how requests spread that way.
+        """Return the distances of description embeddings from the mean request, and the spread of requests along them.
+
+        Parameters
+        ----------
+        form
+            Description embeddings `(T, d)` of one source.
 
         Returns
         -------
         lengths, spreads
-            The distance in whitened coordinates, and the standard deviation of the cosine between a request and the
+            The distances in whitened coordinates, and the standard deviations of the cosine between a request and the
             description's direction, `(T,) float64` each.
         """
         white = whitened_form(self.covariance, self.factor)
@@ -104,17 +108,19 @@ class PriorGeometry:
     def prior_means(
         self, forms: Mapping[str, torch.Tensor], statistics: ToolStatistics, settings: ClosedFormSettings
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the prior means mu_j0, `(T, d) float64`, and each tool's leverage on its own, `(T,)`.
+        """Return the prior means mu_j0, `(T, d) float64`, and each tool's leverage on its own prior mean, `(T,)`.
 
-        `mu_j0 = m + c L (g_j - mean g) + B (g_j - mean g)`, with the unit directions g, the metric's factor L, the
-        middle m of the tools' means, and the alignment c, the regression of the tools' means on their directions.
-        Where no tool has an example, m is the background's mean and c the assumed alignment; where fewer than
-        `SHARED_FROM` have any, B is zero; see `_shared`.
+        `mu_j0 = m + c L (g_j - mean g) + B (g_j - mean g)`, with the unit directions g, the metric's factor L, the mean
+        m of the tools' means, and the alignment c, the regression of the tools' means on their directions. If no tool
+        has an example, m is the background's mean and c the assumed alignment; if fewer than `SHARED_FROM` have any, B
+        is zero; see `_with_regression`.
 
         Parameters
         ----------
         forms
             As in `directions`.
+        statistics, settings
+            The examples' statistics, and the settings of the closed form.
         """
         directions = self.directions(forms)
         prior = self.prior(directions, statistics, settings)
@@ -133,7 +139,7 @@ class PriorGeometry:
             means_average = torch.zeros_like(self.mean)
             for _, means, _ in seen_blocks(statistics):
                 means_average += means.sum(0) / number
-            # The prior's middle is such that the tools with examples lie where their examples are.
+            # The offset places the mean of the tools with examples at the mean of their examples.
             spread, crossing = 0.0, 0.0
             for index, means, _ in seen_blocks(statistics):
                 along = directions[index].double() - seen_average
@@ -146,17 +152,17 @@ class PriorGeometry:
         prior = Prior(middle - common @ matrix, matrix, torch.zeros(count, dtype=self.mean.dtype))
         if not settings.sharing or number < SHARED_FROM:
             return prior
-        return _shared(directions, prior, statistics, settings)
+        return _with_regression(directions, prior, statistics, settings)
 
     def pooled(
         self, statistics: ToolStatistics, prior: "Prior", directions: torch.Tensor, settings: ClosedFormSettings
     ) -> torch.Tensor:
-        """Return the covariance of the states round their tool's mean, `(d, d)`, shrunk.
+        """Return the shrunk covariance of the states around their tool's mean, `(d, d)`.
 
-        Three estimates are pooled: the scatter of the examples, the background's covariance, and how far the tools'
-        means `xbar_j` lie from their prior means. In the normal-inverse-Wishart model the third adds
+        Three estimates are pooled: the scatter of the examples, the background's covariance, and the distances of the
+        tools' means `xbar_j` from their prior means. In the normal-inverse-Wishart model the third adds
         `kappa n_j / (kappa + n_j) (xbar_j - mu_j0)(xbar_j - mu_j0)'` to the scatter (Gelman et al., Bayesian Data
-        Analysis, section 3.6); where each tool has a single example it is all that is known of the spread.
+        Analysis, section 3.6); if each tool has a single example, it is the only information on the spread.
         """
         scatter, freedom = statistics.within_scatter()
         for index, means, counts in seen_blocks(statistics):
@@ -177,7 +183,7 @@ class Prior:
     offset, matrix
         `(d,)` and `(d, d) float64`.
     leverage
-        How far a tool's prior mean follows its own examples, `(T,) float64`, between 0 and 1.
+        Weight of a tool's own examples in its prior mean, `(T,) float64`, between 0 and 1.
     """
 
     offset: torch.Tensor
@@ -185,32 +191,35 @@ class Prior:
     leverage: torch.Tensor
 
     def means(self, directions: torch.Tensor) -> torch.Tensor:
-        """Return the prior means for some directions `(n, d)`, `(n, d) float64`."""
+        """Return the prior means `(n, d) float64` of directions `(n, d)`."""
         return self.offset + directions.to(self.matrix.dtype) @ self.matrix
 
 
-def _shared(directions: torch.Tensor, prior: Prior, statistics: ToolStatistics, settings: ClosedFormSettings) -> Prior:
-    """Return the prior with what the tools with examples teach about all tools' means, and their leverages.
+def _with_regression(
+    directions: torch.Tensor, prior: Prior, statistics: ToolStatistics, settings: ClosedFormSettings
+) -> Prior:
+    """Return the prior after a regression of the tools' means on their directions, with the tools' leverages.
 
-    A tool's mean is modelled as its prior mean, plus a linear function B of its description's direction, plus what is
-    the tool's own: `mu_j = mu_j0 + B g_j + t_j`, with `t_j ~ N(0, S / kappa)` and the prior variance of `B g_j`
-    `sharing` times that. The mean of n_j examples then lies `1 / kappa + 1 / n_j` (times S) round `mu_j0 + B g_j`, and
-    B is a ridge regression with these as weights; as all dimensions have the same weights, S does not enter. The
-    posterior mean of `mu_j` is that of fact 4 with `mu_j0 + B g_j` in the place of `mu_j0`. (Bayesian linear
+    A tool's mean is modelled as its prior mean, plus a linear function B of its description's direction, plus a
+    deviation: `mu_j = mu_j0 + B g_j + t_j`, with `t_j ~ N(0, S / kappa)`, and with `sharing` times this variance as the
+    prior variance of `B g_j`. The mean of n_j examples then has the variance `1 / kappa + 1 / n_j` (times S) around
+    `mu_j0 + B g_j`, so B is a weighted ridge regression; all dimensions have the same weights, so S cancels. The
+    posterior mean of `mu_j` is that of `posterior_means` with `mu_j0 + B g_j` in place of `mu_j0`. (Bayesian linear
     regression; Bishop 2006, section 3.3.)
     """
     seen = statistics.counts > 0
     average = _average(directions, seen)
-    parts = [(index, means, counts) for index, means, counts in seen_blocks(statistics)]
-    level = sum(float((directions[index].double() - average).square().sum()) for index, _, _ in parts) / int(seen.sum())
+    groups = list(seen_blocks(statistics))
+    total = sum(float((directions[index].double() - average).square().sum()) for index, _, _ in groups)
+    level = total / int(seen.sum())
     if level <= 1e-12:
         return prior
     penalty = settings.kappa * level / settings.sharing
     leverage = torch.zeros_like(prior.leverage)
     size = len(average)
     if int(seen.sum()) < size:
-        # Fewer tools than dimensions: the same regression in its dual form, whose system is as large as the tools.
-        index, means, counts = (torch.cat(part) for part in zip(*parts, strict=True))
+        # Fewer tools than dimensions: the dual form of the regression has one equation per tool.
+        index, means, counts = (torch.cat(column) for column in zip(*groups, strict=True))
         known, noise = directions[index].double() - average, 1 / settings.kappa + 1 / counts[:, 0]
         products = known @ known.T
         factor = cholesky(products + penalty * torch.diag(noise))
@@ -218,14 +227,14 @@ def _shared(directions: torch.Tensor, prior: Prior, statistics: ToolStatistics, 
         leverage[index] = torch.cholesky_solve(products, factor).diagonal()
         return Prior(prior.offset - average @ coefficients, prior.matrix + coefficients, leverage)
     gram, crossing = (torch.zeros(size, size, dtype=average.dtype) for _ in range(2))
-    for index, means, counts in parts:
+    for index, means, counts in groups:
         known = directions[index].double() - average
         weighted = known / (1 / settings.kappa + 1 / counts)
         gram += known.T @ weighted
         crossing += weighted.T @ (means - prior.means(directions[index]))
     factor = cholesky(gram + penalty * torch.eye(size, dtype=gram.dtype))
     coefficients = torch.cholesky_solve(crossing, factor)
-    for index, _, counts in parts:
+    for index, _, counts in groups:
         known = directions[index].double() - average
         own = (known * torch.cholesky_solve(known.T, factor).T).sum(1)
         leverage[index] = own / (1 / settings.kappa + 1 / counts[:, 0])
@@ -233,7 +242,7 @@ def _shared(directions: torch.Tensor, prior: Prior, statistics: ToolStatistics, 
 
 
 def _average(directions: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-    """Return the mean of the directions `(T, d)` at which a mask `(T,)` holds, `(d,) float64`."""
+    """Return the mean `(d,) float64` of the directions `(T, d)` that a mask `(T,)` selects."""
     total = torch.zeros(directions.shape[1], dtype=torch.float64)
     for block in blocks(len(directions)):
         total += directions[block][which[block]].double().sum(0)

@@ -1,4 +1,4 @@
-"""Turns in batch wait for each other, but never for one that does not come."""
+"""Batched turns wait for each other, but not for a turn that does not come."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +36,7 @@ def test_turns_of_different_lengths_come_to_their_ends(tiny_lm: FrozenLM) -> Non
             torch.testing.assert_close(done.result(60), alone(tiny_lm, 5 + at, count), rtol=1e-4, atol=1e-4)
 
 
-def test_a_turn_that_does_not_come_is_waited_for_only_once(tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_turn_delays_the_batch_only_once(tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.01)
     torch.testing.assert_close(
         turn(BatchedDecoding(tiny_lm, 5), tiny_lm, 5, 4), alone(tiny_lm, 5, 4), rtol=1e-4, atol=1e-4
@@ -64,7 +64,7 @@ def test_a_run_that_fails_fails_for_every_turn_in_it_and_no_other(
     assert turn(batch, tiny_lm, 5, 2).isfinite().all()
 
 
-def test_a_turn_that_gives_up_does_not_hold_up_the_others(tiny_lm: FrozenLM) -> None:
+def test_a_cancelled_turn_does_not_delay_the_others(tiny_lm: FrozenLM) -> None:
     batch = BatchedDecoding(tiny_lm, 2)
 
     def leave() -> None:
@@ -79,7 +79,7 @@ def test_a_turn_that_gives_up_does_not_hold_up_the_others(tiny_lm: FrozenLM) -> 
             leaving.result(60)
 
 
-def test_the_lockstep_belongs_to_the_context(tiny_lm: FrozenLM) -> None:
+def test_batched_decoding_is_local_to_its_context(tiny_lm: FrozenLM) -> None:
     seen: list[bool] = []
     with batched_decoding(tiny_lm, batch_configs(None, 3)):
         other = threading.Thread(target=lambda: seen.append(_has_one()))
@@ -98,7 +98,7 @@ def _has_one() -> bool:
         return batch is not None
 
 
-def test_as_many_turns_run_at_once_as_were_asked_for() -> None:
+def test_max_concurrency_bounds_the_turns_decoded_at_once() -> None:
     assert [one["max_concurrency"] for one in batch_configs({"max_concurrency": 3}, 2)] == [3, 3]
     assert [one["max_concurrency"] for one in batch_configs(None, 2)] == [module.MAX_BATCH] * 2
     assert batch_configs(None, 0) == []

@@ -1,4 +1,4 @@
-"""Tokenizers in the manner of SentencePiece, which write rare characters byte by byte, stream as others do."""
+"""Tokenizers with byte fallback, such as SentencePiece, stream text like others."""
 
 from pathlib import Path
 
@@ -74,9 +74,7 @@ def test_pieces_are_whole_characters_and_keep_the_first_space(
     ],
     ids=repr,
 )
-def test_half_a_character_takes_back_nothing_that_was_given_out(
-    byte_lm: FrozenLM, parts: list[str | bytes], before: str
-) -> None:
+def test_half_a_character_retracts_no_emitted_text(byte_lm: FrozenLM, parts: list[str | bytes], before: str) -> None:
     growing = GrowingText(byte_lm, ())
     given = "".join(growing.add(token)[0] for token in tokens(byte_lm, *parts)) + growing.finish()
     assert given == growing.text

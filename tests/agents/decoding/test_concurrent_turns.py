@@ -1,4 +1,4 @@
-"""Answers that are written together, in batches, threads or coroutines, are those that each would be alone."""
+"""Answers of batches, threads and coroutines equal the sequential answers."""
 
 import asyncio
 import threading
@@ -69,7 +69,7 @@ def test_a_batch_gives_what_each_question_gives_alone(
     assert [content(message) for message in bound.batch([*QUESTIONS])] == expected
 
 
-def test_a_batch_runs_the_lm_once_a_step(model: ToolkenChatModel, runs: list[tuple[int, int]]) -> None:
+def test_a_batch_runs_the_lm_once_per_step(model: ToolkenChatModel, runs: list[tuple[int, int]]) -> None:
     messages = model.batch([*QUESTIONS[:16]])
     steps = [rows for rows, width in runs if width == 1]
     written = [message.usage_metadata["output_tokens"] for message in messages if message.usage_metadata]
@@ -78,7 +78,7 @@ def test_a_batch_runs_the_lm_once_a_step(model: ToolkenChatModel, runs: list[tup
     assert model.batch([]) == []
 
 
-def test_as_many_answers_are_written_at_once_as_the_config_says(
+def test_max_concurrency_bounds_the_answers_decoded_at_once(
     model: ToolkenChatModel, runs: list[tuple[int, int]]
 ) -> None:
     expected = [message.text for message in model.batch([*QUESTIONS[:6]])]
@@ -179,9 +179,7 @@ async def test_an_answer_that_is_cancelled_stops_running_the_lm(
     assert (await model.ainvoke(QUESTIONS[0])).text == expected
 
 
-def test_a_stream_that_is_left_in_the_middle_does_not_disturb_the_next(
-    model: ToolkenChatModel, tools: list[dict[str, Any]]
-) -> None:
+def test_an_abandoned_stream_does_not_affect_the_next(model: ToolkenChatModel, tools: list[dict[str, Any]]) -> None:
     bound = model.bind_tools(tools, tool_choice="any", max_tokens=40)
     expected = content(bound.invoke(QUESTIONS[0]))
     for taken in (1, 2, 3, 5):
@@ -192,7 +190,7 @@ def test_a_stream_that_is_left_in_the_middle_does_not_disturb_the_next(
         assert content(bound.invoke(QUESTIONS[0])) == expected
 
 
-async def test_an_asynchronous_stream_can_be_left_as_well(model: ToolkenChatModel) -> None:
+async def test_an_abandoned_asynchronous_stream_ends(model: ToolkenChatModel) -> None:
     expected = model.invoke(QUESTIONS[0]).text
     async for _ in model.astream(QUESTIONS[0]):
         break

@@ -1,4 +1,4 @@
-"""A turn is decoded as words, calls and arguments, and what is cached changes no result."""
+"""`Decoder` decodes turns of text, calls and arguments, and caching changes no result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -102,7 +102,7 @@ def likeliest(lm: FrozenLM, text: str, count: int) -> list[int]:
     return written
 
 
-def test_words_are_those_the_model_itself_would_write(decoder: Decoder, tiny_lm: FrozenLM) -> None:
+def test_text_equals_the_models_own_generation(decoder: Decoder, tiny_lm: FrozenLM) -> None:
     events = list(decoder.decode(asked(), WORDS))
     expected = likeliest(tiny_lm, asked().text, WORDS.max_tokens)
     assert text_of(events) == tiny_lm.decode(expected)
@@ -110,7 +110,7 @@ def test_words_are_those_the_model_itself_would_write(decoder: Decoder, tiny_lm:
     assert finished(events).input_tokens == len(tiny_lm.encode(asked().text).ids)
 
 
-def test_what_the_format_puts_before_words_is_read_first(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
+def test_the_words_preamble_is_read_first(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
     form = tiny_head.prompt.model_copy(update={"stop": (), "words_preamble": "The sum is fine.\n\n"})
     events = list(decoder_of(tiny_lm, replace(tiny_head, prompt=form)).decode(asked(), WORDS))
     expected = likeliest(tiny_lm, form.words_preamble + asked().text, WORDS.max_tokens)
@@ -122,7 +122,7 @@ def test_an_answer_is_cut_at_its_bound(decoder: Decoder, tiny_lm: FrozenLM) -> N
     assert finished(events) == Finished("length", len(tiny_lm.encode(asked().text).ids), 3)
 
 
-def test_what_is_cached_changes_no_text(decoder: Decoder) -> None:
+def test_caching_changes_no_text(decoder: Decoder) -> None:
     questions = ["What is 12 plus 30?", "What is 12 plus 31?", "Where is the capital?", "What is 12 plus 30?"] * 3
     for question in questions:
         for options in (WORDS, replace(TOOLS, tools=("add",), must_call=True)):
@@ -132,7 +132,7 @@ def test_what_is_cached_changes_no_text(decoder: Decoder) -> None:
             assert text_of(warm) == text_of(cold)
 
 
-def test_a_turn_that_is_broken_off_does_not_disturb_the_next(decoder: Decoder) -> None:
+def test_an_abandoned_turn_does_not_affect_the_next(decoder: Decoder) -> None:
     expected = list(decoder.decode(asked(), WORDS))
     for taken in range(1, 4):
         events = decoder.decode(asked(), WORDS)
@@ -157,9 +157,7 @@ def test_a_called_tool_has_arguments_probability_and_runners_up(decoder: Decoder
     assert {started.name, *(name for name, _ in started.runners_up)} == set(TOOLS.tools)
 
 
-def test_a_question_is_decided_on_behind_its_lead_which_is_taken_back(
-    tiny_lm: FrozenLM, tiny_head: ToolkenHead
-) -> None:
+def test_the_decision_follows_the_lead_which_is_then_removed(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
     head = without_stops(tiny_head)
     led = replace(head, prompt=head.prompt.model_copy(update={"lead": "number"}))
     question = "What is 17 plus 4?"
@@ -216,7 +214,7 @@ def test_without_a_copy_rule_a_later_call_may_copy_every_number(decoder: Decoder
     assert sorted(call.arguments["numbers"]) == [12, 30]
 
 
-def test_the_threshold_decides_between_words_and_a_call(decoder: Decoder) -> None:
+def test_the_threshold_decides_between_text_and_a_call(decoder: Decoder) -> None:
     decoder = decoder_of(decoder.texts.lm, replace(head_of(decoder), threshold=0.0))
     assert isinstance(next(decoder.decode(asked(), TOOLS)), CallStarted)
     decoder = decoder_of(decoder.texts.lm, replace(head_of(decoder), threshold=1.1))
@@ -226,7 +224,7 @@ def test_the_threshold_decides_between_words_and_a_call(decoder: Decoder) -> Non
     assert not any(isinstance(event, CallStarted) for event in decoder.decode(asked(), WORDS))
 
 
-def test_results_are_closed_and_not_spoilt(decoder: Decoder) -> None:
+def test_after_results_the_formats_closing_ends_the_answer(decoder: Decoder) -> None:
     for options in (WORDS, TOOLS):
         events = list(decoder.decode(answered("42"), options))
         assert text_of(events) == "."
@@ -259,7 +257,7 @@ def test_stop_texts_end_the_answer_and_are_not_part_of_it(readable: Decoder) -> 
             assert finished(events).reason == "stop"
 
 
-def test_text_that_only_begins_like_a_stop_text_is_given_out(readable: Decoder) -> None:
+def test_text_that_only_begins_like_a_stop_text_is_emitted(readable: Decoder) -> None:
     whole = text_of(list(readable.decode(asked(), WORDS)))
     stop = (whole[-3:] + "never", whole[5:8] + "never")
     assert text_of(list(readable.decode(asked(), replace(WORDS, stop=stop)))) == whole
@@ -283,12 +281,12 @@ def test_without_a_seed_draws_differ(decoder: Decoder) -> None:
     assert len({text_of(list(decoder.decode(asked(), options))) for _ in range(5)}) > 1
 
 
-def test_a_small_top_p_leaves_only_the_likeliest(decoder: Decoder) -> None:
+def test_a_small_top_p_takes_the_most_likely_token(decoder: Decoder) -> None:
     drawn = replace(WORDS, temperature=1.0, top_p=1e-6, seed=0)
     assert text_of(list(decoder.decode(asked(), drawn))) == text_of(list(decoder.decode(asked(), WORDS)))
 
 
-def test_a_low_temperature_is_nearly_the_likeliest(decoder: Decoder) -> None:
+def test_a_low_temperature_nearly_takes_the_most_likely_token(decoder: Decoder) -> None:
     drawn = replace(WORDS, temperature=1e-4, seed=0)
     assert text_of(list(decoder.decode(asked(), drawn))) == text_of(list(decoder.decode(asked(), WORDS)))
 
@@ -335,7 +333,7 @@ def test_a_head_of_another_lm_is_refused(build_lm: BuildLM, tiny_head: ToolkenHe
         decoder_of(build_lm(seed=1), tiny_head)
 
 
-def test_calls_in_running_text_can_come_after_any_word(
+def test_calls_in_running_text_can_follow_any_token(
     tiny_lm: FrozenLM, specs: list[ToolSpec], tiny_background: object
 ) -> None:
     prompt = PromptFormat(everywhere=True, stop=(), words_preamble="")
@@ -347,7 +345,7 @@ def test_calls_in_running_text_can_come_after_any_word(
     assert isinstance(next(decoder.decode(asked(prompt=prompt), TOOLS)), CallStarted)
 
 
-def test_a_call_in_running_text_takes_its_numbers_from_what_was_written(
+def test_a_call_in_running_text_copies_numbers_of_the_text_before_it(
     tiny_lm: FrozenLM, specs: list[ToolSpec], tiny_background: object
 ) -> None:
     prompt = PromptFormat(everywhere=True, stop=(), words_preamble="")
@@ -377,7 +375,7 @@ def test_the_embedded_lm_calls_a_tool_with_the_numbers_of_the_question(
     assert sorted(call.arguments["numbers"]) == [17, 25]
 
 
-def test_words_before_a_repeated_call_in_running_text_are_not_lost(
+def test_text_before_a_repeated_call_in_running_text_is_kept(
     tiny_lm: FrozenLM, specs: list[ToolSpec], tiny_background: object
 ) -> None:
     form = PromptFormat(everywhere=True, stop=(), words_preamble="")

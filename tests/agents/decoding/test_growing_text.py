@@ -1,4 +1,4 @@
-"""Text is given out as soon as it is certain, and no sooner."""
+"""Text is emitted as soon as it is certain, and no sooner."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +24,7 @@ def test_the_pieces_add_up_to_the_text(tiny_lm: FrozenLM, text: str) -> None:
 
 @reuse_lm
 @given(text=texts, stop=st.lists(st.text("ab ", min_size=1, max_size=3), max_size=3))
-def test_a_stop_text_and_what_follows_is_never_given_out(tiny_lm: FrozenLM, text: str, stop: list[str]) -> None:
+def test_a_stop_text_and_text_after_it_are_never_emitted(tiny_lm: FrozenLM, text: str, stop: list[str]) -> None:
     whole = text + "ab a b"
     growing = GrowingText(tiny_lm, stop)
     given = ""
@@ -50,7 +50,7 @@ def test_a_long_text_is_the_same_as_a_short_one(tiny_lm: FrozenLM, length: int) 
     assert "".join(growing.add(token)[0] for token in ids) + growing.finish() == tiny_lm.decode(ids)
 
 
-def test_half_a_character_gives_out_no_stop_text_that_may_have_begun(tiny_lm: FrozenLM) -> None:
+def test_half_a_character_emits_no_beginning_of_a_stop_text(tiny_lm: FrozenLM) -> None:
     growing = GrowingText(tiny_lm, ["日本"])
     pieces = [growing.add(token)[0] for token in tiny_lm.encode("a日光日本").ids]
     assert "".join(pieces) == growing.text == "a日光"

@@ -313,7 +313,7 @@ def test_a_copied_string_is_no_longer_than_the_schema_allows(tiny_lm: FrozenLM, 
         validate(json.loads(write(tiny_lm, parameters, "a bc and some extraordinarily long words", seed)), parameters)
 
 
-def test_words_that_are_all_too_long_still_give_arguments(tiny_lm: FrozenLM) -> None:
+def test_a_text_of_only_overlong_words_still_gives_arguments(tiny_lm: FrozenLM) -> None:
     parameters = object_of(subject={**GROUNDED, "maxLength": 5})
     validate(json.loads(write(tiny_lm, parameters, "Donaudampfschifffahrtsgesellschaft", 0)), parameters)
 
@@ -526,7 +526,7 @@ def test_a_copied_string_keeps_everything_its_schema_asks_for(
     ],
     ids=str,
 )
-def test_where_nothing_of_the_text_fits_the_schema_decides_alone(
+def test_if_nothing_in_the_text_fits_the_schema_alone_restricts_the_value(
     tiny_lm: FrozenLM, argument: dict[str, Any], context: str
 ) -> None:
     parameters = object_of(subject={**GROUNDED, **argument})
@@ -608,7 +608,7 @@ def test_a_pattern_no_grammar_knows_leaves_the_rest_of_the_schema_in_force(tiny_
         assert 3 <= arguments["b"] <= 5
 
 
-def test_a_column_of_thousands_of_values_is_one_of_them(tiny_lm: FrozenLM) -> None:
+def test_an_enum_of_thousands_of_values_gives_one_of_them(tiny_lm: FrozenLM) -> None:
     column = [f"Person number {number}" for number in range(5000)]
     value = json.loads(write(tiny_lm, object_of(name={"type": "string", "enum": column}), "", 1))["name"]
     assert value in column
@@ -678,12 +678,12 @@ def test_combined_and_older_keywords_hold(tiny_lm: FrozenLM, parameters: dict[st
     ],
     ids=repr,
 )
-def test_what_no_grammar_expresses_is_left_to_validation(tiny_lm: FrozenLM, argument: Any) -> None:
+def test_schemas_beyond_the_grammar_are_validated_afterwards(tiny_lm: FrozenLM, argument: Any) -> None:
     for seed in range(3):
         assert json.loads(write(tiny_lm, object_of(a=argument), "", seed)).keys() == {"a"}
 
 
-def test_a_keyword_that_no_grammar_knows_is_dropped_alone(tiny_lm: FrozenLM) -> None:
+def test_only_the_unsupported_keyword_is_dropped(tiny_lm: FrozenLM) -> None:
     code = {"type": "string", "pattern": "^[A-Z]{3}$"}
     ahead = {"type": "string", "pattern": "^(?!x).+$"}
     parameters = object_of(a=ahead, n={"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 99}, c=code)

@@ -1,4 +1,4 @@
-"""Plans are decided toolken by toolken, the same alone, together and in beams, within what may follow."""
+"""Plans are decoded alone, in batches and with beams, from the toolkens that may follow."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -70,9 +70,7 @@ def test_tasks_are_planned_together_as_they_are_alone(
     ]
 
 
-def test_wide_beams_find_the_likeliest_plans_there_are(
-    tiny_lm: FrozenLM, head: ToolkenHead, tasks: list[PlanTask]
-) -> None:
+def test_wide_beams_find_the_most_likely_plans(tiny_lm: FrozenLM, head: ToolkenHead, tasks: list[PlanTask]) -> None:
     longest = 3
     every = [("[END]",)]
     for verb, thing, last in itertools.product(VERBS, OBJECTS, (*VERBS, "[END]")):

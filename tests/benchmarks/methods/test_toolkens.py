@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from toolken.agents.agent import Answer
-from toolken.benchmarks.methods.toolkens import PUBLISHED, AnswerCache, OneEntryCache, published_head
+from toolken.benchmarks.methods.one_entry_cache import OneEntryCache
+from toolken.benchmarks.methods.toolkens import PUBLISHED, AnswerCache, published_head
 from toolken.training.examples import Call, Example
 from toolken.training.fit import fit
 from toolken.training.lm import FrozenLM

@@ -47,7 +47,7 @@ def statistics_of(hidden: torch.Tensor, labels: torch.Tensor, tools: int = TOOLS
     return statistics
 
 
-def test_rows_and_biases_are_those_of_discriminant_analysis_computed_directly(
+def test_output_embeddings_and_biases_are_those_of_discriminant_analysis_computed_directly(
     drawn: tuple[torch.Tensor, torch.Tensor], geometry: PriorGeometry, forms: dict[str, torch.Tensor]
 ) -> None:
     hidden, labels = drawn
@@ -84,14 +84,14 @@ def test_the_posterior_mean_lies_between_prior_and_sample_by_their_weights() -> 
     assert torch.equal(means[1], prior[1])
 
 
-def test_a_single_example_is_worth_one_and_very_many_are_worth_a_few() -> None:
+def test_the_effective_sample_size_is_one_for_one_example_and_bounded_for_many() -> None:
     counts = torch.tensor([0.0, 1.0, 5.0, 1e9], dtype=torch.float64)
     found = effective_sample_size(counts, ClosedFormSettings(intraclass_correlation=0.05))
     assert found.tolist() == pytest.approx([0, 1, 5 / 1.2, 20], rel=1e-6)
     assert torch.equal(effective_sample_size(counts, ClosedFormSettings(intraclass_correlation=0)), counts)
 
 
-def test_few_tools_are_known_by_all_of_their_examples(
+def test_with_few_tools_the_intraclass_correlation_is_zero(
     geometry: PriorGeometry,
     forms: dict[str, torch.Tensor],
     drawn: tuple[torch.Tensor, torch.Tensor],
@@ -119,7 +119,7 @@ def test_prior_means_without_examples_spread_round_the_background_along_the_desc
     torch.testing.assert_close(white, 2.5 * (directions - directions.mean(0)))
 
 
-def test_the_alignment_is_learnt_from_tools_with_examples_and_given_to_those_without(
+def test_the_alignment_is_learned_from_tools_with_examples_and_applies_to_the_others(
     geometry: PriorGeometry, forms: dict[str, torch.Tensor]
 ) -> None:
     directions = geometry.directions(forms)
@@ -132,7 +132,7 @@ def test_the_alignment_is_learnt_from_tools_with_examples_and_given_to_those_wit
     torch.testing.assert_close(means, true_means, rtol=1e-4, atol=1e-4)
 
 
-def test_a_single_tool_has_a_row_with_and_without_examples(
+def test_a_single_tool_has_an_output_embedding_with_and_without_examples(
     geometry: PriorGeometry, forms: dict[str, torch.Tensor]
 ) -> None:
     for count in (0, 1, 3):
@@ -142,7 +142,7 @@ def test_a_single_tool_has_a_row_with_and_without_examples(
         assert bool(torch.isfinite(form.output_embeddings).all() & torch.isfinite(form.biases).all())
 
 
-def test_one_example_a_tool_is_enough(geometry: PriorGeometry, forms: dict[str, torch.Tensor]) -> None:
+def test_one_example_per_tool_is_enough(geometry: PriorGeometry, forms: dict[str, torch.Tensor]) -> None:
     statistics = statistics_of(torch.eye(TOOLS, SIZE), torch.arange(TOOLS))
     form = closed_form(geometry, forms, statistics, ClosedFormSettings())
     assert bool(torch.isfinite(form.output_embeddings).all() & torch.isfinite(form.biases).all())
@@ -168,7 +168,7 @@ def test_the_covariance_is_that_of_the_normal_inverse_wishart_posterior(
     torch.testing.assert_close(form.covariance, scatter / (7.0 + len(labels)))
 
 
-def test_a_source_that_knows_nothing_of_a_tool_leaves_it_to_the_others(
+def test_a_source_without_an_embedding_for_a_tool_is_ignored_there(
     geometry: PriorGeometry, forms: dict[str, torch.Tensor]
 ) -> None:
     other = torch.randn(TOOLS, SIZE, generator=torch.Generator().manual_seed(9), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The gate parts calls from words, at the opening of an answer and after a result."""
+"""The gate separates calls from text after the opening of an answer and after a result."""
 
 import pytest
 import torch
@@ -11,18 +11,20 @@ from toolken.training.features.example_features import no_call_weight
 SIZE = 8
 
 
-def clouds(count: int, seed: int, *, behind: bool = False, along: int = 0, distance: float = 6.0) -> DecisionStates:
-    """Calls on one side and words on the other of a plane across one axis, in anisotropic noise."""
+def clouds(
+    count: int, seed: int, *, after_result: bool = False, along: int = 0, distance: float = 6.0
+) -> DecisionStates:
+    """Return decisions in two anisotropic clusters, calls and text, which differ along one axis."""
     random = torch.Generator().manual_seed(seed)
     labels = torch.where(torch.arange(count) % 2 == 0, 0, NO_CALL)
     hidden = torch.randn(count, SIZE, generator=random) * torch.linspace(0.5, 20, SIZE).roll(1)
     hidden[:, along] = torch.randn(count, generator=random) + torch.where(labels == NO_CALL, -distance, distance)
-    place = torch.full((count,), int(behind))
-    return DecisionStates(hidden + 5, torch.zeros(count), labels, torch.arange(count), place)
+    results = torch.full((count,), int(after_result))
+    return DecisionStates(hidden + 5, torch.zeros(count), labels, torch.arange(count), results)
 
 
 def right(gate: Gate, points: DecisionStates, *, results: int) -> float:
-    """Return the share of decisions that the gate takes rightly."""
+    """Return the gate's accuracy."""
     called = gate.log_odds(points.hidden, results=results) > 0
     return float((called == (points.labels != NO_CALL)).double().mean())
 
@@ -33,8 +35,8 @@ def test_separable_decisions_are_recovered(running_text: bool) -> None:
     assert right(gate, clouds(1000, 2), results=0) > 0.99
 
 
-def test_each_kind_of_place_has_a_boundary_of_its_own() -> None:
-    both = DecisionStates.join([clouds(300, 0), clouds(300, 1, behind=True, along=3)])
+def test_each_kind_of_decision_position_has_its_own_boundary() -> None:
+    both = DecisionStates.join([clouds(300, 0), clouds(300, 1, after_result=True, along=3)])
     gate, _ = fit_gate(both, clouds(40, 2), running_text=False)
     assert right(gate, clouds(1000, 3), results=0) > 0.99
     assert right(gate, clouds(1000, 4, along=3), results=1) > 0.99
@@ -45,20 +47,20 @@ def test_without_examples_the_background_decides() -> None:
     assert right(gate, clouds(1000, 1), results=0) > 0.99
 
 
-def test_without_an_example_of_a_second_call_none_is_made() -> None:
+def test_without_examples_of_second_calls_none_is_made() -> None:
     calls_only = clouds(100, 0)
     gate, _ = fit_gate(calls_only, clouds(40, 1), running_text=False)
     assert bool((gate.log_odds(clouds(100, 2).hidden, results=1) < -10).all())
 
 
 @pytest.mark.parametrize("label", [0, NO_CALL])
-def test_examples_of_one_kind_alone_are_enough_beside_the_background(label: int) -> None:
+def test_calls_only_or_text_only_suffices_with_the_background(label: int) -> None:
     own = clouds(100, 0)
     gate, _ = fit_gate(own.where(own.labels == label), clouds(100, 1), running_text=False)
     assert right(gate, clouds(1000, 2), results=0) > 0.95
 
 
-def test_unequal_numbers_do_not_move_the_boundary_of_the_discriminant() -> None:
+def test_class_sizes_do_not_move_the_discriminants_boundary() -> None:
     points = clouds(2000, 0)
     few = torch.ones(2000, dtype=torch.bool)
     few[1:1900:2] = False  # most words are gone
@@ -68,7 +70,7 @@ def test_unequal_numbers_do_not_move_the_boundary_of_the_discriminant() -> None:
     assert abs(float(boundary.log_odds(middle))) < 0.1 * float(boundary.log_odds(points.hidden[:1]).abs())
 
 
-def test_words_that_stand_for_many_make_calls_rarer_in_running_text() -> None:
+def test_sampling_weights_make_calls_rarer_in_running_text() -> None:
     points = clouds(600, 0, distance=1.0)
     alone, _ = fit_gate(points, clouds(40, 1), running_text=True)
     rare, _ = fit_gate(points, clouds(40, 1), running_text=True, no_call_weight=20.0)
@@ -100,7 +102,7 @@ def test_too_few_examples_to_hold_any_out_leave_the_default_threshold() -> None:
     assert threshold == THRESHOLD
 
 
-def test_equal_data_give_an_equal_boundary() -> None:
+def test_the_fit_is_deterministic() -> None:
     points = clouds(200, 0, distance=1.0)
     (one, bar), (other, same_bar) = (fit_gate(points, clouds(40, 1), running_text=True) for _ in range(2))
     assert torch.equal(one.opening.weight, other.opening.weight)
@@ -114,7 +116,7 @@ def test_states_that_do_not_vary_are_refused() -> None:
         fit_gate(flat, flat, running_text=False)
 
 
-def test_how_many_results_there_are_tells_how_likely_another_call_is() -> None:
+def test_the_number_of_results_changes_the_log_odds_of_another_call() -> None:
     """The states carry no information: a call always follows the first result, and never the second."""
     random = torch.Generator().manual_seed(6)
     count = 400
@@ -136,13 +138,13 @@ def test_how_many_results_there_are_tells_how_likely_another_call_is() -> None:
 
 
 def test_chains_of_one_length_say_nothing_about_length() -> None:
-    assert chain_lengths(clouds(100, 1, behind=True)) == (0.0,)
+    assert chain_lengths(clouds(100, 1, after_result=True)) == (0.0,)
 
 
-def test_penalty_and_threshold_chosen_on_a_part_are_nearly_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_penalty_and_threshold_chosen_on_a_sample_are_close_to_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     points = clouds(6000, 0, distance=1.0)
     whole, threshold = fit_gate(points, clouds(40, 1), running_text=True)
-    monkeypatch.setattr("toolken.training.estimation.gate.CHOSEN_ON", 1500)
+    monkeypatch.setattr("toolken.training.estimation.gate.MAX_CROSS_VALIDATED", 1500)
     part, nearly = fit_gate(points, clouds(40, 1), running_text=True)
     fresh = clouds(2000, 2, distance=1.0).hidden
     # The boundary itself is fitted on all of them: only its penalty may be another one.
@@ -150,7 +152,7 @@ def test_penalty_and_threshold_chosen_on_a_part_are_nearly_those_of_all(monkeypa
     assert abs(nearly - threshold) < 0.15
 
 
-def test_words_outweigh_calls_as_they_do_among_all_decisions() -> None:
+def test_no_call_weight_restores_the_share_of_calls() -> None:
     assert no_call_weight(900, 300, 50, 50) == 3
     assert no_call_weight(900, 300, 200, 50) == 0.75  # each of these calls stands for four
     assert no_call_weight(0, 0, 10, 10) == 1

@@ -1,4 +1,4 @@
-"""Leave-one-out in closed form is what refitting without each example gives, and settings are chosen by it."""
+"""Leave-one-out in closed form equals refitting without each example, and chooses the settings."""
 
 import dataclasses
 
@@ -83,7 +83,7 @@ def test_settings_stay_where_each_tool_has_one_example() -> None:
     assert choice.settings == start
 
 
-def test_held_out_examples_are_scored_in_the_place_of_left_out_ones() -> None:
+def test_held_out_examples_replace_leave_one_out() -> None:
     points, forms = drawn([10] * TOOLS, noise=3.0)
     held_out, _ = drawn([3] * TOOLS, noise=3.0)
     choice = choose_settings(geometry(), forms, statistics_of(points), points, ClosedFormSettings(), held_out)
@@ -92,7 +92,7 @@ def test_held_out_examples_are_scored_in_the_place_of_left_out_ones() -> None:
     torch.testing.assert_close(choice.scores, scores)
 
 
-def test_only_held_out_examples_say_how_far_the_others_are_to_be_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_held_out_examples_choose_the_intraclass_correlation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("toolken.training.estimation.closed_form.SHARED_FROM", TOOLS)
     # Each tool's examples lie off their tool's centre together, as sentences of one pattern do; requests do not.
     points, forms = drawn([60, 2, 2, 2, 2], noise=3.0)

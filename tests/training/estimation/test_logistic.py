@@ -28,7 +28,7 @@ def test_whitened_states_have_unit_covariance(sample: tuple[torch.Tensor, ...]) 
     assert torch.allclose(covariance, torch.eye(4, dtype=torch.float64), atol=0.2)
 
 
-def test_a_part_is_fitted_as_if_it_were_whitened_by_itself(sample: tuple[torch.Tensor, ...]) -> None:
+def test_a_split_is_fitted_as_if_whitened_alone(sample: tuple[torch.Tensor, ...]) -> None:
     hidden, calls, weights = sample
     part = torch.arange(COUNT) % 3 > 0
     alone = Whitened(hidden[part], weights[part], SHRINKAGE)

@@ -73,14 +73,14 @@ def test_merging_equals_computing_together_whatever_the_order_of_the_tools(
     assert_equal(computed([one]).merge(backwards), computed([one, other]))
 
 
-def test_merging_leaves_both_parts_as_they_were() -> None:
+def test_merging_changes_neither_operand() -> None:
     one, other = (computed([(torch.ones(2, SIZE), torch.tensor([0, 1]))]) for _ in range(2))
     one.merge(other).add(torch.ones(1, SIZE), torch.tensor([0]))
     assert one.total == other.total == 2
 
 
 @given(batches(min_size=1))
-def test_dropping_a_tool_keeps_the_others_and_the_spread_within_each(
+def test_dropping_a_tool_keeps_the_statistics_of_the_others(
     batch: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
     whole = computed([batch])
@@ -94,7 +94,7 @@ def test_dropping_a_tool_keeps_the_others_and_the_spread_within_each(
 
 
 @given(batches(min_size=1))
-def test_a_tool_whose_examples_are_removed_first_leaves_no_trace(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_removing_a_tool_after_its_examples_leaves_no_trace(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     hidden, labels = batch
     whole, others = computed([batch]), labels != 1
     whole.remove(hidden[~others], labels[~others])
@@ -105,7 +105,7 @@ def test_a_tool_whose_examples_are_removed_first_leaves_no_trace(batch: tuple[to
 
 
 @given(batches(min_size=1))
-def test_the_scatter_is_that_round_each_tools_mean(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_the_scatter_is_around_each_tools_mean(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     hidden, labels = batch[0].double(), batch[1]
     expected, freedom = torch.zeros(SIZE, SIZE, dtype=torch.float64), 0
     for tool in set(labels.tolist()):
@@ -131,7 +131,7 @@ def test_new_tools_begin_without_examples() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_a_state_that_is_no_number_is_refused_and_nothing_changes(bad: float) -> None:
+def test_a_nan_state_is_refused_and_nothing_changes(bad: float) -> None:
     statistics = computed([(torch.ones(2, SIZE), torch.tensor([0, 1]))])
     for change in (statistics.add, statistics.remove):
         with pytest.raises(HeadError, match="finite"):

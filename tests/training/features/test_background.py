@@ -1,4 +1,4 @@
-"""The background is computed once for an LM and a wording, and a broken cache is only a lost minute."""
+"""The background is computed once per LM and format, and a broken cache costs only time."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_tokens_are_unread_until_a_background_is_cached(tiny_lm: FrozenLM, tiny_
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
-def test_a_broken_cache_is_computed_anew(tiny_lm: FrozenLM, tiny_background: Path, content: bytes) -> None:
+def test_a_broken_cache_is_recomputed(tiny_lm: FrozenLM, tiny_background: Path, content: bytes) -> None:
     first = background(tiny_lm, PromptFormat())
     (path,) = (tiny_background / "background").iterdir()
     path.write_bytes(content)
@@ -48,7 +48,7 @@ def test_a_broken_cache_is_computed_anew(tiny_lm: FrozenLM, tiny_background: Pat
     assert path.stat().st_size > 1000
 
 
-def test_another_wording_has_a_background_of_its_own(tiny_lm: FrozenLM, tiny_background: Path) -> None:
+def test_each_format_has_its_own_background(tiny_lm: FrozenLM, tiny_background: Path) -> None:
     one, other = background(tiny_lm, PromptFormat()), background(tiny_lm, PromptFormat(opening=" It is"))
     assert not torch.allclose(one.mean, other.mean)
     assert len(list((tiny_background / "background").iterdir())) == 2
@@ -79,7 +79,7 @@ def test_states_that_are_not_numbers_are_not_kept(build_lm: BuildLM, tiny_backgr
     assert not list(tiny_background.rglob("*.safetensors"))
 
 
-def test_a_cached_background_that_is_not_numbers_is_computed_anew(tiny_lm: FrozenLM, tiny_background: Path) -> None:
+def test_a_cached_background_with_nan_is_recomputed(tiny_lm: FrozenLM, tiny_background: Path) -> None:
     first = background(tiny_lm, PromptFormat())
     (path,) = (tiny_background / "background").iterdir()
     tensors = load_file(path)

@@ -1,4 +1,4 @@
-"""The feature pass keeps the states at decisions, whatever else the examples hold."""
+"""The feature pass keeps the states at the decision positions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def passed(lm: FrozenLM, examples: list[Example], **options: object) -> Decision
     return DecisionStates.join(decisions(lm, PromptFormat(), examples, ["add", "double"], **options))  # type: ignore[arg-type]
 
 
-def test_labels_places_and_states_belong_together(tiny_lm: FrozenLM) -> None:
+def test_labels_and_states_are_those_of_their_decisions(tiny_lm: FrozenLM) -> None:
     found = passed(tiny_lm, [CHAIN, WORDED])
     by_example = sorted(zip(found.examples.tolist(), found.labels.tolist(), found.after_result.tolist(), strict=True))
     assert by_example == [(0, NO_CALL, True), (0, 0, False), (0, 1, True), (1, NO_CALL, False)]
@@ -42,7 +42,7 @@ def test_calls_alone_can_be_asked_for(tiny_lm: FrozenLM) -> None:
     assert found.examples.tolist() == [0, 0]
 
 
-def test_the_same_states_come_whatever_the_other_examples(tiny_lm: FrozenLM) -> None:
+def test_states_do_not_depend_on_the_other_examples(tiny_lm: FrozenLM) -> None:
     alone = passed(tiny_lm, [CHAIN])
     among = passed(tiny_lm, [WORDED, CHAIN, WORDED, CHAIN])
     torch.testing.assert_close(among.where(among.examples == 1).hidden, alone.hidden, rtol=1e-4, atol=1e-4)
@@ -68,7 +68,7 @@ def test_query_states_come_in_the_order_of_the_requests(tiny_lm: FrozenLM) -> No
         torch.testing.assert_close(together.logsumexp[index], alone.logsumexp[0], rtol=1e-4, atol=1e-4)
 
 
-def test_decisions_behind_a_lead_are_those_of_the_question_alone_and_come_in_order(tiny_lm: FrozenLM) -> None:
+def test_decisions_after_a_lead_are_those_of_the_question_alone_and_come_in_order(tiny_lm: FrozenLM) -> None:
     prompt = PromptFormat(lead="number")
     told: list[int] = []
     chains = [
@@ -84,7 +84,7 @@ def test_decisions_behind_a_lead_are_those_of_the_question_alone_and_come_in_ord
     torch.testing.assert_close(found.where(found.results == 0).hidden, led.hidden, rtol=1e-4, atol=1e-4)
 
 
-def test_a_call_without_a_place_of_its_own_is_told(tiny_lm: FrozenLM) -> None:
+def test_a_call_without_a_position_is_reported(tiny_lm: FrozenLM) -> None:
     first = Example(answer="5 is it.", calls=(Call(tool="add", result="5", start=0),))
     answer = "The answer is 5"
     calls = (Call(tool="double", result="", start=13), Call(tool="add", result="5", start=14))

@@ -1,4 +1,4 @@
-"""A fit on a cluster gives the head of one process, though a worker dies in the middle."""
+"""A fit on a cluster gives the head of one process, even if a worker dies."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def many(examples: list[Example]) -> list[Example]:
     return made
 
 
-def test_a_worker_that_is_killed_in_mid_run_changes_nothing(
+def test_a_killed_worker_changes_no_result(
     cluster: Any,
     folder_lm: FrozenLM,
     many: list[Example],

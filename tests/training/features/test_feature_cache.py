@@ -1,4 +1,4 @@
-"""States are computed once, found again, and never those of another LM or text."""
+"""States are computed once, cached, and never taken from another LM or text."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_states_are_those_of_the_lm_and_are_computed_once(
     assert counted.texts == len(TEXTS)
 
 
-def test_only_new_texts_run_and_progress_tells_of_all(
+def test_only_new_texts_run_and_progress_counts_all(
     tiny_lm: FrozenLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = FeatureCache(tiny_lm, tmp_path)
@@ -76,7 +76,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(
     assert counted.texts == 2
 
 
-def test_another_lm_or_wording_meets_no_stale_state(build_lm: Callable[..., FrozenLM], tmp_path: Path) -> None:
+def test_another_lm_or_format_gets_no_stale_state(build_lm: Callable[..., FrozenLM], tmp_path: Path) -> None:
     one, other = build_lm(seed=0), build_lm(seed=1)
     first = query_states(one, PromptFormat(), TEXTS, cache=FeatureCache(one, tmp_path))
     second = query_states(other, PromptFormat(), TEXTS, cache=FeatureCache(other, tmp_path))
@@ -86,7 +86,7 @@ def test_another_lm_or_wording_meets_no_stale_state(build_lm: Callable[..., Froz
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
-def test_a_broken_file_is_named_and_computed_anew(tiny_lm: FrozenLM, tmp_path: Path, content: bytes) -> None:
+def test_a_broken_file_is_named_and_recomputed(tiny_lm: FrozenLM, tmp_path: Path, content: bytes) -> None:
     expected = query_states(tiny_lm, PromptFormat(), TEXTS, cache=FeatureCache(tiny_lm, tmp_path))
     (path,) = tmp_path.glob("*/*.safetensors")
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Heads go to a repository and come back the same, or not at all."""
+"""Heads are pushed and pulled unchanged, or not at all."""
 
 import shutil
 from pathlib import Path
@@ -89,7 +89,7 @@ def saved(tiny_head: ToolkenHead, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("place", ["hub", "folder"])
-def test_what_is_pulled_is_what_was_pushed(place: str, mocked: Hub, saved: Path, tmp_path: Path) -> None:
+def test_pulling_gives_what_was_pushed(place: str, mocked: Hub, saved: Path, tmp_path: Path) -> None:
     repository = "owner/name" if place == "hub" else str(tmp_path / "shelf")
     pushed = push_head(saved, repository)
     pulled = pull_head(repository, tmp_path / "pulled")
@@ -111,7 +111,7 @@ def test_each_version_can_be_pulled_by_its_name(mocked: Hub, saved: Path, tmp_pa
     assert len(list((tmp_path / "pulled").iterdir())) == 2
 
 
-def test_a_branch_leaves_the_main_one_alone_and_a_card_stays_as_it_is(mocked: Hub, saved: Path, tmp_path: Path) -> None:
+def test_pushing_to_a_branch_changes_neither_main_nor_the_card(mocked: Hub, saved: Path, tmp_path: Path) -> None:
     push_head(saved, "owner/name")
     card = mocked.folder / "owner" / "name" / mocked.commit_of("owner/name", None) / "README.md"
     assert "`weather`: Tell the weather in a city." in card.read_text()
@@ -148,11 +148,11 @@ def test_a_damaged_file_is_refused_by_name_and_nothing_is_replaced(
     assert {one.name: one.read_bytes() for one in (tmp_path / "pulled").iterdir()} == before
 
 
-def test_what_cannot_be_fetched_is_one_sentence(mocked: Hub, saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(HeadError, match="no hub repository 'owner/none'"):
+def test_a_failed_pull_is_one_sentence(mocked: Hub, saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(HeadError, match="'owner/none' does not exist or is private"):
         pull_head("owner/none", tmp_path / "pulled")
     mocked.create_repo("owner/empty", exist_ok=True, private=False)
-    with pytest.raises(HeadError, match="'owner/empty' holds no head"):
+    with pytest.raises(HeadError, match="'owner/empty' has no head"):
         pull_head("owner/empty", tmp_path / "pulled")
     with pytest.raises(HeadError, match="has no revisions"):
         pull_head(str(saved), tmp_path / "pulled", revision="main")
@@ -161,7 +161,7 @@ def test_what_cannot_be_fetched_is_one_sentence(mocked: Hub, saved: Path, tmp_pa
     assert not (tmp_path / "pulled").exists()
 
 
-def test_without_a_network_nothing_old_is_taken_for_the_newest(
+def test_without_a_network_no_old_download_is_returned(
     mocked: Hub, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push_head(saved, "owner/name")

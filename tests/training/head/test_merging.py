@@ -28,7 +28,7 @@ def parts(
     return heads[0], heads[1], heads[2]
 
 
-def test_merging_gives_the_rows_of_one_fit(parts: tuple[ToolkenHead, ToolkenHead, ToolkenHead]) -> None:
+def test_merging_gives_the_output_embeddings_of_one_fit(parts: tuple[ToolkenHead, ToolkenHead, ToolkenHead]) -> None:
     one, other, whole = parts
     merged = merge([one, other])
     assert sorted(merged.names) == sorted(whole.names)
@@ -46,9 +46,7 @@ def test_merging_gives_the_rows_of_one_fit(parts: tuple[ToolkenHead, ToolkenHead
         assert shown[0] == shown[1]
 
 
-def test_merging_leaves_its_heads_as_they_were(
-    parts: tuple[ToolkenHead, ToolkenHead, ToolkenHead], tmp_path: Path
-) -> None:
+def test_merging_changes_none_of_its_heads(parts: tuple[ToolkenHead, ToolkenHead, ToolkenHead], tmp_path: Path) -> None:
     versions = [head.save_pretrained(tmp_path / "head") for head in parts[:2]]
     merge(parts[:2])
     assert [head.save_pretrained(tmp_path / "head") for head in parts[:2]] == versions

@@ -1,4 +1,4 @@
-"""A head keeps its tools apart, takes new ones by description, lets old ones go, and refuses another LM."""
+"""A head gains and loses tools and examples, is saved and loaded, and refuses another LM."""
 
 import json
 import math
@@ -172,7 +172,7 @@ def test_a_folder_without_a_head_says_how_to_make_one(tmp_path: Path) -> None:
         ToolkenHead.from_pretrained(tmp_path / "none")
 
 
-def test_a_place_that_cannot_be_written_is_refused(tiny_head: ToolkenHead, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_refused(tiny_head: ToolkenHead, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HeadError, match="cannot be written"):
         tiny_head.save_pretrained(tmp_path / "file" / "head")
@@ -200,7 +200,7 @@ WRITERS = """
 
 
 @pytest.mark.timeout(120)
-def test_a_folder_always_loads_though_its_writers_are_killed(
+def test_a_folder_loads_even_if_its_writers_are_killed(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, tmp_path: Path
 ) -> None:
     old, new, folder = tmp_path / "old", tmp_path / "new", tmp_path / "head"
@@ -237,7 +237,7 @@ def test_a_folder_always_loads_though_its_writers_are_killed(
     assert_same(ToolkenHead.from_pretrained(folder), tiny_head)
 
 
-def test_a_head_that_is_replaced_while_it_is_read_is_read_anew(
+def test_a_head_that_is_replaced_during_reading_is_read_again(
     tiny_head: ToolkenHead, tiny_lm: FrozenLM, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longer = tiny_head.with_tools([NEW], tiny_lm)
@@ -389,9 +389,7 @@ def test_allowed_tools_share_the_probability_of_a_call(tiny_head: ToolkenHead, h
     torch.testing.assert_close(decision.probabilities.sum(1), decision.call_probability.float())
 
 
-def test_the_softmax_over_words_and_tools_gives_the_gates_probability(
-    tiny_head: ToolkenHead, hidden: torch.Tensor
-) -> None:
+def test_the_joint_softmax_gives_the_gates_probability(tiny_head: ToolkenHead, hidden: torch.Tensor) -> None:
     words = torch.randn(5, 50, generator=torch.Generator().manual_seed(3)) * 4
     for results in (0, 1):
         decision = tiny_head.decide(hidden, results=results)

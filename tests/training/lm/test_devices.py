@@ -226,7 +226,7 @@ def test_a_device_map_places_the_model_and_it_is_not_moved(folder: Path, monkeyp
         torch.testing.assert_close(lm.start().feed([5, 6, 7]), expected)
 
 
-def test_layers_that_accelerate_keeps_on_a_disk_run_on_the_lms_device(folder: Path, tmp_path: Path) -> None:
+def test_layers_offloaded_to_disk_run_on_the_lms_device(folder: Path, tmp_path: Path) -> None:
     whole = FrozenLM.from_pretrained(folder, dtype="float32")
     device_map = {"model.embed_tokens": "disk", "model.layers.0": "cpu", "model.layers.1": "disk", "model.norm": "cpu"}
     device_map |= {"lm_head": "disk", "model.rotary_emb": "cpu"}
@@ -269,7 +269,7 @@ def test_a_device_that_is_not_there_is_named(device: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["no_such_dtype", "int8", "nn", torch.int8])
-def test_a_dtype_that_is_none_is_named(dtype: Any) -> None:
+def test_an_unknown_dtype_is_named(dtype: Any) -> None:
     with pytest.raises(BackendError, match="no number format"):
         FrozenLM.from_pretrained(dtype=dtype)
 

@@ -78,7 +78,7 @@ def test_a_conversion_killed_in_the_middle_leaves_no_model_and_the_next_one_succ
     assert (embedded.embedded_folder() / "model.safetensors").is_file()
 
 
-def test_what_killed_conversions_left_is_cleared_away_by_the_next(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_conversion_deletes_the_remains_of_killed_ones(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "_convert", convert)
     for name in (f".{embedded.EMBEDDED}-partial", f".{embedded.EMBEDDED}-k3x9", embedded.EMBEDDED, "another-model"):
         (cache / "models" / name).mkdir(parents=True)
@@ -88,7 +88,7 @@ def test_what_killed_conversions_left_is_cleared_away_by_the_next(cache: Path, m
     assert models_in(cache) == [embedded.EMBEDDED, "another-model"]
 
 
-def test_of_first_starts_at_once_one_converts_and_all_get_the_model(cache: Path, tmp_path: Path) -> None:
+def test_of_concurrent_first_starts_one_converts_and_all_get_the_model(cache: Path, tmp_path: Path) -> None:
     log = tmp_path / "conversions"
     program = f"""
         import time

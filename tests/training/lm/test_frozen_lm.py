@@ -113,7 +113,7 @@ def test_a_text_longer_than_the_context_is_refused_before_any_work(build_lm: Bui
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["no-such-folder-or-id", "./nowhere/at/all", "missing.gguf", "no/such/hub/id", ""])
-def test_what_is_not_there_is_named_in_one_sentence(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_lm_is_named_in_one_sentence(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LMNotFoundError) as caught:

@@ -175,7 +175,7 @@ def test_states_of_texts_with_a_shared_beginning(lm: FrozenLM, twin: FrozenLM, m
     assert list(lm.hidden_states([], [])) == []
 
 
-def test_prefill_asks_for_the_last_tokens_outputs_only(lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefill_computes_only_the_last_tokens_output(lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[tuple[int, bool]] = []
     decode = CellPool._decode
 
@@ -199,7 +199,7 @@ def test_stepping_equals_one_full_pass(lm: FrozenLM, twin: FrozenLM) -> None:
     assert session.ids == ids
 
 
-def test_going_back_and_forking(lm: FrozenLM, twin: FrozenLM) -> None:
+def test_truncating_and_forking(lm: FrozenLM, twin: FrozenLM) -> None:
     ids, left, right = lm.encode(TEXT).ids, lm.encode(" left way").ids, lm.encode(" right, then left").ids
     first = lm.start()
     assert_state_of(twin, ids, first.fork().feed(ids))
@@ -244,7 +244,9 @@ def begun(lm: FrozenLM, texts: Sequence[str] = TEXTS) -> list[Session]:
     return sessions
 
 
-def test_a_batch_of_sixteen_is_one_decode_a_step(lm: FrozenLM, twin: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_of_sixteen_is_one_decode_per_step(
+    lm: FrozenLM, twin: FrozenLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sessions, batch = begun(lm, [f"{TEXT} {number}" for number in range(16)]), lm.start_batch()
     lib = lm.start().pool._lib  # type: ignore[attr-defined]
     sizes: list[int] = []
@@ -278,7 +280,7 @@ def crowded(small: Path, monkeypatch: pytest.MonkeyPatch) -> FrozenLM:
     return lm
 
 
-def test_texts_make_room_for_others_and_are_computed_anew(crowded: FrozenLM, twin: FrozenLM) -> None:
+def test_evicted_texts_are_recomputed(crowded: FrozenLM, twin: FrozenLM) -> None:
     ids = crowded.encode(TEXT).ids
     sessions = [crowded.start() for _ in range(10)]
     for number, session in enumerate(sessions):
@@ -296,7 +298,7 @@ def test_texts_make_room_for_others_and_are_computed_anew(crowded: FrozenLM, twi
         assert_state_of(twin, session.ids, state)
 
 
-def test_texts_that_are_gone_give_their_cells_back(crowded: FrozenLM) -> None:
+def test_deleted_texts_free_their_cells(crowded: FrozenLM) -> None:
     kept = crowded.start()
     kept.feed([5] * 10)
     for number in range(50):
@@ -333,7 +335,7 @@ def test_a_decode_that_fails_leaves_texts_that_go_on(
         assert_state_of(twin, [*before, 5], first.fork().feed([5]))
 
 
-def test_threads_take_turns(lm: FrozenLM, twin: FrozenLM) -> None:
+def test_concurrent_threads_get_right_states(lm: FrozenLM, twin: FrozenLM) -> None:
     cache = PrefixCache(lm)
     texts = [lm.encode(f"{TEXT} {number}").ids for number in range(16)]
     start = threading.Barrier(8)
@@ -348,7 +350,7 @@ def test_threads_take_turns(lm: FrozenLM, twin: FrozenLM) -> None:
             assert_state_of(twin, [*ids, 5], state)
 
 
-def test_a_text_that_was_read_serves_those_that_begin_alike(crowded: FrozenLM, twin: FrozenLM) -> None:
+def test_a_cached_text_serves_texts_with_the_same_prefix(crowded: FrozenLM, twin: FrozenLM) -> None:
     cache, ids = PrefixCache(crowded), crowded.encode(TEXT).ids
     assert cache.prefill(ids[:15]).reused == 0
     assert cache.prefill(ids).reused == 15
@@ -360,7 +362,7 @@ def test_a_text_that_was_read_serves_those_that_begin_alike(crowded: FrozenLM, t
     assert_state_of(twin, ids, (again.hidden, again.logits))
 
 
-def test_a_head_moves_between_the_engines(
+def test_a_head_moves_between_the_backends(
     lm: FrozenLM, twin: FrozenLM, specs: list[ToolSpec], examples: list[Example], tiny_background: Path, tmp_path: Path
 ) -> None:
     heads = [fit(one, specs, examples) for one in (lm, twin)]
@@ -374,7 +376,7 @@ def test_a_head_moves_between_the_engines(
             )
 
 
-def test_states_of_different_engines_are_cached_apart(lm: FrozenLM, twin: FrozenLM, tmp_path: Path) -> None:
+def test_states_of_different_backends_are_cached_apart(lm: FrozenLM, twin: FrozenLM, tmp_path: Path) -> None:
     assert FeatureCache(lm, tmp_path).folder != FeatureCache(twin, tmp_path).folder
 
 
@@ -416,15 +418,15 @@ def test_the_embedded_file_given_by_its_path_is_the_embedded_lm(embedded_cpp: Fr
     assert FrozenLM.from_pretrained(embedded_gguf(), backend="llama.cpp").fingerprint == embedded_cpp.fingerprint
 
 
-def test_what_needs_torch_says_so(lm: FrozenLM) -> None:
+def test_methods_that_need_torch_weights_say_so(lm: FrozenLM) -> None:
     for use in (lambda: lm.model, lambda: lm.forward(torch.tensor([[1]]), torch.tensor([0]))):
         with pytest.raises(BackendError, match=r"runs on llama\.cpp.*backend 'transformers'"):
             use()
 
 
 @pytest.mark.parametrize("name", ["HuggingFaceTB/SmolLM2-135M", "missing.gguf", ".", "README.md", ""])
-def test_what_is_no_gguf_file_is_named_in_one_sentence(name: str) -> None:
-    with pytest.raises(LMNotFoundError, match="is no GGUF file") as caught:
+def test_other_files_than_gguf_are_named_in_one_sentence(name: str) -> None:
+    with pytest.raises(LMNotFoundError, match="is not a GGUF file") as caught:
         FrozenLM.from_pretrained(name, backend="llama.cpp")
     assert repr(name) in str(caught.value)
     assert "\n" not in str(caught.value)

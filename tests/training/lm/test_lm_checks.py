@@ -177,7 +177,7 @@ def test_a_model_with_an_encoder_is_refused(tiny_tokenizer: Any, config: str, mo
 
 
 @pytest.mark.parametrize("spread", [0.2, 0.02])
-def test_a_model_that_looks_ahead_is_refused(tiny_tokenizer: Any, spread: float) -> None:
+def test_a_model_without_causal_attention_is_refused(tiny_tokenizer: Any, spread: float) -> None:
     model = build_model(tiny_tokenizer, "BertConfig", "BertForMaskedLM", initializer_range=spread)
     with pytest.raises(LMNotFoundError, match=r"^mine lets a token look at those after it"):
         FrozenLM(model, tiny_tokenizer, "mine")
@@ -209,7 +209,7 @@ def test_a_model_that_does_not_continue_from_its_cache_is_refused_a_chat(tiny_to
         assert "\n" not in str(caught.value)
 
 
-def test_texts_that_begin_alike_are_right_where_the_cache_is_not(tiny_tokenizer: Any) -> None:
+def test_a_model_with_a_wrong_cache_reads_shared_prefixes_again(tiny_tokenizer: Any) -> None:
     lm = FrozenLM(build_model(tiny_tokenizer, "OpenAIGPTConfig"), tiny_tokenizer, "mine")
     sequences = [lm.encode(TEXT + more).ids for more in (" Paris", " and Rome", " 7")]
     for index, states in lm.hidden_states(sequences, [[len(ids) - 1] for ids in sequences]):
@@ -254,7 +254,7 @@ def test_other_models_decode_in_batches(build_lm: BuildLM, architecture: str, mo
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt_neox", "gpt2", "mistral"])
-def test_rounding_is_not_taken_for_a_fault(build_lm: BuildLM, architecture: str, dtype: torch.dtype) -> None:
+def test_rounding_passes_the_trial(build_lm: BuildLM, architecture: str, dtype: torch.dtype) -> None:
     lm = build_lm(architecture, dtype=dtype)
     lm.start().feed([5, 6, 7])
     assert lm.start_batch()._batched  # type: ignore[attr-defined]

@@ -44,7 +44,7 @@ def test_stepping_equals_one_full_pass(lm: FrozenLM) -> None:
     assert_state_of(lm, ids, got)
 
 
-def test_going_back_and_on_another_way_forgets_the_first_way(lm: FrozenLM) -> None:
+def test_another_continuation_after_truncation_forgets_the_first(lm: FrozenLM) -> None:
     ids, other = lm.encode(TEXT).ids, lm.encode(" Paris and Rome").ids
     session = lm.start()
     session.feed(ids)
@@ -55,7 +55,7 @@ def test_going_back_and_on_another_way_forgets_the_first_way(lm: FrozenLM) -> No
     assert_state_of(lm, other, session.feed(other))
 
 
-def test_going_back_to_a_longer_text_changes_nothing(tiny_lm: FrozenLM) -> None:
+def test_truncating_beyond_the_end_changes_nothing(tiny_lm: FrozenLM) -> None:
     ids = tiny_lm.encode(TEXT).ids
     session = tiny_lm.start()
     session.feed(ids[:20])
@@ -77,7 +77,7 @@ def test_forks_go_on_independently_of_each_other(lm: FrozenLM) -> None:
     assert_state_of(lm, ids + right + left, second.feed(left))
 
 
-def test_a_fork_of_nothing_begins_anew(tiny_lm: FrozenLM) -> None:
+def test_a_fork_of_an_empty_session_is_empty(tiny_lm: FrozenLM) -> None:
     ids = tiny_lm.encode(TEXT).ids
     assert_state_of(tiny_lm, ids, tiny_lm.start().fork().feed(ids))
 
@@ -150,7 +150,7 @@ def test_texts_of_a_batch_are_extended_as_each_would_be_alone(lm: FrozenLM) -> N
             assert_state_of(lm, session.ids, state)
 
 
-def test_texts_come_into_a_batch_and_leave_it_at_any_time(lm: FrozenLM) -> None:
+def test_texts_join_and_leave_a_batch_at_any_time(lm: FrozenLM) -> None:
     sessions, batch = begun(lm), TensorBatch(lm)
     (token,) = lm.encode(" ").ids[:1]
     for members in ([0, 1], [0, 1, 2, 3], [3, 1, 2, 0], [2, 3], [2], [0, 2, 3], [1], [0, 1, 2, 3]):
@@ -166,7 +166,7 @@ def test_texts_come_into_a_batch_and_leave_it_at_any_time(lm: FrozenLM) -> None:
         assert_state_of(lm, before[:-3] + ids, twin.feed(ids))
 
 
-def test_a_batch_runs_the_lm_once_a_step(tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_runs_the_lm_once_per_step(tiny_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions, batch = begun(tiny_lm), TensorBatch(tiny_lm)
     runs: list[int] = []
     whole = tiny_lm.forward
@@ -181,7 +181,7 @@ def test_a_batch_runs_the_lm_once_a_step(tiny_lm: FrozenLM, monkeypatch: pytest.
     assert runs == [4] * 100
 
 
-def test_a_text_takes_the_row_that_another_has_left(lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_reuses_the_row_of_a_finished_one(lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions, batch = begun(lm), TensorBatch(lm)
     assembled: list[int] = []
     whole = batch._assemble
@@ -242,7 +242,7 @@ def test_a_batch_that_fails_leaves_texts_that_go_on(tiny_lm: FrozenLM, monkeypat
         assert_state_of(tiny_lm, session.ids, state)
 
 
-def test_a_text_that_was_read_serves_those_that_begin_alike(lm: FrozenLM) -> None:
+def test_a_cached_text_serves_texts_with_the_same_prefix(lm: FrozenLM) -> None:
     cache, ids = PrefixCache(lm), lm.encode(TEXT).ids
     assert cache.prefill(ids[:15]).reused == 0
     for other in (ids, ids[:15] + lm.encode(" Paris").ids, ids[:12], lm.encode("Other").ids, ids):
@@ -253,7 +253,7 @@ def test_a_text_that_was_read_serves_those_that_begin_alike(lm: FrozenLM) -> Non
     assert again.reused == (len(ids) - 1 if again.session.shareable else 0)
 
 
-def test_what_a_reader_adds_to_a_text_is_not_read_by_others(tiny_lm: FrozenLM) -> None:
+def test_tokens_fed_by_one_reader_are_not_seen_by_others(tiny_lm: FrozenLM) -> None:
     cache, ids = PrefixCache(tiny_lm), tiny_lm.encode(TEXT).ids
     first = cache.prefill(ids[:15])
     first.session.feed([5, 6, 7])
@@ -262,7 +262,7 @@ def test_what_a_reader_adds_to_a_text_is_not_read_by_others(tiny_lm: FrozenLM) -
     assert_state_of(tiny_lm, ids, (second.hidden, second.logits))
 
 
-def test_texts_that_are_kept_are_bounded_and_the_oldest_go_first(tiny_lm: FrozenLM) -> None:
+def test_the_cache_is_bounded_and_evicts_the_oldest_text(tiny_lm: FrozenLM) -> None:
     one = tiny_lm.start()
     one.feed([5])
     cache = PrefixCache(tiny_lm, max_texts=3, max_bytes=100 * one.nbytes)
@@ -281,7 +281,7 @@ def test_texts_that_are_kept_are_bounded_and_the_oldest_go_first(tiny_lm: Frozen
     assert len(cache) == 0
 
 
-def test_a_text_that_goes_on_takes_the_place_of_its_beginning(tiny_lm: FrozenLM) -> None:
+def test_a_continued_text_replaces_its_prefix_in_the_cache(tiny_lm: FrozenLM) -> None:
     cache, ids = PrefixCache(tiny_lm), tiny_lm.encode(TEXT).ids
     for end in (5, 10, 20):
         cache.prefill(ids[:end])
@@ -289,7 +289,7 @@ def test_a_text_that_goes_on_takes_the_place_of_its_beginning(tiny_lm: FrozenLM)
     assert cache.prefill(ids).reused == 20
 
 
-def test_nothing_is_kept_where_nothing_is_to_be(tiny_lm: FrozenLM) -> None:
+def test_a_cache_of_size_zero_keeps_nothing(tiny_lm: FrozenLM) -> None:
     cache = PrefixCache(tiny_lm, max_texts=0)
     cache.prefill([5, 6, 7])
     assert cache.prefill([5, 6, 7]).reused == 0
@@ -312,7 +312,7 @@ def test_remembered_states_are_those_of_a_run(tiny_lm: FrozenLM, monkeypatch: py
     assert memory.name == tiny_lm.name
 
 
-def test_texts_of_a_batch_go_away_with_their_last_name(tiny_lm: FrozenLM) -> None:
+def test_texts_of_a_batch_are_freed_with_their_last_reference(tiny_lm: FrozenLM) -> None:
     sessions, batch = begun(tiny_lm), TensorBatch(tiny_lm)
     batch.feed([(session, [7]) for session in sessions])
     gone, kept = weakref.ref(sessions[0]), sessions[1]

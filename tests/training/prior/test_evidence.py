@@ -1,4 +1,4 @@
-"""What a tool is described as decides with the gate whether it is called before it has an example."""
+"""A tool's description contributes to P(call) until the tool has examples."""
 
 import pytest
 import torch
@@ -12,9 +12,7 @@ from toolken.training.prior import evidence as evidence_module
 UNSEEN = ToolSpec(name="price", description="Look up the price of a product.")
 
 
-def test_a_description_speaks_for_itself_and_not_for_tools_with_examples(
-    tiny_lm: FrozenLM, tiny_head: ToolkenHead
-) -> None:
+def test_description_evidence_counts_only_for_tools_without_examples(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> None:
     head = tiny_head.with_tools([UNSEEN], tiny_lm)
     evidence = head.estimate.evidence
     assert evidence is not None

@@ -1,4 +1,4 @@
-"""A description becomes a user's request, and the state at the decision on it is the tool's prior."""
+"""A description becomes a request, whose state at the decision position is the tool's prior."""
 
 import pytest
 import torch

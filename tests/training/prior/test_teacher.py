@@ -1,4 +1,4 @@
-"""A sentence encoder places descriptions better, and a head that it taught goes on without it."""
+"""A sentence encoder improves the prior, and a head that it taught works without it."""
 
 import sys
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Letters:
         return torch.nn.functional.normalize(counts, dim=1)
 
 
-def test_the_map_finds_the_direction_in_which_states_are_told_by_the_vectors() -> None:
+def test_the_teachers_map_recovers_the_states_that_the_vectors_determine() -> None:
     random = torch.Generator().manual_seed(0)
     states = torch.randn(4000, 6, generator=random, dtype=torch.float64)
     vectors = torch.nn.functional.normalize(states[:, :3] + 0.01, dim=1)
@@ -53,7 +53,7 @@ def test_a_taught_head_is_saved_with_its_map_and_extended_by_the_encoders_name(
     assert bool(torch.isfinite(read.output_embeddings).all())
 
 
-def test_without_the_encoder_a_new_tool_is_placed_by_its_query_form_and_a_warning_says_so(
+def test_without_the_encoder_a_new_tool_uses_its_query_form_embedding_and_warns(
     tiny_lm: FrozenLM, specs: list[ToolSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = fit(tiny_lm, specs, encoder=Letters())

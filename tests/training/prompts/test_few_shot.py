@@ -26,7 +26,7 @@ def asked(number: int, **fields: object) -> Example:
     return Example(question=f"Q{number}", calls=(call,))
 
 
-def test_the_nearest_are_shown_with_the_most_similar_last() -> None:
+def test_the_most_similar_few_shot_example_comes_last() -> None:
     count = SHOWN + 3
     states = torch.arange(count).float()[:, None].repeat(1, SIZE)
     made = added([asked(i) for i in range(count)], states, list(range(count)))
@@ -46,7 +46,7 @@ def test_in_running_text_the_sentence_of_a_call_is_shown() -> None:
     assert [one.question for one in made.shown] == ["They hold 2.5*4 ="]
 
 
-def test_calls_before_are_shown_with_a_later_one() -> None:
+def test_few_shot_examples_show_the_earlier_calls() -> None:
     calls = tuple(Call(tool="add", args={"n": n}, result=str(n)) for n in (1, 2))
     part = DecisionStates(
         torch.zeros(2, SIZE), torch.zeros(2), torch.tensor([0, 0]), torch.tensor([0, 0]), torch.tensor([0, 1])

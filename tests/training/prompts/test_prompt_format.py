@@ -64,7 +64,7 @@ def test_a_lead_is_part_of_the_text_only_at_the_decision_on_the_question() -> No
         Example(question="What is 2 plus 3?", answer="It is 5.", calls=(ADD.model_copy(update={"start": 6}),)),
     ],
 )
-def test_there_is_no_lead_without_a_number_or_without_the_opening(example: Example) -> None:
+def test_a_lead_needs_a_number_and_the_opening(example: Example) -> None:
     assert PromptFormat(lead="number").renderings(example) == [PromptFormat().render(example)]
 
 
@@ -99,7 +99,7 @@ def test_text_is_decided_after_the_opening_of_an_answer_without_a_call() -> None
     assert rendered.calls == ()
 
 
-def test_of_an_answer_that_begins_otherwise_only_the_question_counts() -> None:
+def test_an_answer_with_another_opening_counts_only_its_question() -> None:
     rendered = PromptFormat().render(Example(question="What is a young dog?", answer="It is a puppy."))
     assert rendered.text == "Question: What is a young dog?\nAnswer: The answer is"
     assert rendered.words == (len(rendered.text),)
@@ -122,7 +122,7 @@ def test_running_text_contains_no_text_of_the_format_and_is_decided_everywhere()
         ("", ""),
     ],
 )
-def test_running_text_has_arrived_in_its_last_sentence(text: str, sentence: str) -> None:
+def test_the_recent_text_is_the_last_sentence(text: str, sentence: str) -> None:
     assert PromptFormat.recent(text) == sentence
 
 
@@ -205,7 +205,7 @@ def texts_at(lm: FrozenLM, example: Example, prompt: PromptFormat) -> list[tuple
     return [(lm.decode(encoding.ids[: p.position + 1]).strip(), p.label, bool(p.results)) for p in places]
 
 
-def test_decisions_are_taken_at_the_last_token_before_the_call(lm: FrozenLM) -> None:
+def test_the_decision_position_is_the_last_token_before_the_call(lm: FrozenLM) -> None:
     example = Example(question="What is 2 plus 3?", calls=(ADD, DOUBLE))
     assert texts_at(lm, example, PromptFormat()) == [
         (f"{ASKED} The answer is", 0, False),
@@ -214,7 +214,7 @@ def test_decisions_are_taken_at_the_last_token_before_the_call(lm: FrozenLM) -> 
     ]
 
 
-def test_decisions_of_natural_answers_are_taken_before_the_results(lm: FrozenLM) -> None:
+def test_natural_answers_are_decided_before_the_results(lm: FrozenLM) -> None:
     answer = "Two — three make 5, twice which is 10 in all."
     calls = tuple(call.model_copy(update={"start": answer.index(call.result)}) for call in (ADD, DOUBLE))
     example = Example(question="What is 2 plus 3?", calls=calls, answer=answer)
@@ -237,7 +237,7 @@ def test_in_running_text_every_token_is_a_decision_except_those_of_results(lm: F
     assert labels[answer] == NO_CALL
 
 
-def test_where_a_tool_may_be_called_everywhere_the_question_is_not_decided_on(lm: FrozenLM) -> None:
+def test_with_calls_everywhere_there_is_no_decision_after_the_question(lm: FrozenLM) -> None:
     answer = "The answer is a sum: 5."
     call = ADD.model_copy(update={"start": answer.index("5")})
     found = texts_at(

@@ -1,4 +1,4 @@
-"""llama.cpp's library: found, made ready once, and its messages kept instead of printed."""
+"""llama.cpp's shared library, loaded once; its error messages are recorded instead of printed."""
 
 from collections import deque
 from functools import cache
@@ -9,13 +9,15 @@ from toolken.errors import BackendError
 #: llama.cpp's level of an error message.
 _ERROR = 3
 
-#: The last error messages, for the sentence that reports a failure.
+#: The last error messages, for reports of failures.
 _errors: deque[str] = deque(maxlen=8)
+#: References to the callbacks given to llama.cpp, which keeps none itself.
+_callbacks: list[Any] = []
 
 
 @cache
 def library() -> Any:
-    """Return llama.cpp's low-level interface.
+    """Load llama.cpp and return its low-level interface.
 
     Raises
     ------
@@ -34,23 +36,23 @@ def library() -> Any:
             "llama.cpp is installed, but its library cannot be loaded: install it again with `pip install "
             f"--force-reinstall --no-deps llama-cpp-python` ({str(error).splitlines()[0]})."
         ) from error
-    # The library holds no reference to a callback.
-    llama_cpp.toolken_log_callback = callback = llama_cpp.llama_log_callback(_keep_error)
+    callback = llama_cpp.llama_log_callback(_record_error)
+    _callbacks.append(callback)
     llama_cpp.llama_log_set(callback, None)
     llama_cpp.llama_backend_init()
     return llama_cpp
 
 
-def _keep_error(level: int, text: bytes, _data: Any) -> None:
+def _record_error(level: int, text: bytes, _data: Any) -> None:
     if level == _ERROR and text.strip():
         _errors.append(text.decode("utf-8", "replace").strip())
 
 
-def forget_errors() -> None:
-    """Drop the messages of what came before."""
+def clear_errors() -> None:
+    """Drop the recorded error messages."""
     _errors.clear()
 
 
 def first_error() -> str:
-    """Return llama.cpp's first error message since they were dropped, which is the cause of those that follow."""
+    """Return llama.cpp's first error message since `clear_errors`; later messages are consequences of it."""
     return _errors[0] if _errors else "llama.cpp gives no reason"

@@ -1,4 +1,4 @@
-"""GGUF files for llama.cpp: their tokenizer and configuration, as transformers reads them."""
+"""Load GGUF files for llama.cpp, with the tokenizer and configuration that transformers reads from them."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from toolken.training.lm.pytorch.collector import collector_paused
 def load_gguf(name: str) -> tuple[LlamaCpp, Any]:
     """Return a network that llama.cpp runs, and its tokenizer.
 
-    The tokenizer is transformers', so that tokens and their character offsets are the same on both backends. No weight
-    goes through transformers.
+    transformers builds the tokenizer, so tokens and their character offsets are the same on both backends. It does not
+    read the weights.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def load_gguf(name: str) -> tuple[LlamaCpp, Any]:
     BackendError
         If llama.cpp is not installed.
     """
-    library()  # the commonest fault, reported before anything is read
+    library()  # the most likely error, raised before any file is read
     if name == EMBEDDED:
         path, folder = embedded_gguf(), embedded_folder()
         source: dict[str, Any] = {"pretrained_model_name_or_path": folder}
@@ -37,7 +37,7 @@ def load_gguf(name: str) -> tuple[LlamaCpp, Any]:
         path = Path(name)
         if not name.endswith(".gguf") or not path.is_file():
             raise LMNotFoundError(
-                f"{name!r} is no GGUF file: llama.cpp takes the path of one, or nothing for the embedded model."
+                f"{name!r} is not a GGUF file: give the path of one, or omit it for the embedded model."
             )
         source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
     try:

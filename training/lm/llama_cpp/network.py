@@ -1,4 +1,4 @@
-"""`LlamaCpp`: a GGUF file that llama.cpp runs."""
+"""`LlamaCpp`: the network of a GGUF file, run by llama.cpp."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from toolken.training.lm.cache_files import in_cache, save_to_cache
 from toolken.training.lm.checkpoint import LoadOptions, load_model
 from toolken.training.lm.embedded import cache_folder
 from toolken.training.lm.fingerprint import computing_settings
-from toolken.training.lm.llama_cpp.library import first_error, forget_errors, library
+from toolken.training.lm.llama_cpp.library import clear_errors, first_error, library
 from toolken.training.lm.llama_cpp.pool import MAX_OUTPUTS, MAX_TEXTS, MAX_TOKENS, CellPool, PoolPiece
 from toolken.training.lm.llama_cpp.session import LlamaCppBatch, LlamaCppSession
 from toolken.training.lm.network import Network, shared_prefix
@@ -23,33 +23,33 @@ from toolken.training.lm.states import States
 if TYPE_CHECKING:
     from toolken.training.lm.frozen import FrozenLM
 
-#: Bytes of all the KV cells, as far as the context of one text fits, and the least number of cells.
+#: Maximum of bytes of all KV cells, which may be exceeded for the context of one text, and the minimum of cells.
 POOL_BYTES, MIN_CELLS = 512 * 2**20, 4096
-#: Number of samples of a file that identify it, and the bytes of each.
+#: Number of samples of a file that its cache key covers, and the bytes of each.
 SAMPLES, SAMPLE_BYTES = 256, 4096
 
 
 class LlamaCpp(Network):
-    """A causal LM in a GGUF file, with its weights as they are, on the CPU.
+    """A causal LM in a GGUF file, run on the CPU with the file's own quantisation.
 
-    Hidden states are llama.cpp's embeddings without pooling: the states after the final norm. They differ from
-    transformers' by what llama.cpp rounds on its way.
+    Hidden states are llama.cpp's embeddings without pooling: the states after the final norm. They differ from those of
+    transformers by llama.cpp's rounding of activations, keys and values.
 
     Parameters
     ----------
     path
         The file.
     config
-        Its configuration as transformers reads it.
+        The file's configuration as transformers reads it.
     name
-        How it is called in messages.
+        Name of the LM in messages.
 
     Raises
     ------
     LMNotFoundError
         If llama.cpp cannot load it, or it is not a causal LM.
     BackendError
-        If llama.cpp is not installed, or has no room for the KV cells.
+        If llama.cpp is not installed, or cannot allocate the KV cells.
     """
 
     def __init__(self, path: Path, config: Any, name: str) -> None:
@@ -58,7 +58,7 @@ class LlamaCpp(Network):
         lib = library()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = 0
-        forget_errors()
+        clear_errors()
         model = lib.llama_model_load_from_file(str(path).encode(), params)
         if not model:
             raise LMNotFoundError(f"llama.cpp cannot load the GGUF file {name!r}: {first_error()}.")
@@ -70,13 +70,13 @@ class LlamaCpp(Network):
         self._hidden_size: int = lib.llama_model_n_embd(model)
         self._vocab_size: int = lib.llama_vocab_n_tokens(vocabulary)
         self._end_ids = [i for i in range(self._vocab_size) if lib.llama_vocab_is_eog(vocabulary, i)]
-        # Recurrent layers keep their last state only, and cannot go back.
+        # Recurrent layers keep only their last state, so they cannot be truncated.
         self._croppable = not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
         # Keys and values of every layer in 16 bits.
         head_size = getattr(config, "head_dim", None) or self._hidden_size // lib.llama_model_n_head(model)
         self._cell_bytes = 4 * lib.llama_model_n_layer(model) * lib.llama_model_n_head_kv(model) * head_size
         trained = lib.llama_model_n_ctx_train(model)
-        # Room for several long texts where memory allows, for one at least; llama.cpp counts cells by 256.
+        # Two texts of full length if memory allows, at least one; llama.cpp allocates cells in steps of 256.
         cells = max(min(2 * trained, POOL_BYTES // self._cell_bytes), min(trained, MIN_CELLS))
         self.max_tokens = cells = 256 * -(-cells // 256)
         self._pool = CellPool(model, cells, self._hidden_size, self._vocab_size)
@@ -114,12 +114,12 @@ class LlamaCpp(Network):
         return self._weight_bytes
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the file's weights as transformers reads them, dequantised; all of them are in memory for a while."""
+        """Yield the file's dequantised weights, all of which transformers holds in memory meanwhile."""
         model = load_model(self.path.parent, LoadOptions(dtype=torch.bfloat16), gguf_file=self.path.name)
         yield from model.named_parameters()
 
     def fingerprint(self, tokenizer: Any) -> str:
-        # Computed from the dequantised weights like that of any LM, and remembered, because that takes a while.
+        # The fingerprint covers the dequantised weights, as for any LM. Computing it takes long, so it is cached.
         path = cache_folder() / "fingerprints" / f"{self._fingerprint_key(tokenizer)}.txt"
         if in_cache(path):
             return path.read_text(encoding="ascii").strip()
@@ -128,7 +128,7 @@ class LlamaCpp(Network):
         return computed
 
     def _fingerprint_key(self, tokenizer: Any) -> str:
-        """Return a digest of the settings, the tokenizer, and the file's size and evenly spaced samples."""
+        """Return a digest of the settings, the tokenizer, the file's size and evenly spaced samples of its bytes."""
         digest = hashlib.sha256(json.dumps(computing_settings(self.config), sort_keys=True).encode())
         digest.update(tokenizer.backend_tokenizer.to_str().encode())
         size = self.path.stat().st_size
@@ -158,7 +158,7 @@ class LlamaCpp(Network):
             prefix.feed(sequences[0][:shared])
         for group in _groups(sequences, positions, shared):
             wanted = [at for at in group if positions[at]]
-            # Each text goes no further than its last position.
+            # Each text is read up to its last position.
             ends = [max(positions[at]) + 1 for at in wanted]
             firsts = [min(positions[at]) for at in wanted]
             with lm.lock:
@@ -169,24 +169,24 @@ class LlamaCpp(Network):
                     pieces.append(PoolPiece(session, sequences[at][shared:end], end - first))
                 found = self._pool.run(pieces)
             for at, first, (hidden, logits) in zip(wanted, firsts, found, strict=True):
-                rows = [position - first for position in positions[at]]
-                yield at, States(hidden[rows], torch.logsumexp(logits[rows], dim=-1))
+                offsets = [position - first for position in positions[at]]
+                yield at, States(hidden[offsets], torch.logsumexp(logits[offsets], dim=-1))
             if advance is not None:
                 advance(len(group))
 
 
 def _groups(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]], shared: int) -> Iterator[list[int]]:
-    """Yield lists of indices whose texts go through the LM together."""
+    """Yield the indices of the texts of each forward pass."""
     group: list[int] = []
     tokens = outputs = 0
     for at, wanted in enumerate(positions):
         own = len(sequences[at]) - shared
-        asked = max(wanted) + 1 - min(wanted) if wanted else 0
-        full = len(group) >= MAX_TEXTS // 2 or tokens + own > MAX_TOKENS or outputs + asked > 2 * MAX_OUTPUTS
+        needed = max(wanted) + 1 - min(wanted) if wanted else 0
+        full = len(group) >= MAX_TEXTS // 2 or tokens + own > MAX_TOKENS or outputs + needed > 2 * MAX_OUTPUTS
         if group and full:
             yield group
             group, tokens, outputs = [], 0, 0
         group.append(at)
-        tokens, outputs = tokens + own, outputs + asked
+        tokens, outputs = tokens + own, outputs + needed
     if group:
         yield group

@@ -1,4 +1,4 @@
-"""`CellPool`: the KV cells of one llama.cpp context, shared by all the texts of an LM."""
+"""`CellPool`: the KV cells of one llama.cpp context, shared by all texts of an LM."""
 
 import weakref
 from collections import OrderedDict, deque
@@ -10,20 +10,19 @@ import numpy as np
 import torch
 
 from toolken.errors import BackendError
-from toolken.training.lm.llama_cpp.library import first_error, forget_errors, library
+from toolken.training.lm.llama_cpp.library import clear_errors, first_error, library
 
 if TYPE_CHECKING:
     from toolken.training.lm.llama_cpp.session import LlamaCppSession
 
-#: Texts that have cells at the same time; llama.cpp's own bound lies at 64 or above.
+#: Maximum of texts with cells; llama.cpp's own limit is at least 64.
 MAX_TEXTS = 64
-#: Tokens of one decode, and of one whose outputs are kept: the next-token logits of a position take a quarter of a
-#: megabyte.
+#: Maximum of tokens per decode, without and with outputs: the next-token logits of a token take 0.25 MB.
 MAX_TOKENS, MAX_OUTPUTS = 512, 64
-#: Tokens up to which a piece is decoded with outputs for all of them: cheaper than a separate decode for the last.
+#: Pieces of at most this many tokens are decoded with outputs for all of them, which costs less than a second decode.
 FEW = 8
 
-#: What `llama_decode` returns where it finds no free cells.
+#: Return code of `llama_decode` if there are too few free cells.
 _NO_CELLS = 1
 
 
@@ -38,7 +37,7 @@ class PoolPiece:
     ids
         The tokens.
     wanted
-        How many of the last ones have their states asked for.
+        Number of tokens at the end whose states are returned.
     """
 
     session: "LlamaCppSession"
@@ -48,7 +47,7 @@ class PoolPiece:
 
 @dataclass(frozen=True)
 class _Token:
-    """A token on its way through the LM: its place in a text, and whether its state is asked for."""
+    """A token of a decode, with its position, its text, its piece, and whether its state is returned."""
 
     id: int
     position: int
@@ -58,27 +57,27 @@ class _Token:
 
 
 class CellPool:
-    """One llama.cpp context.
+    """The KV cells of one llama.cpp context.
 
-    Each text with cells is a sequence of the context. Forks share cells, a decode extends any number of texts, and a
-    text that has not been used for longest loses its cells where others need them: it is recomputed at its next
-    feed. So memory is bounded by the number of cells, whatever is kept.
+    Each text with cells is a sequence of the context. Forks share cells, and a decode extends any number of texts. If
+    cells run out, the least recently used text loses its cells and is recomputed at its next feed, so the number of
+    cells bounds the memory.
 
-    Calls are to be made while the LM's lock is held, except `release`. A decode uses as many threads as torch does.
+    Callers hold the LM's lock, except for `release`. A decode uses as many threads as torch.
 
     Parameters
     ----------
     model
-        llama.cpp's model, which goes with the pool.
+        llama.cpp's model, which is freed with the pool.
     cells
-        Number of KV cells, one a token.
+        Number of KV cells, one per token.
     hidden_size, vocab_size
-        Sizes d and V of what a token gives.
+        The LM's sizes d and V.
 
     Raises
     ------
     BackendError
-        If llama.cpp cannot make the context, such as where memory is short.
+        If llama.cpp cannot create the context, for instance for lack of memory.
     """
 
     def __init__(self, model: Any, cells: int, hidden_size: int, vocab_size: int) -> None:
@@ -89,41 +88,41 @@ class CellPool:
         params.n_ctx = cells
         params.n_batch = params.n_ubatch = min(MAX_TOKENS, cells)
         params.n_seq_max = MAX_TEXTS
-        # Room for the next-token logits of some tokens, not of a whole batch.
+        # Space for the next-token logits of `MAX_OUTPUTS` tokens, not of a whole batch.
         params.n_outputs_max = max(MAX_OUTPUTS, MAX_TEXTS)
         params.n_threads = params.n_threads_batch = self._threads = torch.get_num_threads()
         params.embeddings = True
         params.pooling_type = lib.LLAMA_POOLING_TYPE_NONE
         params.kv_unified = True
-        # Sliding windows keep all their past, so that a text can go back.
+        # Layers with sliding windows keep all cells, so that texts can be truncated.
         params.swa_full = True
         params.no_perf = True
-        forget_errors()
+        clear_errors()
         self._context = lib.llama_init_from_model(model, params)
         if not self._context:
             lib.llama_model_free(model)
-            raise BackendError(f"llama.cpp could not make room for {cells} tokens: {first_error()}.")
+            raise BackendError(f"llama.cpp could not allocate a context of {cells} tokens: {first_error()}.")
         self._batch = lib.llama_batch_init(MAX_TOKENS, 0, 1)
         weakref.finalize(self, _free, lib, self._batch, self._context, model)
         self._memory = lib.llama_get_memory(self._context)
         self._embeddings = True
-        #: Sequence of each text that has cells, the one used longest ago first.
+        #: The texts with cells by sequence, the least recently used one first.
         self._texts: OrderedDict[int, weakref.ref[LlamaCppSession]] = OrderedDict()
         self._vacant = list(range(MAX_TEXTS - 1, -1, -1))
         self._released: deque[int] = deque()
 
     def run(self, pieces: Sequence[PoolPiece]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Append tokens to texts, all of them in as few decodes as they fit.
+        """Append tokens to texts, in as few decodes as possible.
 
         Returns
         -------
         states
-            For each piece hidden states `(wanted, d) float32` and next-token logits `(wanted, V) float32`.
+            For each piece, hidden states `(wanted, d) float32` and next-token logits `(wanted, V) float32`.
 
         Raises
         ------
         BackendError
-            If llama.cpp fails; the texts lose their cells, and are recomputed at their next feed.
+            If llama.cpp fails; the texts lose their cells and are recomputed at their next feed.
         """
         needed = sum(len(piece.session.ids) + len(piece.ids) for piece in pieces)
         if len(pieces) > 1 and (needed > self.cells or len(pieces) > MAX_TEXTS // 2):
@@ -132,20 +131,20 @@ class CellPool:
         try:
             return self._run(pieces)
         except BaseException:
-            # Some tokens may have been decoded and others not.
+            # Any part of the tokens may have been decoded.
             for piece in pieces:
                 self.drop(piece.session)
             raise
 
     def fork(self, session: "LlamaCppSession", twin: "LlamaCppSession") -> None:
-        """Let a text without cells share all the cells of another."""
+        """Let a text without cells share all cells of another."""
         if session.sequence is not None:
             self._admit(session, ())
             own = self._admit(twin, (session.sequence,))
             self._lib.llama_memory_seq_cp(self._memory, session.sequence, own, -1, -1)
 
     def truncate(self, session: "LlamaCppSession", length: int) -> bool:
-        """Give up the cells of a text from a length on; where only all of them can go, they do, and it is False."""
+        """Free the cells of a text from a length on; return False if only all of its cells could be freed."""
         if session.sequence is None:
             return False
         if length > 0 and self._lib.llama_memory_seq_rm(self._memory, session.sequence, length, -1):
@@ -154,12 +153,12 @@ class CellPool:
         return False
 
     def drop(self, session: "LlamaCppSession") -> None:
-        """Give up all the cells of a text."""
+        """Free all cells of a text."""
         if session.sequence is not None:
             self._evict(session.sequence)
 
     def release(self, sequence: int) -> None:
-        """Note that the text of a sequence is gone; any thread may do so at any time."""
+        """Record that the text of a sequence is garbage collected; any thread may call this at any time."""
         self._released.append(sequence)
 
     def _run(self, pieces: Sequence[PoolPiece]) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -170,8 +169,8 @@ class CellPool:
         busy: list[int] = []
         for piece in pieces:
             busy.append(self._admit(piece.session, busy))
-        silent: list[_Token] = []
-        spoken: list[_Token] = []
+        without_outputs: list[_Token] = []
+        with_outputs: list[_Token] = []
         for number, (piece, sequence) in enumerate(zip(pieces, busy, strict=True)):
             pending = piece.session.pending(piece.ids)
             begin = piece.session.cached
@@ -179,36 +178,36 @@ class CellPool:
             few = len(pending) <= FEW
             for at, id_ in enumerate(pending):
                 token = _Token(id_, begin + at, sequence, number, at >= first)
-                (spoken if few or token.wanted else silent).append(token)
+                (with_outputs if few or token.wanted else without_outputs).append(token)
         hidden = [torch.empty(piece.wanted, self._hidden_size) for piece in pieces]
         logits = [torch.empty(piece.wanted, self._vocab_size) for piece in pieces]
-        for begin in range(0, len(silent), MAX_TOKENS):
-            self._decode(silent[begin : begin + MAX_TOKENS], busy, outputs=False)
+        for begin in range(0, len(without_outputs), MAX_TOKENS):
+            self._decode(without_outputs[begin : begin + MAX_TOKENS], busy, outputs=False)
         written = [0] * len(pieces)
-        for begin in range(0, len(spoken), MAX_OUTPUTS):
-            tokens = spoken[begin : begin + MAX_OUTPUTS]
+        for begin in range(0, len(with_outputs), MAX_OUTPUTS):
+            tokens = with_outputs[begin : begin + MAX_OUTPUTS]
             self._decode(tokens, busy, outputs=True)
             for at, one in enumerate(tokens):
                 if one.wanted:
-                    row = written[one.piece]
+                    offset = written[one.piece]
                     written[one.piece] += 1
-                    hidden[one.piece][row] = self._output(self._lib.llama_get_embeddings_ith, at, self._hidden_size)
-                    logits[one.piece][row] = self._output(self._lib.llama_get_logits_ith, at, self._vocab_size)
+                    hidden[one.piece][offset] = self._output(self._lib.llama_get_embeddings_ith, at, self._hidden_size)
+                    logits[one.piece][offset] = self._output(self._lib.llama_get_logits_ith, at, self._vocab_size)
         for piece in pieces:
             piece.session.appended(piece.ids)
         return list(zip(hidden, logits, strict=True))
 
     def _output(self, get: Any, at: int, size: int) -> torch.Tensor:
-        """Return a view of what llama.cpp gives for a token of the last decode."""
+        """Return a view of llama.cpp's output for a token of the last decode."""
         pointer = get(self._context, at)
         if not pointer:
             raise BackendError("llama.cpp gave no output for a token: the file may be of an embedding model.")
         return torch.from_numpy(np.ctypeslib.as_array(pointer, (size,)))
 
     def _decode(self, tokens: Sequence[_Token], busy: Sequence[int], *, outputs: bool) -> None:
-        """Run some tokens; texts that are not busy make room where there is none."""
+        """Decode tokens; if cells run out, texts that are not busy lose theirs."""
         if outputs != self._embeddings:
-            # With embeddings on, llama.cpp computes outputs for every token, however few are asked for.
+            # With embeddings on, llama.cpp computes outputs for every token.
             self._lib.llama_set_embeddings(self._context, outputs)
             self._embeddings = outputs
         batch = self._batch
@@ -219,27 +218,27 @@ class CellPool:
             batch.n_seq_id[at] = 1
             batch.seq_id[at][0] = token.text
             batch.logits[at] = outputs
-        forget_errors()
+        clear_errors()
         while (code := self._lib.llama_decode(self._context, batch)) == _NO_CELLS:
             idle = next((sequence for sequence in self._texts if sequence not in busy), None)
             if idle is None:
                 break
             self._evict(idle)
         if code != 0:
-            raise BackendError(f"llama.cpp could not run {len(tokens)} tokens (code {code}): {first_error()}.")
+            raise BackendError(f"llama.cpp could not decode {len(tokens)} tokens (code {code}): {first_error()}.")
 
     def _admit(self, session: "LlamaCppSession", busy: Sequence[int]) -> int:
-        """Return the sequence of a text, giving it one if it has none; those that are busy keep theirs."""
+        """Return the sequence of a text, and assign one if it has none; busy sequences are not evicted."""
         while self._released:
             sequence = self._released.popleft()
             reference = self._texts.get(sequence)
-            # It may have been evicted in the meantime, and be another text's by now.
+            # The sequence may have been evicted and assigned to another text since.
             if reference is not None and reference() is None:
                 self._evict(sequence)
         if session.sequence is None:
             if not self._vacant:
                 self._evict(next(sequence for sequence in self._texts if sequence not in busy))
-            session.settle(self._vacant.pop())
+            session.assign(self._vacant.pop())
             assert session.sequence is not None
             self._texts[session.sequence] = weakref.ref(session)
         self._texts.move_to_end(session.sequence)
@@ -253,7 +252,7 @@ class CellPool:
         self._vacant.append(sequence)
         session = reference()
         if session is not None:
-            session.lost()
+            session.mark_evicted()
 
 
 def _free(lib: Any, batch: Any, context: Any, model: Any) -> None:

@@ -1,4 +1,4 @@
-"""`LlamaCppSession`: a text whose KV cache lies in a llama.cpp context; `LlamaCppBatch`: several in one decode."""
+"""`LlamaCppSession`: a text with its KV cells in a `CellPool`; `LlamaCppBatch`: batched decoding of such texts."""
 
 import weakref
 from collections.abc import Sequence
@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
 
 class LlamaCppSession(Session):
-    """The tokens of one text, and the cells of a pool that hold their keys and values.
+    """The tokens of one text, with keys and values in the cells of a pool.
 
     Attributes
     ----------
     sequence
-        llama.cpp's number for the text while it has cells.
+        llama.cpp's number of the text's sequence; None while the text has no cells.
+    pool
+        The pool.
     """
 
     def __init__(self, lm: "FrozenLM", pool: CellPool, cell_bytes: int, *, croppable: bool) -> None:
@@ -29,9 +31,7 @@ class LlamaCppSession(Session):
         self._finalizer: weakref.finalize[[int], LlamaCppSession] | None = None
 
     def feed(self, ids: Sequence[int]) -> State:
-        self.check_room(len(ids))
-        if not self.pending(ids):
-            raise ValueError("feed needs at least one token")
+        self.check_feed(ids)
         with self.lm.lock:
             ((hidden, logits),) = self.pool.run([PoolPiece(self, ids)])
         return hidden[0], logits[0]
@@ -56,25 +56,25 @@ class LlamaCppSession(Session):
 
     @property
     def nbytes(self) -> int:
-        # Cells that forks share are counted for each of them.
+        # Cells that forks share count for each of them.
         return self._cached * self._cell_bytes
 
-    def settle(self, sequence: int) -> None:
-        """Take a sequence of the pool, which gets it back when this text is gone."""
+    def assign(self, sequence: int) -> None:
+        """Assign a sequence of the pool to this text; the pool reclaims it when the text is garbage collected."""
         self.sequence, self._cached = sequence, 0
         self._finalizer = weakref.finalize(self, self.pool.release, sequence)
-        # At the end of the process the pool goes as a whole.
+        # At exit the pool is freed as a whole.
         self._finalizer.atexit = False
 
-    def lost(self) -> None:
-        """Note that the cells went to others: the text is recomputed at the next feed."""
+    def mark_evicted(self) -> None:
+        """Record that the text has lost its cells, so that the next feed recomputes it."""
         self.sequence, self._cached = None, 0
         if self._finalizer is not None:
             self._finalizer.detach()
 
 
 class LlamaCppBatch(Batch[LlamaCppSession]):
-    """Texts that are extended by one decode; nothing is kept for it, since all the texts share their pool's context."""
+    """Texts that one decode extends; the batch has no state, since all texts share the context of their pool."""
 
     def __init__(self, lm: "FrozenLM", pool: CellPool) -> None:
         self._lm = lm
@@ -82,9 +82,7 @@ class LlamaCppBatch(Batch[LlamaCppSession]):
 
     def feed(self, pieces: Sequence[tuple[LlamaCppSession, Sequence[int]]]) -> list[State]:
         for session, ids in pieces:
-            session.check_room(len(ids))
-            if not session.pending(ids):
-                raise ValueError("feed needs at least one token")
+            session.check_feed(ids)
         with self._lm.lock:
             states = self._pool.run([PoolPiece(session, ids) for session, ids in pieces])
         return [(hidden[0], logits[0]) for hidden, logits in states]

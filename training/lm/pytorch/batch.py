@@ -45,23 +45,6 @@ class TensorBatch(Batch[TensorSession]):
         self._filled = np.zeros((0, 0), dtype=bool)
 
     def feed(self, pieces: Sequence[tuple[TensorSession, Sequence[int]]]) -> list[State]:
-        """Append tokens to several texts, as `Session.feed` does to one.
-
-        Parameters
-        ----------
-        pieces
-            Different texts, each with the tokens to append.
-
-        Returns
-        -------
-        states
-            Hidden state `(d,) float32` and next-token logits `(V,) float32` after the last token of each text.
-
-        Raises
-        ------
-        PromptTooLongError
-            If a text would no longer fit the LM's context; every text is left as it was.
-        """
         for session, ids in pieces:
             session.check_room(len(ids))
         with self.lm.lock:

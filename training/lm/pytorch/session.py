@@ -19,11 +19,9 @@ class TensorSession(Session):
         self._away: _Lender | None = None
 
     def feed(self, ids: Sequence[int]) -> State:
-        self.check_room(len(ids))
+        self.check_feed(ids)
         self.come_home()
         pending = self.pending(ids)
-        if not pending:
-            raise ValueError("feed needs at least one token")
         with self.lm.lock:
             if self._cache is None:
                 self._cache = new_cache(self.lm)

@@ -1,4 +1,4 @@
-"""The garbage collector is back as it was, whatever happens inside the block."""
+"""The garbage collector is restored after the block."""
 
 import gc
 
@@ -17,7 +17,7 @@ def test_the_collector_is_paused_and_goes_on() -> None:
     assert gc.isenabled()
 
 
-def test_a_collector_that_was_off_stays_off() -> None:
+def test_a_disabled_collector_stays_disabled() -> None:
     gc.disable()
     try:
         with collector_paused():
