@@ -506,7 +506,7 @@ def test_probes_of_a_batch_equal_single_ones(lm: FrozenLM, twin: FrozenLM, monke
     sessions, batch = [], lm.start_batch()
     for at in range(40):  # more than a run takes
         session = lm.start()
-        session.feed(lm.encode(TEXTS[at % 4]).ids + [at + 5])
+        session.feed([*lm.encode(TEXTS[at % 4]).ids, at + 5])
         sessions.append(session)
     tails = [lm.encode(" and the weather in Paris is 12, then 42").ids[: 1 + at % 11] for at in range(40)]
     for outputs in (64, 3):
@@ -535,19 +535,16 @@ def test_states_of_virtual_tokens_after_many_texts(lm: FrozenLM, twin: FrozenLM)
 
 
 def test_virtual_tokens_of_bad_shape_or_too_many_are_refused(lm: FrozenLM) -> None:
-    session = lm.start()
+    session, virtual = lm.start(), torch.zeros(3, 32)
     session.feed([5] * 510)
-    for use in (
-        lambda: session.probe(torch.zeros(3, 32)),
-        lambda: lm.start_batch().probe([(session, torch.zeros(3, 32))]),
-    ):
+    for use in (lambda: session.probe(virtual), lambda: lm.start_batch().probe([(session, virtual)])):
         with pytest.raises(PromptTooLongError, match="513 tokens"):
             use()
     with pytest.raises(ValueError, match=r"shape \(k, 32\)"):
-        session.probe(torch.zeros(2, 31))
+        session.probe(virtual[:, :31])
     with pytest.raises(BackendError, match=r"runs on llama\.cpp"):
-        lm.virtual_batch([[5]], torch.zeros(2, 32))
-    session.probe(torch.zeros(2, 32))
+        lm.virtual_batch([[5]], virtual)
+    session.probe(virtual[:2])
 
 
 def test_the_embedded_lm_reads_virtual_tokens_on_both_backends(embedded_cpp: FrozenLM, embedded_lm: FrozenLM) -> None:

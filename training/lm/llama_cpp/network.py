@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from toolken.errors import BackendError, LMNotFoundError
@@ -123,9 +122,10 @@ class LlamaCpp(Network):
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
         from gguf.quants import dequantize
 
+        if not ids:
+            return torch.empty(0, self._embedding_size)
         tensor = self._embedding_tensor
-        vectors = dequantize(tensor.data[list(ids)], tensor.tensor_type) if ids else []
-        embeddings = torch.tensor(np.asarray(vectors, dtype=np.float32)).reshape(len(ids), self._embedding_size)
+        embeddings = torch.tensor(dequantize(tensor.data[list(ids)], tensor.tensor_type), dtype=torch.float32)
         # llama.cpp scales the embeddings of these models' tokens, and not input embeddings.
         scaled = str(self.config.model_type).startswith("gemma3")
         return embeddings * self._embedding_size**0.5 if scaled else embeddings

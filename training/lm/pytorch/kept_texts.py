@@ -122,7 +122,7 @@ def cache_of(layers: Sequence[Sequence[torch.Tensor]]) -> Any:
 
     cache = DynamicCache()
     for keys, values in layers:
-        layer = DynamicLayer()  # type: ignore[no-untyped-call]
+        layer = DynamicLayer()
         layer.lazy_initialization(keys, values)
         layer.keys, layer.values = keys, values
         cache.layers.append(layer)

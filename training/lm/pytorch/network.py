@@ -189,7 +189,7 @@ class TensorNetwork(Network):
         support.require(lm)
         if support.cached:
             texts = computed_caches(lm, sequences) if kept is None else kept.of(sequences)
-            return after_caches(self.forward, texts, virtual)
+            return after_caches(self, texts, virtual)
         support.require_embeddings(lm)
         return after_texts(self, sequences, virtual)
 

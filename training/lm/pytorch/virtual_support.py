@@ -108,5 +108,5 @@ def _cache_error(lm: "FrozenLM", ids: list[int]) -> float:
         lm.forward(torch.tensor([text]), torch.tensor([0]), past_key_values=cache, use_cache=True)
         options = {"embeddings": virtual[None], "past_key_values": cache, "use_cache": True}
         expected.append(lm.forward(None, torch.tensor([1]), **options)[0][0])
-    got = after_caches(lm.forward, computed_caches(lm, texts), virtual)
+    got = after_caches(lm, computed_caches(lm, texts), virtual)
     return relative_logit_error(got, torch.stack(expected).float())

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from toolken.training.lm.frozen import FrozenLM
     from toolken.training.lm.pytorch.network import TensorNetwork
 
-#: `TensorNetwork.forward`, or `FrozenLM.forward`, which has no gradients.
-Forward = Callable[..., tuple[torch.Tensor, torch.Tensor]]
-
 
 def followed(
     network: "TensorNetwork", sequences: Sequence[Sequence[int]], virtual: torch.Tensor
@@ -51,10 +48,21 @@ def after_texts(network: "TensorNetwork", sequences: Sequence[Sequence[int]], vi
     return hidden.float()
 
 
-def after_caches(forward: Forward, texts: Sequence[TextCache], virtual: torch.Tensor) -> torch.Tensor:
+def after_caches(
+    network: "TensorNetwork | FrozenLM", texts: Sequence[TextCache], virtual: torch.Tensor
+) -> torch.Tensor:
     """Return the hidden states `(n, d) float32` of virtual tokens after texts with KV caches.
 
     The caches are right-aligned, so that a text and its virtual tokens are contiguous: sliding windows count columns.
+
+    Parameters
+    ----------
+    network
+        What runs the virtual tokens: a network with gradients, a `FrozenLM` without.
+    texts
+        KV caches of n texts.
+    virtual
+        Input embeddings `(k, e)`.
     """
     count, lengths = len(virtual), [text.length for text in texts]
     layers = [
@@ -67,13 +75,12 @@ def after_caches(forward: Forward, texts: Sequence[TextCache], virtual: torch.Te
     options: dict[str, Any] = {"past_key_values": cache_of(layers), "use_cache": True}
     longest = max(lengths)
     if min(lengths) < longest:
-        device = layers[0][0].device
         ends = torch.tensor(lengths)[:, None]
         mask = torch.arange(longest + count) >= longest - ends
-        options["attention_mask"] = mask.long().to(device)
-        options["position_ids"] = (ends + torch.arange(count)).to(device)
+        options["attention_mask"] = mask.long().to(network.device)
+        options["position_ids"] = (ends + torch.arange(count)).to(network.device)
     select = torch.arange(len(texts)) * count + count - 1
-    hidden, _ = forward(None, select, embeddings=_repeated(virtual, len(texts)), **options)
+    hidden, _ = network.forward(None, select, embeddings=_repeated(virtual, len(texts)), **options)
     return hidden.float()
 
 
