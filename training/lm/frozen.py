@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import torch
 
@@ -16,8 +16,11 @@ from toolken.training.lm.network import Network
 from toolken.training.lm.pytorch.llama import Llama
 from toolken.training.lm.pytorch.network import TensorNetwork
 from toolken.training.lm.pytorch.transformers_network import TransformersNetwork
-from toolken.training.lm.session import Batch, Session
+from toolken.training.lm.session import Batch, Session, check_virtual
 from toolken.training.lm.states import States
+
+if TYPE_CHECKING:
+    from toolken.training.lm.pytorch.kept_texts import KeptTexts
 
 #: What runs an LM.
 Backend: TypeAlias = Literal["transformers", "llama.cpp"]
@@ -195,6 +198,11 @@ class FrozenLM:
         return self._network.vocab_size
 
     @property
+    def embedding_size(self) -> int:
+        """Width e of the input embeddings, and of virtual tokens; with most LMs equal to `hidden_size`."""
+        return self._network.embedding_size
+
+    @property
     def max_length(self) -> int:
         """Longest context in tokens; a very large number where neither configuration nor backend names one."""
         part = getattr(self.config, "get_text_config", None)
@@ -247,6 +255,27 @@ class FrozenLM:
         """Return the text of token ids; special tokens are left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def embed(self, ids: Sequence[int]) -> torch.Tensor:
+        """Return the input embeddings of tokens, from which virtual tokens can be initialised.
+
+        They include whatever the LM's embedding layer does, such as scaling. On llama.cpp the first call reads the
+        file's header, which takes seconds.
+
+        Returns
+        -------
+        embeddings
+            `(n, e) float32`, on the LM's device.
+
+        Raises
+        ------
+        ValueError
+            If there is no such token.
+        """
+        if unknown := [one for one in ids if not 0 <= one < self.vocab_size]:
+            raise ValueError(f"{self.name} has {self.vocab_size} tokens, and no token {unknown[0]}.")
+        with self.lock:
+            return self._network.embed(ids)
+
     def hidden_states(
         self,
         sequences: Sequence[Sequence[int]],
@@ -279,6 +308,92 @@ class FrozenLM:
                 )
         yield from self._network.states(self, sequences, positions, advance)
 
+    def virtual_states(
+        self,
+        sequences: Sequence[Sequence[int]],
+        virtual: torch.Tensor,
+        *,
+        advance: Callable[[int], None] | None = None,
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Run the LM once over token sequences, each followed by the same virtual tokens, and yield the last states.
+
+        Sequences are batched by length, so they come back out of order, each with its index. A prefix that all of
+        them share is computed once. There are no gradients; `virtual_batch` has them.
+
+        Parameters
+        ----------
+        sequences
+            Token ids, one list a text.
+        virtual
+            Input embeddings `(k, e)`, in any floating-point format and on any device.
+        advance
+            Called after each batch with the number of sequences done in it.
+
+        Yields
+        ------
+        index, hidden
+            Index of a sequence, and the hidden state `(d,) float32` after the last virtual token.
+
+        Raises
+        ------
+        PromptTooLongError
+            If a sequence and the virtual tokens together are longer than the LM's context.
+        BackendError
+            If the LM does not take input embeddings.
+        ValueError
+            If the tensor's shape is not `(k, e)` with k > 0.
+        """
+        self._check_virtual(sequences, virtual)
+        yield from self._network.virtual_states(self, sequences, virtual.detach(), advance)
+
+    def virtual_batch(
+        self, sequences: Sequence[Sequence[int]], virtual: torch.Tensor, *, kept: "KeptTexts | None" = None
+    ) -> torch.Tensor:
+        """Return the hidden states after virtual tokens that follow each text, with the gradient to the virtual tokens.
+
+        The texts enter the KV cache without gradient, since they do not depend on what follows them. Only the virtual
+        tokens take part in the backward pass, which costs k positions per text. All texts of a call are one batch.
+
+        Parameters
+        ----------
+        sequences
+            Token ids, one nonempty list a text.
+        virtual
+            Input embeddings `(k, e)`, usually in float32 and with `requires_grad`. They are converted to the format of
+            the weights, and the gradient arrives in their own.
+        kept
+            KV caches of texts of earlier calls, which are not computed again, and to which those of this call are
+            added.
+
+        Returns
+        -------
+        hidden
+            `(n, d) float32`, on the LM's device.
+
+        Raises
+        ------
+        PromptTooLongError
+            If a text and the virtual tokens together are longer than the LM's context.
+        BackendError
+            If the LM does not run on torch, or does not take input embeddings.
+        ValueError
+            If the tensor's shape is not `(k, e)` with k > 0, or a text has no token.
+        """
+        self._check_virtual(sequences, virtual)
+        if not all(sequences):
+            raise ValueError("virtual_batch needs at least one token in each text")
+        with self.lock:
+            return self._tensor_network().virtual_batch(self, sequences, virtual, kept)
+
+    def _check_virtual(self, sequences: Sequence[Sequence[int]], virtual: torch.Tensor) -> None:
+        check_virtual(virtual, self.embedding_size)
+        for index, ids in enumerate(sequences):
+            if len(ids) + len(virtual) > self.max_length:
+                raise PromptTooLongError(
+                    f"Text {index} has {len(ids)} tokens and {len(virtual)} virtual ones, and {self.name} takes "
+                    f"{self.max_length}: shorten it."
+                )
+
     def start(self) -> Session:
         """Begin an empty text that is fed and extended token by token."""
         return self._network.start(self)
@@ -288,8 +403,12 @@ class FrozenLM:
         return self._network.start_batch(self)
 
     @torch.no_grad()
-    def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, ids: torch.Tensor | None, select: torch.Tensor, **options: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the model and return hidden states `(P, d)` and next-token logits `(P, V)` at flat positions `select`.
+
+        `TensorNetwork.forward` describes the options.
 
         Raises
         ------

@@ -27,6 +27,8 @@ class Network(ABC):
         What the states depend on beside weights and tokens: the number format, or the backend.
     hidden_size, vocab_size
         Dimension d of a hidden state as the output matrix sees it, and the number V of next-token logits.
+    embedding_size
+        Width e of the input embeddings.
     weight_bytes
         Bytes of the weights in memory.
     max_tokens
@@ -67,11 +69,19 @@ class Network(ABC):
 
     @property
     @abstractmethod
+    def embedding_size(self) -> int: ...
+
+    @property
+    @abstractmethod
     def weight_bytes(self) -> int: ...
 
     @abstractmethod
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield every weight once, by its name in a checkpoint of transformers."""
+
+    @abstractmethod
+    def embed(self, ids: Sequence[int]) -> torch.Tensor:
+        """Return the input embeddings `(n, e) float32` of tokens."""
 
     @abstractmethod
     def start(self, lm: "FrozenLM") -> Session:
@@ -90,6 +100,16 @@ class Network(ABC):
         advance: Callable[[int], None] | None,
     ) -> Iterator[tuple[int, States]]:
         """Yield what `FrozenLM.hidden_states` yields, for sequences that fit the context."""
+
+    @abstractmethod
+    def virtual_states(
+        self,
+        lm: "FrozenLM",
+        sequences: Sequence[Sequence[int]],
+        virtual: torch.Tensor,
+        advance: Callable[[int], None] | None,
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield what `FrozenLM.virtual_states` yields, for sequences that fit the context with the virtual tokens."""
 
     def fingerprint(self, tokenizer: Any) -> str:
         """Return the hex digest of architecture, tokenizer and a sample of the weights."""

@@ -45,6 +45,32 @@ class Session(ABC):
         """
 
     @abstractmethod
+    def probe(self, virtual: torch.Tensor) -> State:
+        """Return the state that virtual tokens after the text would have; the text stays as it is.
+
+        Tokens of the text that are not in the KV cache are computed first, and stay in it; virtual tokens never do.
+
+        Parameters
+        ----------
+        virtual
+            Input embeddings `(k, e)`, in any floating-point format and on any device.
+
+        Returns
+        -------
+        hidden, logits
+            Hidden state `(d,) float32` and next-token logits `(V,) float32` after the last virtual token.
+
+        Raises
+        ------
+        PromptTooLongError
+            If the text and the virtual tokens together do not fit the LM's context.
+        BackendError
+            If the LM does not take input embeddings.
+        ValueError
+            If the tensor's shape is not `(k, e)` with k > 0.
+        """
+
+    @abstractmethod
     def truncate(self, length: int) -> None:
         """Remove all tokens after the first `length`."""
 
@@ -95,6 +121,19 @@ class Session(ABC):
         if not self.pending(ids):
             raise ValueError("feed needs at least one token")
 
+    def check_probe(self, virtual: torch.Tensor) -> None:
+        """Make sure that `virtual` can follow the text.
+
+        Raises
+        ------
+        PromptTooLongError
+            If the text and the virtual tokens together do not fit the LM's context.
+        ValueError
+            If the tensor's shape is not `(k, e)` with k > 0.
+        """
+        check_virtual(virtual, self.lm.embedding_size)
+        self.check_room(len(virtual))
+
     def pending(self, ids: Sequence[int]) -> list[int]:
         """Return the tokens that the LM has to compute to append `ids`: the uncached ones, then `ids`."""
         return self.ids[self._cached :] + list(ids)
@@ -139,3 +178,43 @@ class Batch(ABC, Generic[AnySession]):
         PromptTooLongError
             If a text would no longer fit the LM's context; every text is left as it was.
         """
+
+    @abstractmethod
+    def probe(self, pieces: Sequence[tuple[AnySession, torch.Tensor]]) -> list[State]:
+        """Return the states that virtual tokens after several texts would have, as `Session.probe` does for one.
+
+        Parameters
+        ----------
+        pieces
+            Different texts, each with its virtual tokens `(k, e)`; k may differ between texts.
+
+        Returns
+        -------
+        states
+            Hidden state `(d,) float32` and next-token logits `(V,) float32` after the last virtual token of each text.
+
+        Raises
+        ------
+        PromptTooLongError
+            If a text and its virtual tokens together do not fit the LM's context.
+        BackendError
+            If the LM does not take input embeddings.
+        ValueError
+            If the shape of a tensor is not `(k, e)` with k > 0.
+        """
+
+
+def check_virtual(virtual: torch.Tensor, size: int) -> None:
+    """Make sure that a tensor holds virtual tokens of width `size`.
+
+    Raises
+    ------
+    ValueError
+        If its shape is not `(k, size)` with k > 0, or it does not hold floating-point numbers.
+    """
+    if virtual.ndim != 2 or virtual.shape[1] != size or len(virtual) == 0 or not virtual.is_floating_point():
+        shape = tuple(virtual.shape)
+        raise ValueError(
+            f"Virtual tokens are a floating-point tensor of shape (k, {size}) with k > 0, and this one is {shape} of "
+            f"{virtual.dtype}: give input embeddings of this LM."
+        )

@@ -19,6 +19,8 @@ from toolken.training.features.decision_states import GROUP, moved_to_cpu
 from toolken.training.lm import checkpoint
 from toolken.training.lm.prefix_cache import PrefixCache
 from toolken.training.lm.pytorch.cache_support import CacheSupport
+from toolken.training.lm.pytorch.kept_texts import KeptTexts
+from toolken.training.lm.pytorch.virtual_support import VirtualSupport
 from toolken.training.lm.state_memory import StateMemory
 from toolken.training.lm.states import States, on_cpu
 
@@ -31,12 +33,13 @@ ACCELERATOR = "lazy:0"
 
 @pytest.fixture
 def without_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the two trials that compare values, which tensors without values do not have."""
+    """Leave out the three trials that compare values, which tensors without values do not have."""
     module = "toolken.training.lm.pytorch.transformers_network"
     monkeypatch.setattr(f"{module}.looks_ahead", lambda network: False)
     # A copied tensor keeps its mode: two modes do not mix.
     monkeypatch.setattr(FakeTensorMode, "__deepcopy__", lambda mode, memo: mode, raising=False)
     monkeypatch.setattr(f"{module}.tried_continuation", lambda lm: CacheSupport())
+    monkeypatch.setattr(f"{module}.tried_virtual_tokens", lambda lm: VirtualSupport())
 
 
 @pytest.fixture
@@ -103,6 +106,30 @@ def test_the_prefix_cache_stays_on_the_device(device_lm: FrozenLM) -> None:
         prefill = cache.prefill(ids)
         assert_on_device(device_lm, prefill.hidden, prefill.logits)
     assert cache.nbytes > 0
+
+
+def test_virtual_tokens_stay_on_the_device(device_lm: FrozenLM) -> None:
+    embeddings = device_lm.embed([5, 6, 7])
+    assert_on_device(device_lm, embeddings)
+    kept = KeptTexts(device_lm)
+    for virtual in (embeddings, torch.zeros(3, device_lm.embedding_size)):  # the caller's may be on the CPU
+        sessions = [device_lm.start() for _ in range(3)]
+        for length, session in enumerate(sessions, 2):
+            assert_on_device(device_lm, *session.probe(virtual))
+            session.feed([5] * length)
+        for hidden, logits in device_lm.start_batch().probe([(session, virtual) for session in sessions]):
+            assert_on_device(device_lm, hidden, logits)
+        beginning = list(range(5, 25))
+        for texts in ([[5, 6, 7], [8]], [[*beginning, 5, 6], [*beginning, 7]]):
+            assert_on_device(device_lm, *(hidden for _, hidden in device_lm.virtual_states(texts, virtual)))
+            learned = virtual.clone().requires_grad_()
+            for options in ({}, {"kept": kept}):
+                hidden = device_lm.virtual_batch(texts, learned, **options)
+                assert_on_device(device_lm, hidden)
+                hidden.sum().backward()
+                assert learned.grad is not None
+                assert learned.grad.device == virtual.device
+    assert kept.nbytes > 0
 
 
 def test_batched_decoding_stays_on_the_device(device_lm: FrozenLM) -> None:

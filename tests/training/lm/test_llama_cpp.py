@@ -456,3 +456,111 @@ def test_an_unknown_architecture_is_refused_in_one_sentence(small: Path, tmp_pat
     with pytest.raises(LMNotFoundError, match=r"strange\.gguf.*architecture") as caught:
         FrozenLM.from_pretrained(path, backend="llama.cpp")
     assert "\n" not in str(caught.value)
+
+
+def test_input_embeddings_are_those_of_transformers(gguf: Path) -> None:
+    theirs = FrozenLM.from_pretrained(gguf, dtype=torch.float32)
+    ours = FrozenLM.from_pretrained(gguf, backend="llama.cpp")
+    assert ours.embedding_size == theirs.embedding_size
+    torch.testing.assert_close(ours.embed([5, 300, 5]), theirs.embed([5, 300, 5]))
+    assert ours.embed([]).shape == (0, theirs.embedding_size)
+    with pytest.raises(ValueError, match="no token 400"):
+        ours.embed([400])
+
+
+def test_a_probe_equals_ordinary_tokens_and_leaves_the_text(gguf: Path) -> None:
+    twin = FrozenLM.from_pretrained(gguf, dtype=torch.float32)
+    lm = FrozenLM.from_pretrained(gguf, backend="llama.cpp")
+    ids, tail, other = (lm.encode(text).ids for text in (TEXT, " Paris, then 7 and 12 and 30", " left way"))
+    session = lm.start()
+    assert_state_of(twin, tail, session.probe(lm.embed(tail)))
+    session.feed(ids)
+    twig = session.fork()
+    for words in (tail, other, tail[:1], other * 9):
+        assert_state_of(twin, ids + words, session.probe(lm.embed(words)))
+        assert (session.ids, session.cached) == (ids, len(ids))
+    assert_state_of(twin, ids + other, session.feed(other))
+    assert_state_of(twin, ids + tail, twig.probe(lm.embed(tail)))
+    session.truncate(15)
+    assert_state_of(twin, ids[:15] + tail, session.probe(lm.embed(tail)))
+    session.pool.drop(session)  # as where other texts need its cells
+    assert session.cached == 0
+    assert_state_of(twin, ids[:15] + tail, session.probe(lm.embed(tail)))
+    assert_state_of(twin, ids, session.feed(ids[15:]))
+
+
+def test_a_text_whose_cells_cannot_be_cropped_is_probed_on_a_copy(lm: FrozenLM, twin: FrozenLM) -> None:
+    ids, tail = lm.encode(TEXT).ids, lm.encode(" Paris").ids
+    session = lm.start()
+    session._croppable = False  # type: ignore[attr-defined]
+    session.feed(ids)
+    for _ in range(100):  # more than there are sequences
+        got = session.probe(lm.embed(tail))
+        assert session.cached == len(ids)
+    assert_state_of(twin, ids + tail, got)
+    session.pool.drop(session)  # type: ignore[attr-defined]
+    assert_state_of(twin, ids + tail, session.probe(lm.embed(tail)))
+    assert session.cached == len(ids)
+    assert_state_of(twin, ids + tail, session.feed(tail))
+
+
+def test_probes_of_a_batch_equal_single_ones(lm: FrozenLM, twin: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions, batch = [], lm.start_batch()
+    for at in range(40):  # more than a run takes
+        session = lm.start()
+        session.feed([*lm.encode(TEXTS[at % 4]).ids, at + 5])
+        sessions.append(session)
+    tails = [lm.encode(" and the weather in Paris is 12, then 42").ids[: 1 + at % 11] for at in range(40)]
+    for outputs in (64, 3):
+        monkeypatch.setattr(pool, "MAX_OUTPUTS", outputs)
+        texts = [list(session.ids) for session in sessions]
+        states = batch.probe([(one, lm.embed(tail)) for one, tail in zip(sessions, tails, strict=True)])
+        for text, tail, state in zip(texts, tails, states, strict=True):
+            assert_state_of(twin, text + tail, state)
+        assert [session.ids for session in sessions] == texts
+        for session, state in zip(sessions, batch.feed([(one, [7]) for one in sessions]), strict=True):
+            assert_state_of(twin, session.ids, state)
+
+
+def test_states_of_virtual_tokens_after_many_texts(lm: FrozenLM, twin: FrozenLM) -> None:
+    virtual = 0.2 * torch.randn(10, 32, generator=torch.Generator().manual_seed(1))
+    beginning = "Question: What is the weather in the city of the user's question? "
+    for texts in (ODD_TEXTS, [beginning + text for text in ODD_TEXTS], [*TEXTS * 20], ["", "a"]):
+        sequences = [lm.encode(text).ids for text in texts]
+        done: list[int] = []
+        found = dict(lm.virtual_states(sequences, virtual, advance=done.append))
+        expected = dict(twin.virtual_states(sequences, virtual))
+        assert sum(done) == len(found) == len(sequences)
+        for index, hidden in expected.items():
+            assert_close(found[index], hidden)
+    assert list(lm.virtual_states([], virtual)) == []
+
+
+def test_virtual_tokens_of_bad_shape_or_too_many_are_refused(lm: FrozenLM) -> None:
+    session, virtual = lm.start(), torch.zeros(3, 32)
+    session.feed([5] * 510)
+    for use in (lambda: session.probe(virtual), lambda: lm.start_batch().probe([(session, virtual)])):
+        with pytest.raises(PromptTooLongError, match="513 tokens"):
+            use()
+    with pytest.raises(ValueError, match=r"shape \(k, 32\)"):
+        session.probe(virtual[:, :31])
+    with pytest.raises(BackendError, match=r"runs on llama\.cpp"):
+        lm.virtual_batch([[5]], virtual)
+    session.probe(virtual[:2])
+
+
+def test_the_embedded_lm_reads_virtual_tokens_on_both_backends(embedded_cpp: FrozenLM, embedded_lm: FrozenLM) -> None:
+    ids, tail = (
+        embedded_lm.encode(text).ids for text in ("Question: Is it raining in Oslo?\nAnswer:", " The right tool")
+    )
+    virtual = embedded_lm.embed(tail)
+    torch.testing.assert_close(embedded_cpp.embed(tail), virtual, rtol=0.01, atol=0.01)
+    states = []
+    for lm in (embedded_lm, embedded_cpp):
+        session = lm.start()
+        session.feed(ids)
+        states.append(session.probe(virtual))
+        fed = session.feed(tail)
+        for got, expected in zip(states[-1], fed, strict=True):
+            assert torch.cosine_similarity(got, expected, dim=0) > 0.999
+    assert torch.cosine_similarity(states[0][0], states[1][0], dim=0) > 0.99

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from toolken.errors import LMNotFoundError
+from toolken.errors import BackendError, LMNotFoundError
 from toolken.training.lm.cache_files import in_cache, save_to_cache
 from toolken.training.lm.checkpoint import LoadOptions, load_model
 from toolken.training.lm.embedded import cache_folder
@@ -79,7 +80,8 @@ class LlamaCpp(Network):
         # Two texts of full length if memory allows, at least one; llama.cpp allocates cells in steps of 256.
         cells = max(min(2 * trained, POOL_BYTES // self._cell_bytes), min(trained, MIN_CELLS))
         self.max_tokens = cells = 256 * -(-cells // 256)
-        self._pool = CellPool(model, cells, self._hidden_size, self._vocab_size)
+        self._embedding_size: int = lib.llama_model_n_embd_inp(model)
+        self._pool = CellPool(model, cells, self._hidden_size, self._vocab_size, self._embedding_size)
 
     @property
     def config(self) -> Any:
@@ -106,12 +108,37 @@ class LlamaCpp(Network):
         return self._vocab_size
 
     @property
+    def embedding_size(self) -> int:
+        return self._embedding_size
+
+    @property
     def end_ids(self) -> Any:
         return self._end_ids
 
     @property
     def weight_bytes(self) -> int:
         return self._weight_bytes
+
+    def embed(self, ids: Sequence[int]) -> torch.Tensor:
+        from gguf.quants import dequantize
+
+        if not ids:
+            return torch.empty(0, self._embedding_size)
+        tensor = self._embedding_tensor
+        embeddings = torch.tensor(dequantize(tensor.data[list(ids)], tensor.tensor_type), dtype=torch.float32)
+        # llama.cpp scales the embeddings of these models' tokens, and not input embeddings.
+        scaled = str(self.config.model_type).startswith("gemma3")
+        return embeddings * self._embedding_size**0.5 if scaled else embeddings
+
+    @cached_property
+    def _embedding_tensor(self) -> Any:
+        """The file's tensor of input embeddings, mapped into memory."""
+        from gguf import GGUFReader
+
+        tensors = {tensor.name: tensor for tensor in GGUFReader(self.path).tensors}
+        if "token_embd.weight" not in tensors:
+            raise BackendError(f"The GGUF file {str(self.path)!r} has no input embeddings: name another one.")
+        return tensors["token_embd.weight"]
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the file's dequantised weights, all of which transformers holds in memory meanwhile."""
@@ -171,6 +198,31 @@ class LlamaCpp(Network):
             for at, first, (hidden, logits) in zip(wanted, firsts, found, strict=True):
                 offsets = [position - first for position in positions[at]]
                 yield at, States(hidden[offsets], torch.logsumexp(logits[offsets], dim=-1))
+            if advance is not None:
+                advance(len(group))
+
+    def virtual_states(
+        self,
+        lm: "FrozenLM",
+        sequences: Sequence[Sequence[int]],
+        virtual: torch.Tensor,
+        advance: Callable[[int], None] | None,
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        ends = [[len(ids)] for ids in sequences]
+        shared = shared_prefix(sequences, ends)
+        prefix = self.start(lm)
+        if shared:
+            prefix.feed(sequences[0][:shared])
+        for group in _groups([[*ids, *[0] * len(virtual)] for ids in sequences], ends, shared):
+            with lm.lock:
+                pieces = []
+                for at in group:
+                    session = prefix.fork()
+                    assert isinstance(session, LlamaCppSession)
+                    pieces.append(PoolPiece(session, sequences[at][shared:], virtual=virtual))
+                found = self._pool.run(pieces)
+            for at, (hidden, _) in zip(group, found, strict=True):
+                yield at, hidden[0]
             if advance is not None:
                 advance(len(group))
 

@@ -28,7 +28,7 @@ _NO_CELLS = 1
 
 @dataclass(frozen=True)
 class PoolPiece:
-    """Tokens to append to a text.
+    """Tokens to append to a text, and virtual tokens that follow it until they have been computed.
 
     Attributes
     ----------
@@ -37,19 +37,30 @@ class PoolPiece:
     ids
         The tokens.
     wanted
-        Number of tokens at the end whose states are returned.
+        Number of states to return: those of the last tokens, or of the last virtual tokens.
+    virtual
+        Input embeddings `(k, e)`, if any.
     """
 
     session: "LlamaCppSession"
     ids: Sequence[int]
     wanted: int = 1
+    virtual: torch.Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """Number of cells that the text needs for the piece."""
+        return len(self.session.ids) + len(self.ids) + (0 if self.virtual is None else len(self.virtual))
 
 
 @dataclass(frozen=True)
 class _Token:
-    """A token of a decode, with its position, its text, its piece, and whether its state is returned."""
+    """A token of a decode, with its position, its text, its piece, and whether its state is returned.
 
-    id: int
+    Its input is its id, or an input embedding `(e,) float32`.
+    """
+
+    input: "int | np.ndarray[Any, Any]"
     position: int
     text: int
     piece: int
@@ -73,6 +84,8 @@ class CellPool:
         Number of KV cells, one per token.
     hidden_size, vocab_size
         The LM's sizes d and V.
+    embedding_size
+        Width e of input embeddings.
 
     Raises
     ------
@@ -80,8 +93,9 @@ class CellPool:
         If llama.cpp cannot create the context, for instance for lack of memory.
     """
 
-    def __init__(self, model: Any, cells: int, hidden_size: int, vocab_size: int) -> None:
+    def __init__(self, model: Any, cells: int, hidden_size: int, vocab_size: int, embedding_size: int) -> None:
         self.cells = cells
+        self._embedding_size = embedding_size
         self._hidden_size, self._vocab_size = hidden_size, vocab_size
         self._lib = lib = library()
         params = lib.llama_context_default_params()
@@ -102,8 +116,10 @@ class CellPool:
         if not self._context:
             lib.llama_model_free(model)
             raise BackendError(f"llama.cpp could not allocate a context of {cells} tokens: {first_error()}.")
+        # A batch takes either token ids or input embeddings.
         self._batch = lib.llama_batch_init(MAX_TOKENS, 0, 1)
-        weakref.finalize(self, _free, lib, self._batch, self._context, model)
+        self._virtual_batch = lib.llama_batch_init(MAX_TOKENS, embedding_size, 1)
+        weakref.finalize(self, _free, lib, (self._batch, self._virtual_batch), self._context, model)
         self._memory = lib.llama_get_memory(self._context)
         self._embeddings = True
         #: The texts with cells by sequence, the least recently used one first.
@@ -112,7 +128,7 @@ class CellPool:
         self._released: deque[int] = deque()
 
     def run(self, pieces: Sequence[PoolPiece]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Append tokens to texts, in as few decodes as possible.
+        """Append tokens to texts, in as few decodes as possible; virtual tokens are removed again.
 
         Returns
         -------
@@ -124,7 +140,7 @@ class CellPool:
         BackendError
             If llama.cpp fails; the texts lose their cells and are recomputed at their next feed.
         """
-        needed = sum(len(piece.session.ids) + len(piece.ids) for piece in pieces)
+        needed = sum(piece.length for piece in pieces)
         if len(pieces) > 1 and (needed > self.cells or len(pieces) > MAX_TEXTS // 2):
             half = len(pieces) // 2
             return [*self.run(pieces[:half]), *self.run(pieces[half:])]
@@ -169,33 +185,40 @@ class CellPool:
         busy: list[int] = []
         for piece in pieces:
             busy.append(self._admit(piece.session, busy))
-        without_outputs: list[_Token] = []
-        with_outputs: list[_Token] = []
+        texts = _Queue()
+        virtual = _Queue()
         for number, (piece, sequence) in enumerate(zip(pieces, busy, strict=True)):
-            pending = piece.session.pending(piece.ids)
-            begin = piece.session.cached
-            first = len(pending) - piece.wanted
-            few = len(pending) <= FEW
-            for at, id_ in enumerate(pending):
-                token = _Token(id_, begin + at, sequence, number, at >= first)
-                (with_outputs if few or token.wanted else without_outputs).append(token)
+            pending, begin = piece.session.pending(piece.ids), piece.session.cached
+            texts.add(pending, begin, sequence, number, piece.wanted if piece.virtual is None else 0)
+            if piece.virtual is not None:
+                vectors = list(piece.virtual.detach().float().cpu().numpy())
+                virtual.add(vectors, begin + len(pending), sequence, number, piece.wanted)
         hidden = [torch.empty(piece.wanted, self._hidden_size) for piece in pieces]
         logits = [torch.empty(piece.wanted, self._vocab_size) for piece in pieces]
-        for begin in range(0, len(without_outputs), MAX_TOKENS):
-            self._decode(without_outputs[begin : begin + MAX_TOKENS], busy, outputs=False)
         written = [0] * len(pieces)
-        for begin in range(0, len(with_outputs), MAX_OUTPUTS):
-            tokens = with_outputs[begin : begin + MAX_OUTPUTS]
-            self._decode(tokens, busy, outputs=True)
-            for at, one in enumerate(tokens):
-                if one.wanted:
-                    offset = written[one.piece]
-                    written[one.piece] += 1
-                    hidden[one.piece][offset] = self._output(self._lib.llama_get_embeddings_ith, at, self._hidden_size)
-                    logits[one.piece][offset] = self._output(self._lib.llama_get_logits_ith, at, self._vocab_size)
+        for queue in (texts, virtual):
+            for begin in range(0, len(queue.silent), MAX_TOKENS):
+                self._decode(queue.silent[begin : begin + MAX_TOKENS], busy, outputs=False)
+            for begin in range(0, len(queue.spoken), MAX_OUTPUTS):
+                tokens = queue.spoken[begin : begin + MAX_OUTPUTS]
+                self._decode(tokens, busy, outputs=True)
+                for at, one in enumerate(tokens):
+                    if one.wanted:
+                        row = written[one.piece]
+                        written[one.piece] += 1
+                        hidden[one.piece][row] = self._output(self._lib.llama_get_embeddings_ith, at, self._hidden_size)
+                        logits[one.piece][row] = self._output(self._lib.llama_get_logits_ith, at, self._vocab_size)
         for piece in pieces:
             piece.session.appended(piece.ids)
+            if piece.virtual is not None:
+                self._remove_virtual(piece.session)
         return list(zip(hidden, logits, strict=True))
+
+    def _remove_virtual(self, session: "LlamaCppSession") -> None:
+        """Remove the cells after a text; where that is impossible, the text is computed again at its next feed."""
+        length = len(session.ids)
+        if length == 0 or not self._lib.llama_memory_seq_rm(self._memory, session.sequence, length, -1):
+            self.drop(session)
 
     def _output(self, get: Any, at: int, size: int) -> torch.Tensor:
         """Return a view of llama.cpp's output for a token of the last decode."""
@@ -210,10 +233,15 @@ class CellPool:
             # With embeddings on, llama.cpp computes outputs for every token.
             self._lib.llama_set_embeddings(self._context, outputs)
             self._embeddings = outputs
-        batch = self._batch
+        are_ids = isinstance(tokens[0].input, int)
+        batch = self._batch if are_ids else self._virtual_batch
         batch.n_tokens = len(tokens)
+        if not are_ids:
+            rows = np.ctypeslib.as_array(batch.embd, (len(tokens), self._embedding_size))
+            rows[:] = np.stack([token.input for token in tokens])
         for at, token in enumerate(tokens):
-            batch.token[at] = token.id
+            if are_ids:
+                batch.token[at] = token.input
             batch.pos[at] = token.position
             batch.n_seq_id[at] = 1
             batch.seq_id[at][0] = token.text
@@ -255,7 +283,23 @@ class CellPool:
             session.mark_evicted()
 
 
-def _free(lib: Any, batch: Any, context: Any, model: Any) -> None:
-    lib.llama_batch_free(batch)
+class _Queue:
+    """Tokens to decode, without outputs and with outputs."""
+
+    def __init__(self) -> None:
+        self.silent: list[_Token] = []
+        self.spoken: list[_Token] = []
+
+    def add(self, inputs: Sequence[Any], begin: int, text: int, piece: int, wanted: int) -> None:
+        """Add the tokens of a piece; the states of the last `wanted` ones are asked for."""
+        few = wanted > 0 and len(inputs) <= FEW
+        for at, one in enumerate(inputs):
+            token = _Token(one, begin + at, text, piece, at >= len(inputs) - wanted)
+            (self.spoken if few or token.wanted else self.silent).append(token)
+
+
+def _free(lib: Any, batches: Sequence[Any], context: Any, model: Any) -> None:
+    for batch in batches:
+        lib.llama_batch_free(batch)
     lib.llama_free(context)
     lib.llama_model_free(model)

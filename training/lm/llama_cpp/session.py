@@ -4,6 +4,8 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from toolken.training.lm.llama_cpp.pool import CellPool, PoolPiece
 from toolken.training.lm.session import Batch, Session, State
 
@@ -35,6 +37,20 @@ class LlamaCppSession(Session):
         with self.lm.lock:
             ((hidden, logits),) = self.pool.run([PoolPiece(self, ids)])
         return hidden[0], logits[0]
+
+    def probe(self, virtual: torch.Tensor) -> State:
+        self.check_probe(virtual)
+        with self.lm.lock:
+            ((hidden, logits),) = self.pool.run([self.probed(virtual)])
+        return hidden[0], logits[0]
+
+    def probed(self, virtual: torch.Tensor) -> PoolPiece:
+        """Return the piece of a probe: of this text, or of a copy where tokens cannot be removed from the cells."""
+        if self._croppable:
+            return PoolPiece(self, (), virtual=virtual)
+        if self.pending(()):
+            self.pool.run([PoolPiece(self, ())])
+        return PoolPiece(self.fork(), (), virtual=virtual)
 
     def truncate(self, length: int) -> None:
         with self.lm.lock:
@@ -85,4 +101,11 @@ class LlamaCppBatch(Batch[LlamaCppSession]):
             session.check_feed(ids)
         with self._lm.lock:
             states = self._pool.run([PoolPiece(session, ids) for session, ids in pieces])
+        return [(hidden[0], logits[0]) for hidden, logits in states]
+
+    def probe(self, pieces: Sequence[tuple[LlamaCppSession, torch.Tensor]]) -> list[State]:
+        for session, virtual in pieces:
+            session.check_probe(virtual)
+        with self._lm.lock:
+            states = self._pool.run([session.probed(virtual) for session, virtual in pieces])
         return [(hidden[0], logits[0]) for hidden, logits in states]

@@ -58,6 +58,24 @@ class TensorBatch(Batch[TensorSession]):
                     states[at] = session.feed(ids)
         return [states[at] for at in range(len(pieces))]
 
+    def probe(self, pieces: Sequence[tuple[TensorSession, torch.Tensor]]) -> list[State]:
+        for session, virtual in pieces:
+            session.check_probe(virtual)
+        with self.lm.lock:
+            together = [
+                at
+                for at, (session, virtual) in enumerate(pieces)
+                if self._batched and session.begun and not session.pending(()) and len(virtual) <= MAX_PIECE
+            ]
+            states: dict[int, State] = {}
+            if len(together) > 1:
+                probed = self._probe_rows([pieces[at] for at in together])
+                states.update(zip(together, probed, strict=True))
+            for at, (session, virtual) in enumerate(pieces):
+                if at not in states:
+                    states[at] = session.probe(virtual)
+        return [states[at] for at in range(len(pieces))]
+
     def give_back(self, session: TensorSession) -> Any:
         """Return the KV cache of one text and free its row."""
         with self.lm.lock:
@@ -80,35 +98,15 @@ class TensorBatch(Batch[TensorSession]):
         return [row() if row is not None else None for row in self._rows]
 
     def _feed_rows(self, pieces: Sequence[tuple[TensorSession, Sequence[int]]]) -> list[State]:
-        sessions = [session for session, _ in pieces]
-        mine = self._sessions()
-        newcomers = [session for session in sessions if session not in mine]
-        if self._fits(sessions, newcomers):
-            self._enter(newcomers)
-        else:
-            self._assemble(sessions)
-        known = self._sessions()
-        rows = [known.index(session) for session in sessions]
+        rows = self._place([session for session, _ in pieces])
         pending = [session.pending(ids) for session, ids in pieces]
         width = max(len(ids) for ids in pending)
         tokens = torch.zeros(len(self._rows), width, dtype=torch.long)
-        filled = np.zeros((len(self._rows), width), dtype=bool)
         for row, new in zip(rows, pending, strict=True):
             tokens[row, width - len(new) :] = torch.tensor(new)
-            filled[row, width - len(new) :] = True
-        before = self._filled.sum(axis=1, keepdims=True)
-        positions = np.maximum(before + filled.cumsum(axis=1) - 1, 0)
-        mask = np.concatenate([self._filled, filled], axis=1)
-        device = self.lm.device
+        mask, options = self._columns(rows, [len(new) for new in pending])
         try:
-            hidden, logits = self.lm.forward(
-                tokens,
-                torch.tensor([row * width + width - 1 for row in rows]),
-                attention_mask=torch.tensor(mask, dtype=torch.long).to(device),
-                position_ids=torch.tensor(positions, dtype=torch.long).to(device),
-                past_key_values=self._cache,
-                use_cache=True,
-            )
+            hidden, logits = self.lm.forward(tokens, torch.tensor([row * width + width - 1 for row in rows]), **options)
         except BaseException:
             # Some layers may have grown and others not, so the next feed of each text recomputes its cache.
             for one in self._sessions():
@@ -120,6 +118,51 @@ class TensorBatch(Batch[TensorSession]):
         for session, ids in pieces:
             session.appended(ids)
         return [(hidden[at].float(), logits[at].float()) for at in range(len(pieces))]
+
+    def _probe_rows(self, pieces: Sequence[tuple[TensorSession, torch.Tensor]]) -> list[State]:
+        rows = self._place([session for session, _ in pieces])
+        width = max(len(virtual) for _, virtual in pieces)
+        embeddings = torch.zeros(len(self._rows), width, self.lm.embedding_size, device=self.lm.device)
+        for row, (_, virtual) in zip(rows, pieces, strict=True):
+            embeddings[row, width - len(virtual) :] = virtual.detach().to(embeddings.device)
+        _, options = self._columns(rows, [len(virtual) for _, virtual in pieces])
+        length = self._filled.shape[1]
+        try:
+            hidden, logits = self.lm.forward(
+                None, torch.tensor([row * width + width - 1 for row in rows]), embeddings=embeddings, **options
+            )
+        finally:
+            for layer in self._cache.layers:
+                layer.rewind(length)
+        return [(hidden[at].float(), logits[at].float()) for at in range(len(pieces))]
+
+    def _columns(self, rows: Sequence[int], counts: Sequence[int]) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+        """Return which columns hold a token once rows have grown, and the arguments of the forward pass."""
+        width = max(counts)
+        filled = np.zeros((len(self._rows), width), dtype=bool)
+        for row, count in zip(rows, counts, strict=True):
+            filled[row, width - count :] = True
+        before = self._filled.sum(axis=1, keepdims=True)
+        positions = np.maximum(before + filled.cumsum(axis=1) - 1, 0)
+        mask = np.concatenate([self._filled, filled], axis=1)
+        device = self.lm.device
+        return mask, {
+            "attention_mask": torch.tensor(mask, dtype=torch.long).to(device),
+            "position_ids": torch.tensor(positions, dtype=torch.long).to(device),
+            "past_key_values": self._cache,
+            "use_cache": True,
+        }
+
+    def _place(self, sessions: Sequence[TensorSession]) -> list[int]:
+        """Give each text a row, and return the rows."""
+        mine = self._sessions()
+        newcomers = [session for session in sessions if session not in mine]
+        if self._fits(sessions, newcomers):
+            self._enter(newcomers)
+        else:
+            self._assemble(sessions)
+        known = self._sessions()
+        return [known.index(session) for session in sessions]
 
     def _fits(self, sessions: Sequence[TensorSession], newcomers: Sequence[TensorSession]) -> bool:
         """Return whether the rows can be kept: free rows take the new texts, and few rows and columns are unused."""
@@ -186,6 +229,11 @@ class _SpaciousLayer(DynamicLayer):
         self._length = end
         self._show()
         return self.keys, self.values
+
+    def rewind(self, length: int) -> None:
+        """Remove all columns after the first `length`; their memory stays for later tokens."""
+        self._length = length
+        self._show()
 
     def put(self, row: int, layer: Any) -> None:
         """Copy a text's keys and values into the last columns of a row."""

@@ -129,6 +129,10 @@ class Llama(TensorNetwork):
         return self._embeddings
 
     @property
+    def embedding_size(self) -> int:
+        return self._embeddings.shape[1]
+
+    @property
     def end_ids(self) -> Any:
         return self._config.eos_token_id
 
@@ -136,17 +140,23 @@ class Llama(TensorNetwork):
         """Yield every weight once, by its name in a checkpoint."""
         yield from self._weights.items()
 
+    def input_embeddings(self, ids: torch.Tensor | None) -> torch.Tensor:
+        assert ids is not None
+        return functional.embedding(ids, self._embeddings)
+
     def forward(
         self,
-        ids: torch.Tensor,
+        ids: torch.Tensor | None,
         select: torch.Tensor,
         *,
+        embeddings: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         past_key_values: Any = None,
         use_cache: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        length = ids.shape[1]
+        hidden = self.input_embeddings(ids) if embeddings is None else embeddings.to(self.device, self.dtype)
+        length = hidden.shape[1]
         past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
         if position_ids is None:
             position_ids = torch.arange(past, past + length).unsqueeze(0)
@@ -154,7 +164,6 @@ class Llama(TensorNetwork):
         angles = torch.cat((angles, angles), dim=-1).unsqueeze(1)
         rotation = angles.cos().to(self.dtype), angles.sin().to(self.dtype)
         mask = _mask(length, past, attention_mask)
-        hidden = functional.embedding(ids, self.output_matrix)
         for index, layer in enumerate(self._layers):
             normed = self._normed(hidden, layer.input_norm)
             hidden = hidden + self._attention(normed, layer, index, rotation, mask, past_key_values)

@@ -8,11 +8,14 @@ import torch
 
 from toolken.training.lm.network import Network, shared_prefix
 from toolken.training.lm.pytorch.cache_support import CacheSupport
+from toolken.training.lm.pytorch.virtual_support import VirtualSupport
 from toolken.training.lm.session import Batch, Session
 from toolken.training.lm.states import States
 
 if TYPE_CHECKING:
     from toolken.training.lm.frozen import FrozenLM
+    from toolken.training.lm.pytorch.kept_texts import KeptTexts
+    from toolken.training.lm.pytorch.session import TensorSession
 
 #: Tokens (padding included) of one batch of the feature pass. On CPUs, the activations of a layer for twice as many do
 #: not fit a core's cache, which costs a tenth more per token, and half as many make the matrix products too small.
@@ -39,11 +42,16 @@ class TensorNetwork(Network):
     def output_matrix(self) -> torch.Tensor: ...
 
     @abstractmethod
+    def input_embeddings(self, ids: torch.Tensor | None) -> torch.Tensor:
+        """Return the input embeddings `(B, T, e)` of token ids `(B, T)`, in the format of the weights."""
+
+    @abstractmethod
     def forward(
         self,
-        ids: torch.Tensor,
+        ids: torch.Tensor | None,
         select: torch.Tensor,
         *,
+        embeddings: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         past_key_values: Any = None,
@@ -54,9 +62,11 @@ class TensorNetwork(Network):
         Parameters
         ----------
         ids
-            Token ids `(B, T)`.
+            Token ids `(B, T)`, or None with `embeddings`.
         select
             Positions `(P,)` in the flattened `(B * T)`.
+        embeddings
+            Input embeddings `(B, T, e)` in place of token ids, in any floating-point format.
         attention_mask
             `(B, C + T)`, 0 where a column, cached or new, holds no token.
         position_ids
@@ -87,6 +97,14 @@ class TensorNetwork(Network):
         """Return what the network can do with its KV cache; here everything, as the project's own networks can."""
         return CacheSupport()
 
+    def virtual_support(self, _lm: "FrozenLM") -> VirtualSupport:
+        """Return what the network can do with virtual tokens; here everything, as the project's own networks can."""
+        return VirtualSupport()
+
+    @torch.no_grad()
+    def embed(self, ids: Sequence[int]) -> torch.Tensor:
+        return self.input_embeddings(torch.tensor([list(ids)], dtype=torch.long))[0].float()
+
     def start(self, lm: "FrozenLM") -> Session:
         # The session's module needs transformers, which an import of the LM does not wait for.
         from toolken.training.lm.pytorch.session import TensorSession
@@ -106,16 +124,9 @@ class TensorNetwork(Network):
         positions: Sequence[Sequence[int]],
         advance: Callable[[int], None] | None,
     ) -> Iterator[tuple[int, States]]:
-        from toolken.training.lm.pytorch.session import TensorSession
-
-        shared = shared_prefix(sequences, positions)
-        prefix = TensorSession(lm)
-        if shared >= MIN_SHARED and not self.continuation(lm).fault:
-            prefix.feed(sequences[0][:shared])
-        if not prefix.shareable:
-            shared = 0
-        most = CPU_BATCH_TOKENS if self.device.type == "cpu" else ACCELERATOR_BATCH_TOKENS
-        for batch in _batches([len(s) - shared for s in sequences], most):
+        prefix = self._prefix(lm, sequences, positions)
+        shared = len(prefix.ids)
+        for batch in batches([len(s) - shared for s in sequences], self.device):
             longest = max(len(sequences[i]) for i in batch) - shared
             # Padding stands to the right, where causal attention never looks: no mask is needed.
             padded = torch.zeros(len(batch), longest, dtype=torch.long)
@@ -135,6 +146,65 @@ class TensorNetwork(Network):
             if advance is not None:
                 advance(len(batch))
 
+    def virtual_states(
+        self,
+        lm: "FrozenLM",
+        sequences: Sequence[Sequence[int]],
+        virtual: torch.Tensor,
+        advance: Callable[[int], None] | None,
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        from toolken.training.lm.pytorch.virtual_tokens import followed, probed_one_by_one
+
+        support = self.virtual_support(lm)
+        support.require(lm)
+        if not support.embeddings:
+            yield from probed_one_by_one(lm, sequences, virtual, advance)
+            return
+        prefix = self._prefix(lm, sequences, [[len(ids)] for ids in sequences])
+        shared = len(prefix.ids)
+        for batch in batches([len(ids) - shared + len(virtual) for ids in sequences], self.device):
+            with torch.no_grad():
+                embeddings, select = followed(self, [sequences[at][shared:] for at in batch], virtual)
+            options = {"use_cache": True, "past_key_values": prefix.repeated(len(batch))} if shared else {}
+            hidden, _ = lm.forward(None, select, embeddings=embeddings, **({"use_cache": False} | options))
+            yield from zip(batch, hidden.float(), strict=True)
+            if advance is not None:
+                advance(len(batch))
+
+    def virtual_batch(
+        self,
+        lm: "FrozenLM",
+        sequences: Sequence[Sequence[int]],
+        virtual: torch.Tensor,
+        kept: "KeptTexts | None",
+    ) -> torch.Tensor:
+        """Return what `FrozenLM.virtual_batch` returns, for sequences that fit the context with the virtual tokens.
+
+        LMs whose KV caches cannot be put side by side run the whole texts with gradients instead.
+        """
+        from toolken.training.lm.pytorch.kept_texts import computed_caches
+        from toolken.training.lm.pytorch.virtual_tokens import after_caches, after_texts
+
+        support = self.virtual_support(lm)
+        support.require(lm)
+        if support.cached:
+            texts = computed_caches(lm, sequences) if kept is None else kept.of(sequences)
+            return after_caches(self, texts, virtual)
+        support.require_embeddings(lm)
+        return after_texts(self, sequences, virtual)
+
+    def _prefix(
+        self, lm: "FrozenLM", sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]
+    ) -> "TensorSession":
+        """Return a session of the prefix that all texts share; empty where sharing it does not pay."""
+        from toolken.training.lm.pytorch.session import TensorSession
+
+        shared = shared_prefix(sequences, positions)
+        prefix = TensorSession(lm)
+        if shared >= MIN_SHARED and not self.continuation(lm).fault:
+            prefix.feed(sequences[0][:shared])
+        return prefix if prefix.shareable else TensorSession(lm)
+
 
 @torch.no_grad()
 def _states(lm: "FrozenLM", ids: torch.Tensor, select: torch.Tensor, prefix: Any) -> States:
@@ -144,8 +214,9 @@ def _states(lm: "FrozenLM", ids: torch.Tensor, select: torch.Tensor, prefix: Any
     return States(hidden.float(), torch.cat(sums))
 
 
-def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Yield lists of indices of similar length whose padded size is at most `most` tokens."""
+def batches(lengths: Sequence[int], device: torch.device) -> Iterator[list[int]]:
+    """Yield lists of indices of similar length, of as many tokens as a device computes best together."""
+    most = CPU_BATCH_TOKENS if device.type == "cpu" else ACCELERATOR_BATCH_TOKENS
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     batch: list[int] = []
     for index in order:

@@ -21,22 +21,21 @@ class TensorSession(Session):
     def feed(self, ids: Sequence[int]) -> State:
         self.check_feed(ids)
         self.come_home()
-        pending = self.pending(ids)
+        return self._append(ids)
+
+    def probe(self, virtual: torch.Tensor) -> State:
+        self.check_probe(virtual)
         with self.lm.lock:
-            if self._cache is None:
-                self._cache = new_cache(self.lm)
-            try:
-                hidden, logits = self.lm.forward(
-                    torch.tensor([pending], dtype=torch.long),
-                    torch.tensor([len(pending) - 1]),
-                    past_key_values=self._cache,
-                    use_cache=True,
-                )
-            except BaseException:
-                # Some layers may have grown and others not, so the next feed recomputes the cache.
-                self._cache, self._cached = None, 0
-                raise
-        self.appended(ids)
+            self.come_home()
+            if self.pending(()):
+                self._append(())
+            hidden, logits = self.lm.forward(
+                None,
+                torch.tensor([len(virtual) - 1]),
+                embeddings=virtual.detach().unsqueeze(0),
+                past_key_values=new_cache(self.lm) if self._cache is None else self._copied_cache(),
+                use_cache=True,
+            )
         return hidden[0].float(), logits[0].float()
 
     def truncate(self, length: int) -> None:
@@ -56,12 +55,7 @@ class TensorSession(Session):
         self.come_home()
         twin = TensorSession(self.lm)
         twin.ids, twin._cached = list(self.ids), self._cached
-        if self._cache is not None and plain(self._cache):
-            twin._cache = copy.copy(self._cache)
-            # A plain layer grows by concatenation and never writes into its tensors, so they can be shared.
-            twin._cache.layers = [copy.copy(layer) for layer in self._cache.layers]
-        else:
-            twin._cache = copy.deepcopy(self._cache)
+        twin._cache = None if self._cache is None else self._copied_cache()
         return twin
 
     @property
@@ -82,9 +76,37 @@ class TensorSession(Session):
     def repeated(self, count: int) -> Any:
         """Return the KV cache repeated for a batch of texts that all begin with this one."""
         self.come_home()
-        cache = copy.copy(self._cache)
-        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        cache = self._copied_cache()
         cache.batch_repeat_interleave(count)
+        return cache
+
+    def _append(self, ids: Sequence[int]) -> State:
+        """Compute the tokens that are not in the KV cache, and `ids` after them."""
+        pending = self.pending(ids)
+        with self.lm.lock:
+            if self._cache is None:
+                self._cache = new_cache(self.lm)
+            try:
+                hidden, logits = self.lm.forward(
+                    torch.tensor([pending], dtype=torch.long),
+                    torch.tensor([len(pending) - 1]),
+                    past_key_values=self._cache,
+                    use_cache=True,
+                )
+            except BaseException:
+                # Some layers may have grown and others not, so the next feed recomputes the cache.
+                self._cache, self._cached = None, 0
+                raise
+        self.appended(ids)
+        return hidden[0].float(), logits[0].float()
+
+    def _copied_cache(self) -> Any:
+        """Return a KV cache that grows independently of this text's own."""
+        if not plain(self._cache):
+            return copy.deepcopy(self._cache)
+        cache = copy.copy(self._cache)
+        # A plain layer grows by concatenation and never writes into its tensors, so they can be shared.
+        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
         return cache
 
     def lend(self, lender: "_Lender") -> Any:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from toolken.errors import LMNotFoundError
+from toolken.errors import BackendError, LMNotFoundError
 from toolken.training.lm.pytorch.cache_support import (
     FAULTS,
     CacheSupport,
@@ -14,6 +14,7 @@ from toolken.training.lm.pytorch.cache_support import (
     tried_continuation,
 )
 from toolken.training.lm.pytorch.network import TensorNetwork
+from toolken.training.lm.pytorch.virtual_support import VirtualSupport, tried_virtual_tokens
 
 if TYPE_CHECKING:
     from toolken.training.lm.frozen import FrozenLM
@@ -47,6 +48,7 @@ class TransformersNetwork(TensorNetwork):
         if getattr(model.config, "is_encoder_decoder", False):
             raise LMNotFoundError(f"{name} has an encoder and a decoder, so it is not a causal LM: name one that is.")
         self._continuation: CacheSupport | None = None
+        self._virtual_support: VirtualSupport | None = None
         self._select: torch.Tensor | None = None
         self._captured: torch.Tensor | None = None
         output.register_forward_pre_hook(self._keep_selected)
@@ -84,6 +86,11 @@ class TransformersNetwork(TensorNetwork):
         return weight
 
     @property
+    def embedding_size(self) -> int:
+        size: int = self.model.get_input_embeddings().weight.shape[-1]
+        return size
+
+    @property
     def end_ids(self) -> Any:
         return getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
 
@@ -110,18 +117,47 @@ class TransformersNetwork(TensorNetwork):
                 self._continuation = tried_continuation(lm)
             return self._continuation
 
-    def forward(self, ids: torch.Tensor, select: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def virtual_support(self, lm: "FrozenLM") -> VirtualSupport:
+        """Return what the model can do with virtual tokens, which is tried when it is first asked for."""
+        with lm.lock:
+            if self._virtual_support is None:
+                self._virtual_support = tried_virtual_tokens(lm)
+            return self._virtual_support
+
+    def input_embeddings(self, ids: torch.Tensor | None) -> torch.Tensor:
+        assert ids is not None
+        embeddings: torch.Tensor = self.model.get_input_embeddings()(ids.to(self.device))
+        return embeddings
+
+    def forward(
+        self,
+        ids: torch.Tensor | None,
+        select: torch.Tensor,
+        *,
+        embeddings: torch.Tensor | None = None,
+        **options: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Do what `TensorNetwork.forward` says; options go to the model as they are.
 
         Raises
         ------
         LMNotFoundError
             If the model does not use its output embeddings.
+        BackendError
+            If the model does not take input embeddings.
         """
+        inputs = self._inputs(ids, embeddings)
         self._select = select
         try:
-            output = self.model(input_ids=ids.to(self.device), **options)
+            output = self.model(**inputs, **options)
             captured = self._captured
+        except (TypeError, ValueError, NotImplementedError) as error:
+            if embeddings is None:
+                raise
+            raise BackendError(
+                f"{self._name} does not take input embeddings, so virtual tokens cannot be used with it: choose "
+                f"another LM ({first_error_line(error)})."
+            ) from error
         finally:
             self._select = self._captured = None
         if captured is None:
@@ -129,6 +165,13 @@ class TransformersNetwork(TensorNetwork):
         logits = output.logits[0]
         # With a device map the output matrix may lie on another device than the one that returns the logits.
         return captured[0].to(logits.device), logits
+
+    def _inputs(self, ids: torch.Tensor | None, embeddings: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        if embeddings is None:
+            assert ids is not None
+            return {"input_ids": ids.to(self.device)}
+        own = self.model.get_input_embeddings().weight.dtype
+        return {"inputs_embeds": embeddings.to(self.device, own if own.is_floating_point else self.dtype)}
 
     def _keep_selected(self, _module: Any, arguments: tuple[torch.Tensor, ...]) -> Any:
         # Only the rows that are asked for go through the output matrix, which is a third of a small model's work.
