@@ -382,6 +382,8 @@ class FrozenLM:
         self._check_virtual(sequences, virtual)
         if not all(sequences):
             raise ValueError("virtual_batch needs at least one token in each text")
+        if not sequences:
+            return torch.empty(0, self.hidden_size, device=self.device)
         with self.lock:
             return self._tensor_network().virtual_batch(self, sequences, virtual, kept)
 

@@ -18,8 +18,9 @@ State: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 class Session(ABC):
     """The tokens of one text and the LM's KV cache over them.
 
-    `feed` appends tokens and returns the state after the last one, on the LM's device; `truncate` returns to a prefix;
-    `fork` copies the text for another continuation and shares the KV cache.
+    `feed` appends tokens and returns the state after the last one, on the LM's device; `probe` returns the state after
+    virtual tokens and appends nothing; `truncate` returns to a prefix; `fork` copies the text for another continuation
+    and shares the KV cache.
     """
 
     def __init__(self, lm: "FrozenLM") -> None:

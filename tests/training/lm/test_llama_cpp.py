@@ -39,7 +39,7 @@ def write_gguf(lm: FrozenLM, path: Path) -> Path:
     """Write a tiny LM as a GGUF file with the weights in float32, as llama.cpp's own converter lays them out."""
     from gguf import GGUFWriter, TokenType
 
-    config, kind = lm.config, lm.config.model_type
+    config, kind = lm.config, lm.config.model_type.removesuffix("_text")
     writer = GGUFWriter(path, kind)
     writer.add_name("tiny")
     writer.add_context_length(config.max_position_embeddings)
@@ -49,8 +49,14 @@ def write_gguf(lm: FrozenLM, path: Path) -> Path:
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    if kind == "gemma3":
+        writer.add_rope_freq_base(config.rope_parameters["full_attention"]["rope_theta"])
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+        writer.add_sliding_window(config.sliding_window)
+    else:
+        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+        writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
     writer.add_vocab_size(config.vocab_size)
     bpe = lm.tokenizer.backend_tokenizer
     vocabulary = sorted(bpe.get_vocab().items(), key=lambda item: item[1])
@@ -76,7 +82,11 @@ def write_gguf(lm: FrozenLM, path: Path) -> Path:
         "mlp.up_proj": "ffn_up",
         "mlp.down_proj": "ffn_down",
         "input_layernorm": "attn_norm",
-        "post_attention_layernorm": "ffn_norm",
+        "post_attention_layernorm": "ffn_norm" if kind != "gemma3" else "post_attention_norm",
+        "pre_feedforward_layernorm": "ffn_norm",
+        "post_feedforward_layernorm": "post_ffw_norm",
+        "self_attn.q_norm": "attn_q_norm",
+        "self_attn.k_norm": "attn_k_norm",
     }
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for name, tensor in lm.model.named_parameters():
@@ -85,6 +95,8 @@ def write_gguf(lm: FrozenLM, path: Path) -> Path:
             # llama.cpp rotates neighbouring pairs of a head's numbers, transformers its two halves.
             shape = (heads[part], 2, -1, values.shape[1])
             values = values.reshape(shape).transpose(1, 2).reshape(values.shape)
+        if kind == "gemma3" and "norm" in part:
+            values = values + 1  # transformers adds it in the forward pass
         for long, short in names.items():
             name = name.replace(long, short)
         writer.add_tensor(name, values.contiguous().numpy())
@@ -487,6 +499,40 @@ def test_a_probe_equals_ordinary_tokens_and_leaves_the_text(gguf: Path) -> None:
     assert session.cached == 0
     assert_state_of(twin, ids[:15] + tail, session.probe(lm.embed(tail)))
     assert_state_of(twin, ids, session.feed(ids[15:]))
+
+
+def test_a_probe_of_a_model_that_scales_its_embeddings(tiny_tokenizer: Any, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, Gemma3TextConfig
+
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=len(tiny_tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=32,
+        query_pre_attn_scalar=32,
+        sliding_window=64,
+        layer_types=["sliding_attention", "full_attention"],
+        max_position_embeddings=512,
+        initializer_range=0.2,
+        pad_token_id=3,
+        eos_token_id=0,
+        bos_token_id=0,
+    )
+    theirs = FrozenLM(AutoModelForCausalLM.from_config(config), tiny_tokenizer, "tiny-gemma3")
+    path = write_gguf(theirs, tmp_path / "gemma3.gguf")
+    ours = FrozenLM(network.LlamaCpp(path, config, "tiny-gemma3"), tiny_tokenizer, "tiny-gemma3")
+    ids, tail = ours.encode(TEXT).ids, ours.encode(" Paris, then 7").ids
+    torch.testing.assert_close(ours.embed(tail), theirs.embed(tail))
+    session = ours.start()
+    session.feed(ids)
+    probed = session.probe(ours.embed(tail))
+    for got, expected in zip(probed, session.feed(tail), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0.01, atol=0.01)
+    assert torch.cosine_similarity(probed[0], theirs.start().feed(ids + tail)[0], dim=0) > 0.95
 
 
 def test_a_text_whose_cells_cannot_be_cropped_is_probed_on_a_copy(lm: FrozenLM, twin: FrozenLM) -> None:

@@ -183,7 +183,7 @@ class LlamaCpp(Network):
         prefix = self.start(lm)
         if shared:
             prefix.feed(sequences[0][:shared])
-        for group in _groups(sequences, positions, shared):
+        for group in _groups([len(ids) - shared for ids in sequences], positions):
             wanted = [at for at in group if positions[at]]
             # Each text is read up to its last position.
             ends = [max(positions[at]) + 1 for at in wanted]
@@ -213,7 +213,7 @@ class LlamaCpp(Network):
         prefix = self.start(lm)
         if shared:
             prefix.feed(sequences[0][:shared])
-        for group in _groups([[*ids, *[0] * len(virtual)] for ids in sequences], ends, shared):
+        for group in _groups([len(ids) - shared + len(virtual) for ids in sequences], ends):
             with lm.lock:
                 pieces = []
                 for at in group:
@@ -227,12 +227,12 @@ class LlamaCpp(Network):
                 advance(len(group))
 
 
-def _groups(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]], shared: int) -> Iterator[list[int]]:
-    """Yield the indices of the texts of each forward pass."""
+def _groups(lengths: Sequence[int], positions: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Yield the indices of the texts of each forward pass, given their numbers of tokens."""
     group: list[int] = []
     tokens = outputs = 0
     for at, wanted in enumerate(positions):
-        own = len(sequences[at]) - shared
+        own = lengths[at]
         needed = max(wanted) + 1 - min(wanted) if wanted else 0
         full = len(group) >= MAX_TEXTS // 2 or tokens + own > MAX_TOKENS or outputs + needed > 2 * MAX_OUTPUTS
         if group and full:

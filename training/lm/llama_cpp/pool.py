@@ -211,14 +211,8 @@ class CellPool:
         for piece in pieces:
             piece.session.appended(piece.ids)
             if piece.virtual is not None:
-                self._remove_virtual(piece.session)
+                self.truncate(piece.session, len(piece.session.ids))
         return list(zip(hidden, logits, strict=True))
-
-    def _remove_virtual(self, session: "LlamaCppSession") -> None:
-        """Remove the cells after a text; where that is impossible, the text is computed again at its next feed."""
-        length = len(session.ids)
-        if length == 0 or not self._lib.llama_memory_seq_rm(self._memory, session.sequence, length, -1):
-            self.drop(session)
 
     def _output(self, get: Any, at: int, size: int) -> torch.Tensor:
         """Return a view of llama.cpp's output for a token of the last decode."""

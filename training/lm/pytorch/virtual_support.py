@@ -82,7 +82,8 @@ def tried_virtual_tokens(lm: "FrozenLM") -> VirtualSupport:
     try:
         got, _ = lm.forward(None, every, embeddings=lm.embed(ids)[None], use_cache=False)
     except (*FAULTS, BackendError) as error:
-        return VirtualSupport(first_error_line(error), embeddings=False, cached=False)
+        # A `BackendError` says itself that there are no input embeddings; its cause says why.
+        return VirtualSupport(first_error_line(error.__cause__ or error), embeddings=False, cached=False)
     alike = relative_logit_error(got.float(), expected.float()) <= limit
     try:
         cached = _cache_error(lm, ids) <= limit

@@ -400,6 +400,7 @@ def test_integers_and_empty_texts_are_refused(tiny_lm: FrozenLM) -> None:
         tiny_lm.start().probe(torch.zeros(2, 32, dtype=torch.long))
     with pytest.raises(ValueError, match="at least one token"):
         tiny_lm.virtual_batch([[5], []], random_virtual(tiny_lm, 2))
+    assert tiny_lm.virtual_batch([], random_virtual(tiny_lm, 2)).shape == (0, 32)
 
 
 def test_a_model_without_input_embeddings_is_named(build_lm: BuildLM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,8 +417,9 @@ def test_a_model_without_input_embeddings_is_named(build_lm: BuildLM, monkeypatc
         lambda: lm.virtual_batch([[5]], virtual),
         lambda: list(lm.virtual_states([[5]], virtual)),
     ):
-        with pytest.raises(BackendError, match="tiny-llama-0 does not take input embeddings"):
+        with pytest.raises(BackendError, match="tiny-llama-0 does not take input embeddings") as caught:
             use()
+        assert str(caught.value).count("input embeddings") == 1
 
 
 def test_a_model_with_further_embeddings_of_token_ids(build_lm: BuildLM, monkeypatch: pytest.MonkeyPatch) -> None:
