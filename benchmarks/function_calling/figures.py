@@ -51,7 +51,7 @@ def _calibration(outcome: Outcome) -> Iterator[Row]:
     """Yield the expected calibration error of the first decision (Guo et al. 2017, arXiv 1706.04599).
 
     The confidence is P(tool) where a tool was called and 1 - P(call) where none was; a decision is right if the tool
-    is the first right one, or if no call is right.
+    is one of the right ones, whose order is free, or if no call is right.
     """
     pairs = zip(outcome.traces, outcome.trial.test.questions, strict=True)
     decided = [_decision(trace, question.reference) for trace, question in pairs]
@@ -74,7 +74,7 @@ def _decision(trace: Trace, record: CallRecord) -> tuple[float, float] | None:
         return 1 - attempt.call_probability, float(not record.expected)
     if first.probability is None:
         return None
-    return first.probability, float(bool(record.expected) and record.expected[0].tool == first.tool)
+    return first.probability, float(first.tool in {call.tool for call in record.expected})
 
 
 def calibration_error(counts: torch.Tensor) -> torch.Tensor:
