@@ -45,6 +45,11 @@ def digest(*files: Path) -> str:
     return found.hexdigest()[:32]
 
 
+def text_digest(text: str) -> str:
+    """Return a hash of a text, for identities."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True)
 class Question:
     """A question of a test.

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any
 
 #: A call and a text whose rendering shows the form.
@@ -86,7 +85,8 @@ def read_call_form(render: Render) -> CallForm | None:
         plain = render([*asked, {"role": "assistant", "content": _TEXT}], False)
     except Exception:  # templates raise errors of their own kinds
         return None
-    written = whole[len(commonprefix([prompt, whole])) :]
+    same = next((at for at, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt))
+    written = whole[same:]
     end_of_turn = plain.partition(_TEXT)[2].strip()
     for bracket in re.finditer(r"\{", written):
         try:

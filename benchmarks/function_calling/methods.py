@@ -11,8 +11,8 @@ from toolken.agents.chat_model import ToolkenChatModel
 from toolken.benchmarks.function_calling.generation import PromptedLM
 from toolken.benchmarks.function_calling.prompts import has_tool_template, prompt_of
 from toolken.benchmarks.function_calling.record import CallOutcome, CallRecord, MadeCall, unusable_call
-from toolken.errors import PromptTooLongError, ToolkenError, ToolSpecError
-from toolken.training.examples import Call, Example
+from toolken.errors import PromptTooLongError, ToolSpecError
+from toolken.training.examples import Example
 from toolken.training.fit import fit
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
@@ -122,23 +122,6 @@ def toolkens(lm: FrozenLM, examples: Callable[[CallRecord], Sequence[Example]] |
         )
 
     return answer
-
-
-def as_example(record: CallRecord) -> Example:
-    """Return a record of one message as a training example, with the first accepted value of each argument.
-
-    Raises
-    ------
-    ToolkenError
-        If the record has no call.
-    """
-    if not record.expected:
-        raise ToolkenError(f"The record {record.id!r} calls no tool: choose another one as an example.")
-    calls = []
-    for call in record.expected:
-        args = {name: values[0] for name, values in call.accepted.items() if values and values[0] != ""}
-        calls.append(Call(tool=call.tool, args=args))
-    return Example(question=record.request, calls=tuple(calls))
 
 
 def prompt_tokens(lm: FrozenLM, method: str, records: Sequence[CallRecord]) -> int:

@@ -35,7 +35,7 @@ def score(record: CallRecord, outcome: CallOutcome) -> dict[str, bool]:
     ``declined``      no call is right                        there is no call
     ``asked``         a value is missing or invalid           there is no call, and the text names each missing
                                                               argument, or an invalid value or its argument
-    ``says``          no call is right, but a text is         there is no call, and the text contains each expected one; see `says`
+    ``says``          no call is right, but a text is         there is no call, and `says` of the text is true
     ``valid``         some call was made                      each call passes the schema of its tool
     ================= ======================================= ===================================================
     """

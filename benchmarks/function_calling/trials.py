@@ -1,22 +1,21 @@
 """The trials of the function-calling benchmark: each method on each category of a set, with any number of tools."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from langchain_core.messages import HumanMessage
 
-from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
-from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial
+from toolken.benchmarks.end_to_end.traces import Attempt
+from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, text_digest
 from toolken.benchmarks.function_calling.call_set import CallSet
 from toolken.benchmarks.function_calling.call_sets import dev_and_test, takes_distractors, with_distractors
+from toolken.benchmarks.function_calling.call_traces import attempt_of, expected_text, outcome_of, shown
 from toolken.benchmarks.function_calling.methods import (
     MAX_TOKENS,
     METHODS,
     Method,
-    as_example,
     methods_for,
     prompt_tokens,
     prompted,
@@ -24,10 +23,10 @@ from toolken.benchmarks.function_calling.methods import (
     toolkens,
 )
 from toolken.benchmarks.function_calling.prompts import has_tool_template, prompt_of
-from toolken.benchmarks.function_calling.record import CallOutcome, CallRecord, MadeCall
+from toolken.benchmarks.function_calling.record import CallRecord
+from toolken.benchmarks.function_calling.reserved_examples import ReservedExamples
 from toolken.benchmarks.function_calling.scoring import METRICS, score
 from toolken.errors import DataFormatError
-from toolken.training.examples import Example
 from toolken.training.lm import FrozenLM
 from toolken.training.prior.teacher import Encoder
 from toolken.training.prompts.prompt_format import PromptFormat
@@ -35,6 +34,8 @@ from toolken.training.tool_spec import ToolSpec
 
 #: What the rows report beside the scores.
 COSTS = ("seconds", "set-up seconds", "tokens read", "tokens written", "cache megabytes")
+#: The settings of a test in which each record has its own tools alone.
+OWN_TOOLS: TrialSettings = {"tools": "own"}
 #: Tokens of an answer, and characters per token of descriptions, for the estimate of the time.
 WRITTEN, CHARACTERS_PER_TOKEN = 40, 4
 
@@ -113,7 +114,7 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
                 f"{', '.join(categories)}."
             )
     notes = _set_notes(call_set)
-    examples = _Examples.of(records, options.examples)
+    examples = ReservedExamples.of(records, options.examples)
     # A distractor that no method can take would make each of its records a miss.
     pool = [spec for spec in call_set.pool if spec.name not in call_set.uncompiled]
     trials: list[Trial] = []
@@ -176,46 +177,6 @@ def _set_notes(call_set: CallSet) -> list[str]:
     return notes
 
 
-@dataclass(frozen=True)
-class _Examples:
-    """The records that are kept as training examples, so that no method is asked them.
-
-    They exist only where most tools have more records than examples are wanted.
-    """
-
-    by_tool: Mapping[str, list[Example]]
-    used: frozenset[str]
-
-    @classmethod
-    def of(cls, records: Sequence[CallRecord], wanted: int) -> "_Examples":
-        single = [one for one in records if len(one.expected) == 1 and len(one.messages) == 1]
-        by_tool: dict[str, list[CallRecord]] = {}
-        for record in sorted(single, key=lambda one: hashlib.sha256(one.id.encode()).digest()):
-            spec = next(spec for spec in record.tools if spec.name == record.expected[0].tool)
-            by_tool.setdefault(spec.digest, []).append(record)
-        enough = {key: found for key, found in by_tool.items() if len(found) > wanted}
-        if not wanted or 2 * sum(map(len, enough.values())) < len(single):
-            return cls({}, frozenset())
-        kept = {key: found[:wanted] for key, found in enough.items()}
-        used = frozenset(record.id for found in kept.values() for record in found)
-        return cls({key: [as_example(one) for one in found] for key, found in kept.items()}, used)
-
-    @property
-    def digest(self) -> str:
-        """A hash of the examples."""
-        return _digest(repr([[one.model_dump() for one in found] for _, found in sorted(self.by_tool.items())]))
-
-    def for_tools(self, record: CallRecord) -> list[Example]:
-        """Return the examples of the record's tools; a distractor may have another name than in its own record."""
-        return [
-            example.model_copy(
-                update={"calls": tuple(call.model_copy(update={"tool": spec.name}) for call in example.calls)}
-            )
-            for spec in record.tools
-            for example in self.by_tool.get(spec.digest, ())
-        ]
-
-
 def _trial(
     lm: FrozenLM,
     name: str,
@@ -224,7 +185,7 @@ def _trial(
     count: int,
     method: str,
     options: CallOptions,
-    examples: _Examples,
+    examples: ReservedExamples,
 ) -> "Trial | str":
     """Return a trial, or why there is none."""
     if method == "toolken-k" and not examples.by_tool:
@@ -260,11 +221,12 @@ def _trial(
     if method == "toolken-k":
         identity["examples"] = examples.digest
     if prompt is not None:
-        identity["prompt"] = _digest(repr(prompt.ids([HumanMessage("")], ())))
+        identity["prompt"] = text_digest(repr(prompt.ids([HumanMessage("")], ())))
     return Trial(
         test=test,
         method=method,
         build=lambda settings: _answerer(build()),
+        candidates=(OWN_TOOLS if not count else {},),
         identity=identity,
         examples_per_tool=options.examples if method == "toolken-k" else 0,
         prompt_tokens=needed,
@@ -280,17 +242,13 @@ def _trial(
 def _identity(record: CallRecord) -> str:
     """Return a hash of what an attempt depends on besides the shown conversation: the tools, and the messages."""
     messages = [message.model_dump(exclude={"id"}) for message in record.messages]
-    return _digest(repr(([spec.digest for spec in record.tools], messages)))
+    return text_digest(repr(([spec.digest for spec in record.tools], messages)))
 
 
 def _described_tokens(records: Sequence[CallRecord]) -> int:
     """Return the approximate tokens of the descriptions of all tools."""
     words = {spec.digest: len(spec.words) for record in records for spec in record.tools}
     return sum(words.values()) // CHARACTERS_PER_TOKEN
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _encoder(options: CallOptions) -> Encoder:
@@ -305,35 +263,6 @@ def _answerer(method: Method) -> Answerer:
     return answer
 
 
-def attempt_of(outcome: CallOutcome) -> Attempt:
-    """Return an outcome as the attempt that trace files hold."""
-    pieces = [
-        TracePiece(
-            tool=call.tool,
-            arguments=dict(call.arguments or {}),
-            failed=call.arguments is None,
-            probability=outcome.tool_probability if number == 0 else None,
-        )
-        for number, call in enumerate(outcome.calls)
-    ]
-    return Attempt(
-        pieces=tuple([*pieces, TracePiece(text=outcome.text)] if outcome.text else pieces),
-        answer=outcome.text,
-        call_probability=outcome.call_probability,
-        read_tokens=outcome.read_tokens,
-        written_tokens=outcome.written_tokens,
-        setup_seconds=outcome.setup_seconds,
-        seconds=outcome.seconds,
-        cache_bytes=outcome.cache_bytes,
-    )
-
-
-def outcome_of(attempt: Attempt) -> CallOutcome:
-    """Return the outcome that an attempt holds."""
-    calls = [MadeCall(piece.tool or "", None if piece.failed else piece.arguments) for piece in attempt.calls]
-    return CallOutcome(calls=tuple(calls), text=attempt.answer, call_probability=attempt.call_probability)
-
-
 def _score(question: Question, attempt: Attempt) -> dict[str, float]:
     scores = {name: float(value) for name, value in score(question.reference, outcome_of(attempt)).items()}
     return scores | {
@@ -343,28 +272,3 @@ def _score(question: Question, attempt: Attempt) -> dict[str, float]:
         "tokens written": float(attempt.written_tokens),
         "cache megabytes": attempt.cache_bytes / 1e6,
     }
-
-
-def shown(record: CallRecord) -> str:
-    """Return a conversation as text for display: one line per message."""
-    return "\n".join(_lines(record)) if len(record.messages) > 1 else record.messages[-1].text
-
-
-def _lines(record: CallRecord) -> Iterator[str]:
-    for message in record.messages:
-        calls: list[Any] = getattr(message, "tool_calls", None) or []
-        said = [*([message.text] if message.text else []), *(f"{one['name']}({one['args']})" for one in calls)]
-        yield f"{message.type}: {' '.join(said)}"
-
-
-def expected_text(record: CallRecord) -> str:
-    """Return what is right for a record, for display."""
-    if record.expected:
-        return ", ".join(
-            f"{call.tool}({', '.join(f'{name}={values[0]!r}' for name, values in call.accepted.items() if values)})"
-            for call in record.expected
-        )
-    asked = [*(name for names in record.missing.values() for name in names), *record.wrong]
-    if asked:
-        return f"no call; ask for {', '.join(asked)}"
-    return f"no call; say {', '.join(record.says)}" if record.says else "no call"
