@@ -5,7 +5,15 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from toolken.benchmarks.selection.plots import SHARES, Panel, draw_sets
+from toolken.benchmarks.selection.plots import (
+    JOINED_FROM,
+    SHARES,
+    Panel,
+    draw_sets,
+    mark_zero,
+    split_style,
+    spread,
+)
 from toolken.benchmarks.selection.rows import Row
 
 #: Line styles of a benchmark's splits; colours denote methods.
@@ -66,11 +74,20 @@ def _by_method(rows: Sequence[Row]) -> Panel | None:
                 places,
                 [row.value for row in mine],
                 height,
-                xerr=_spread(mine),
+                xerr=spread(mine),
                 capsize=2,
                 color=f"C{number}",
+                hatch="//" if "synthetic" in split else "",
+                edgecolor="white",
                 label=f"{split}, {mine[0].tools} tools",
             )
+            for place, row in zip(places, mine, strict=True):
+                mark_zero(axes, row, (0.01, place))
+            for place, method in enumerate(methods):
+                if method not in {row.method for row in mine}:
+                    # A method that was not measured is not a zero.
+                    shift = (number - (len(splits) - 1) / 2) * height
+                    axes.annotate("n/a", (0.01, place + shift), va="center", fontsize="x-small", color=f"C{number}")
         axes.set_yticks(range(len(methods)), methods)
         axes.invert_yaxis()
         axes.set(title="all methods", xlabel=_axis_label(found), xlim=SHARES)
@@ -137,7 +154,11 @@ def _stages(rows: Sequence[Row]) -> Panel | None:
             places = [stages.index(row.metric) + (number - (len(heads) - 1) / 2) * width for row in mine]
             count = "" if head[2] is None else f", {head[2]} examples per tool"
             values = [row.value for row in mine]
-            axes.bar(places, values, width, yerr=_spread(mine), capsize=2, label=f"{head[0]}, {head[1]} tools{count}")
+            label = f"{head[0]}, {head[1]} tools{count}"
+            hatch = "//" if "synthetic" in head[0] else ""
+            axes.bar(places, values, width, yerr=spread(mine), capsize=2, hatch=hatch, edgecolor="white", label=label)
+            for place, row in zip(places, mine, strict=True):
+                mark_zero(axes, row, (place, 0.02))
         axes.set_xticks(range(len(stages)), stages, rotation=20)
         axes.set(title="losses of toolken by stage", ylabel="share passed", ylim=SHARES)
 
@@ -151,17 +172,20 @@ def _lines(
     curves, splits = list(dict.fromkeys(map(_curve, rows))), list(dict.fromkeys(row.split for row in rows))
     for number, (method, split) in enumerate(curves):
         mine = sorted((row for row in rows if _curve(row) == (method, split)), key=at)
+        joined = min(row.n for row in mine) >= JOINED_FROM
         offset = POINTS * (number - (len(curves) - 1) / 2) / len(curves)
         axes.errorbar(
             [ticks.index(at(row)) + offset for row in mine],
             [row.value for row in mine],
-            yerr=_spread(mine),
-            marker="o",
+            yerr=spread(mine),
             capsize=2,
             color=colours[method],
-            linestyle=LINES[splits.index(split) % len(LINES)],
+            linestyle=LINES[splits.index(split) % len(LINES)] if joined else "none",
             label=f"{method}, {split.removeprefix('dev: ')}",
+            **split_style(split),
         )
+        for row in mine:
+            mark_zero(axes, row, (ticks.index(at(row)) + offset, 0.01))
     axes.set(ylabel=_axis_label(rows), ylim=SHARES)
 
 
@@ -169,10 +193,6 @@ def _with_most_tools(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of each split's test with the most tools."""
     most = {row.split: row.tools for row in sorted(rows, key=lambda row: row.tools)}
     return [row for row in rows if row.tools == most[row.split]]
-
-
-def _spread(rows: Sequence[Row]) -> list[list[float]]:
-    return [[max(row.value - row.low, 0) for row in rows], [max(row.high - row.value, 0) for row in rows]]
 
 
 def _axis_label(rows: Sequence[Row]) -> str:

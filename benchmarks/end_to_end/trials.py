@@ -49,6 +49,11 @@ def digest(*files: Path) -> str:
     return found.hexdigest()[:32]
 
 
+def text_digest(text: str) -> str:
+    """Return a hash of a text, for identities."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True)
 class Question:
     """A question of a test.
@@ -62,13 +67,16 @@ class Question:
     expected
         The right answer, for display.
     reference
-        Input of the scorer only.
+        Input of the scorer and, for function calling, of the method.
+    identity
+        Hash of further input that an attempt depends on, such as the tools of the question.
     """
 
     number: int
     text: str
     expected: str
     reference: Any = field(default=None, compare=False)
+    identity: str = ""
 
 
 def read_questions(
@@ -332,6 +340,8 @@ def _key(lm: FrozenLM, trial: Trial, test: Test, question: Question, settings: T
         identity=dict(trial.identity),
         number=question.number,
         question=question.text,
+        # Omitted where it is empty, so that keys of earlier runs stay valid.
+        **({"identity of the question": question.identity} if question.identity else {}),
     )
 
 

@@ -8,11 +8,18 @@ from toolken.benchmarks.end_to_end.figures import rows as mean_rows
 from toolken.benchmarks.end_to_end.traces import Trace
 from toolken.benchmarks.end_to_end.trials import Outcome
 from toolken.benchmarks.function_calling.record import CallRecord
-from toolken.benchmarks.function_calling.trials import COSTS
+from toolken.benchmarks.function_calling.trials import COSTS, OWN_TOOLS
 from toolken.benchmarks.selection.rows import Row, bootstrap_interval
 
 #: Bins of the expected calibration error.
 BINS = 10
+#: The scores of the summary with their headings: each where it applies.
+SUMMARY = {
+    "exact": "exact calls",
+    "declined": "no call where none is right",
+    "asked": "asked back",
+    "says": "sensible text",
+}
 #: Quantiles of the seconds.
 QUANTILES = {"median seconds": 0.5, "p95 seconds": 0.95}
 
@@ -33,6 +40,44 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
     return found
 
 
+def main_scores(rows: Sequence[Row]) -> list[Row]:
+    """Return one score per test and method: exact calls, else the sensible text, else the requests without a call."""
+    best: dict[tuple[object, ...], Row] = {}
+    order = ("exact", "says", "declined")
+    whole = {_test_key(row): row.n for row in rows if row.metric == "declined"}
+    for row in rows:
+        # Texts of a few requests are not the score of all.
+        if row.metric not in order or (row.metric == "says" and row.n < whole.get(_test_key(row), 0)):
+            continue
+        known = best.get(_test_key(row))
+        if known is None or order.index(row.metric) < order.index(known.metric):
+            best[_test_key(row)] = row
+    return list(best.values())
+
+
+def _test_key(row: Row) -> tuple[object, ...]:
+    return row.benchmark, row.split, row.tools, has_own_tools(row), row.method, row.examples_per_tool
+
+
+def has_own_tools(row: Row) -> bool:
+    """Return whether the records of a row's test had their own tools alone."""
+    return bool(row.settings.get("tools") == OWN_TOOLS["tools"])
+
+
+def pooled(rows: Sequence[Row]) -> Row:
+    """Return the figure of several categories together: their mean, weighted by the number of requests.
+
+    The categories are independent, so that the squares of their weighted half intervals add up.
+    """
+    n = sum(row.n for row in rows)
+    value = sum(row.value * row.n for row in rows) / n
+    low = value - sum((row.n * (row.value - row.low)) ** 2 for row in rows) ** 0.5 / n
+    high = value + sum((row.n * (row.high - row.value)) ** 2 for row in rows) ** 0.5 / n
+    tools = max(row.tools for row in rows)
+    changes = {"value": value, "low": low, "high": high, "n": n, "tools": tools, "p_value": None, "beside": None}
+    return rows[0].model_copy(update=changes)
+
+
 def _times(outcome: Outcome) -> Iterator[Row]:
     seconds = torch.tensor([[trace.scores["seconds"]] for trace in outcome.traces], dtype=torch.float64)
     for name, level in QUANTILES.items():
@@ -51,7 +96,7 @@ def _calibration(outcome: Outcome) -> Iterator[Row]:
     """Yield the expected calibration error of the first decision (Guo et al. 2017, arXiv 1706.04599).
 
     The confidence is P(tool) where a tool was called and 1 - P(call) where none was; a decision is right if the tool
-    is the first right one, or if no call is right.
+    is one of the right ones, whose order is free, or if no call is right.
     """
     pairs = zip(outcome.traces, outcome.trial.test.questions, strict=True)
     decided = [_decision(trace, question.reference) for trace, question in pairs]
@@ -74,7 +119,7 @@ def _decision(trace: Trace, record: CallRecord) -> tuple[float, float] | None:
         return 1 - attempt.call_probability, float(not record.expected)
     if first.probability is None:
         return None
-    return first.probability, float(bool(record.expected) and record.expected[0].tool == first.tool)
+    return first.probability, float(first.tool in {call.tool for call in record.expected})
 
 
 def calibration_error(counts: torch.Tensor) -> torch.Tensor:

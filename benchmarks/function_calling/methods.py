@@ -10,9 +10,9 @@ from toolken.agents.bound_tools import BoundTools
 from toolken.agents.chat_model import ToolkenChatModel
 from toolken.benchmarks.function_calling.generation import PromptedLM
 from toolken.benchmarks.function_calling.prompts import has_tool_template, prompt_of
-from toolken.benchmarks.function_calling.record import CallOutcome, CallRecord, MadeCall
-from toolken.errors import ToolkenError
-from toolken.training.examples import Call, Example
+from toolken.benchmarks.function_calling.record import CallOutcome, CallRecord, MadeCall, unusable_call
+from toolken.errors import PromptTooLongError, ToolSpecError
+from toolken.training.examples import Example
 from toolken.training.fit import fit
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
@@ -23,6 +23,8 @@ from toolken.training.tool_spec import ToolSpec
 RETRIEVED = 5
 #: Limit of the tokens of an answer.
 MAX_TOKENS = 256
+#: Approximate tokens of a chat template without tools.
+TOOLKEN_PROMPT = 64
 
 #: The names of all methods, ours first.
 METHODS = ("toolken", "toolken-k", "native", "native-constrained", "few-shot", "few-shot-constrained", "retriever")
@@ -57,7 +59,7 @@ def retrieving(lm: FrozenLM, encoder: Encoder) -> Method:
         setup = time.perf_counter() - began
         began = time.perf_counter()
         tools = torch.stack([vectors[spec.digest] for spec in record.tools])
-        nearest = (tools @ encoder.encode([record.messages[-1].text])[0]).argsort(descending=True)[:RETRIEVED]
+        nearest = (tools @ encoder.encode([record.request])[0]).argsort(descending=True)[:RETRIEVED]
         outcome = asked.answer(record.messages, [record.tools[int(at)] for at in nearest])
         # The schemas differ from request to request, so that no prefix cache has them.
         return replace(outcome, setup_seconds=setup, seconds=time.perf_counter() - began)
@@ -66,7 +68,10 @@ def retrieving(lm: FrozenLM, encoder: Encoder) -> Method:
 
 
 def toolkens(lm: FrozenLM, examples: Callable[[CallRecord], Sequence[Example]] | None = None) -> Method:
-    """Return toolkens from descriptions alone or, if `examples` are given, fitted on those of the record's tools."""
+    """Return toolkens from descriptions alone or, if `examples` are given, fitted on those of the record's tools.
+
+    A tool whose schema has no grammar, or two tools with one description, make the outcome an unusable call.
+    """
     heads: dict[str, ToolkenHead] = {}
     # One model for all records, so that a description that occurs again is not read again.
     described = ToolkenChatModel(lm=lm, max_tokens=MAX_TOKENS, parallel_tool_calls=True)
@@ -75,6 +80,12 @@ def toolkens(lm: FrozenLM, examples: Callable[[CallRecord], Sequence[Example]] |
     per_token = session.nbytes // len(session.ids)
 
     def answer(record: CallRecord) -> CallOutcome:
+        try:
+            return called(record)
+        except (ToolSpecError, PromptTooLongError) as error:
+            return unusable_call(str(error))
+
+    def called(record: CallRecord) -> CallOutcome:
         began = time.perf_counter()
         model = described
         if examples is not None:
@@ -83,8 +94,7 @@ def toolkens(lm: FrozenLM, examples: Callable[[CallRecord], Sequence[Example]] |
                 heads.clear()
                 heads[key] = fit(lm, record.tools, examples(record))
             model = ToolkenChatModel(lm=lm, head=heads[key], max_tokens=MAX_TOKENS, parallel_tool_calls=True)
-        bound_specs = BoundTools.of(record.tools)
-        bound = model.bind_tools(bound_specs)
+        bound = model.bind_tools(BoundTools.of(record.tools))
         # The first call gives the tools their output embeddings.
         bound.invoke("Hi", max_tokens=1, tool_choice="none")
         setup = time.perf_counter() - began
@@ -94,12 +104,16 @@ def toolkens(lm: FrozenLM, examples: Callable[[CallRecord], Sequence[Example]] |
         decided = message.response_metadata.get("toolken", {})
         calls = [MadeCall(call["name"], call["args"]) for call in message.tool_calls]
         calls += [MadeCall(str(call["name"]), None) for call in message.invalid_tool_calls]
+        decisions = decided.get("calls") or []
+        if decisions:
+            # The first decision's call first, since its probability is reported.
+            calls.sort(key=lambda call: call.tool != decisions[0]["tool"])
         usage = message.usage_metadata or {"input_tokens": 0, "output_tokens": 0}
         return CallOutcome(
             calls=tuple(calls),
             text=message.text,
             call_probability=decided.get("call_probability"),
-            tool_probability=decided["calls"][0]["probability"] if decided.get("calls") else None,
+            tool_probability=decisions[0]["probability"] if decisions else None,
             setup_seconds=setup,
             seconds=seconds,
             read_tokens=usage["input_tokens"],
@@ -110,35 +124,30 @@ def toolkens(lm: FrozenLM, examples: Callable[[CallRecord], Sequence[Example]] |
     return answer
 
 
-def as_example(record: CallRecord) -> Example:
-    """Return a record of one message as a training example, with the first accepted value of each argument.
-
-    Raises
-    ------
-    ToolkenError
-        If the record has no call.
-    """
-    if not record.expected:
-        raise ToolkenError(f"The record {record.id!r} calls no tool: choose another one as an example.")
-    calls = []
-    for call in record.expected:
-        args = {name: values[0] for name, values in call.accepted.items() if values and values[0] != ""}
-        calls.append(Call(tool=call.tool, args=args))
-    return Example(question=record.messages[-1].text, calls=tuple(calls))
-
-
 def prompt_tokens(lm: FrozenLM, method: str, records: Sequence[CallRecord]) -> int:
-    """Return the largest number of tokens of the prompts of a method, with room for the answer; 0 without schemas."""
+    """Return the largest number of tokens that a method reads and writes for a record, its answer at full length."""
     if method in ("toolken", "toolken-k"):
-        return 0
+        longest = max((message_tokens(lm, record) for record in records), default=0)
+        return TOOLKEN_PROMPT + longest + MAX_TOKENS
     prompt = prompt_of(lm)
+    characters: dict[str, int] = {}
     asked: list[tuple[int, CallRecord, Sequence[ToolSpec]]] = []
     for record in records:
-        tools = sorted(record.tools, key=lambda spec: len(spec.model_dump_json()))
+        for spec in record.tools:
+            characters.setdefault(spec.digest, len(spec.model_dump_json()))
+        tools = sorted(record.tools, key=lambda spec: characters[spec.digest])
         # The nearest tools are not known yet: the longest schemas are the worst case.
         tools = tools[-RETRIEVED:] if method == "retriever" else tools
-        characters = sum(len(spec.model_dump_json()) for spec in tools)
-        asked.append((characters + sum(len(message.text) for message in record.messages), record, tools))
+        size = sum(characters[spec.digest] for spec in tools) + sum(len(message.text) for message in record.messages)
+        asked.append((size, record, tools))
     # Tokens follow characters closely enough that the longest few prompts include the one with most tokens.
-    longest = sorted(asked, key=lambda one: one[0])[-3:]
-    return MAX_TOKENS + max((len(prompt.ids(record.messages, tools)) for _, record, tools in longest), default=0)
+    longest_prompts = sorted(asked, key=lambda one: one[0])[-3:]
+    return MAX_TOKENS + max(
+        (len(prompt.ids(record.messages, tools)) for _, record, tools in longest_prompts), default=0
+    )
+
+
+def message_tokens(lm: FrozenLM, record: CallRecord) -> int:
+    """Return the approximate number of tokens of a record's messages."""
+    calls = [str(getattr(message, "tool_calls", None) or "") for message in record.messages]
+    return len(lm.encode("\n".join([*(message.text for message in record.messages), *calls])).ids)

@@ -4,23 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from toolken.benchmarks.function_calling.figures import has_own_tools, main_scores, pooled
 from toolken.benchmarks.function_calling.methods import METHODS
-from toolken.benchmarks.selection.plots import SHARES, Panel, draw_sets
+from toolken.benchmarks.selection.plots import JOINED_FROM, SHARES, Panel, draw_sets, mark_zero, spread
 from toolken.benchmarks.selection.rows import Row
 
 #: A colour and a marker per method, the same in all pictures; ours is drawn thicker.
 _COLOURS = {name: f"C{number}" for number, name in enumerate(METHODS)}
 _MARKERS = dict(zip(METHODS, "osvD^<P", strict=True))
-#: The score of a category: exact calls, or where none is right, the requests without a call.
-SCORES = ("exact", "declined")
 #: Costs of the picture by number of tools, with their axis labels.
 BY_TOOLS = {
     "median seconds": "seconds per request, median",
     "tokens read": "tokens of the prompt",
     "set-up seconds": "seconds once per set of tools",
+    "cache megabytes": "KV cache, MB",
 }
-#: From this number of questions on, points are joined by lines: fewer say little about a trend.
-JOINED_FROM = 20
 
 
 def draw_calls(rows: Sequence[Row], path: Path) -> list[Path]:
@@ -40,16 +38,23 @@ def draw_calls(rows: Sequence[Row], path: Path) -> list[Path]:
 
 
 def _panels(rows: Sequence[Row]) -> list[Panel]:
-    scores = [row for row in rows if row.metric in SCORES]
-    sizes = sorted({row.tools for row in rows})
-    repeated = [
-        row for row in rows if len({o.tools for o in rows if (o.split, o.method) == (row.split, row.method)}) > 1
-    ]
-    if len(sizes) < 2 or not repeated:
-        return [_by_category(scores)] if scores else []
-    panels = [_by_tools(repeated, "exact", "exact calls", shares=True)]
-    panels += [_by_tools(repeated, metric, label, shares=False) for metric, label in BY_TOOLS.items()]
-    return [panel for panel in panels if panel is not None]
+    """Return the panels of a set: scores by category, and scores and costs by number of tools if there are several."""
+    own = [row for row in rows if has_own_tools(row)]
+    filled = [row for row in rows if not has_own_tools(row)]
+    sizes = {row.tools for row in filled}
+    panels: list[Panel | None] = []
+    if len(sizes) > 1:
+        # Every point is of the same categories, where some have tests with every number of tools.
+        splits = {row.split for row in filled}
+        common = {one for one in splits if {row.tools for row in filled if row.split == one} == sizes}
+        shown = [row for row in filled if row.split in (common or splits)]
+        panels = [_by_tools(main_scores(shown), "exact calls, or no call where none is right", shares=True)]
+        panels += [
+            _by_tools([row for row in shown if row.metric == metric], label, shares=False)
+            for metric, label in BY_TOOLS.items()
+        ]
+    scores = main_scores(own or (filled if len(sizes) == 1 else []))
+    return [*([_by_category(scores)] if scores else []), *(panel for panel in panels if panel is not None)]
 
 
 def _by_category(rows: Sequence[Row]) -> Panel:
@@ -57,70 +62,75 @@ def _by_category(rows: Sequence[Row]) -> Panel:
     methods = [name for name in METHODS if any(row.method == name for row in rows)]
 
     def draw(axes: Any) -> None:
-        width = 0.8 / len(methods)
+        height = 0.85 / len(methods)
         for number, method in enumerate(methods):
             found = {row.split: row for row in rows if row.method == method}
             for at, category in enumerate(categories):
                 row = found.get(category)
-                place = at + (number - (len(methods) - 1) / 2) * width
+                place = at + (number - (len(methods) - 1) / 2) * height
                 if row is None:
                     # A method that does not apply is not a zero.
-                    axes.annotate("n/a", (place, 0.01), ha="center", fontsize="xx-small", rotation=90)
+                    axes.annotate("n/a", (0.01, place), va="center", fontsize="x-small")
                     continue
-                axes.bar(
+                axes.barh(
                     place,
                     row.value,
-                    width,
-                    yerr=_spread([row]),
+                    height,
+                    xerr=spread([row]),
                     capsize=2,
                     color=_COLOURS[method],
                     hatch="//" if row.examples_per_tool else "",
                     edgecolor="white",
                     label=method if category == next(iter(found)) else None,
                 )
-                if row.value == 0:
-                    axes.annotate(f"0 of {row.n}", (place, 0.01), ha="center", fontsize="xx-small", rotation=90)
-        axes.set_xticks(range(len(categories)), categories, rotation=30, ha="right")
-        axes.set(title="exact calls, or declined where no call is right", ylim=SHARES)
+                mark_zero(axes, row, (0.01, place))
+        numbers = {row.split: row.n for row in rows}
+        axes.set_yticks(
+            range(len(categories)), [f"{one.replace('_', ' ')}\n(n = {numbers[one]})" for one in categories]
+        )
+        axes.invert_yaxis()
+        axes.set(xlabel="exact calls; sensible text or no call where no call is right", xlim=SHARES)
 
     return draw
 
 
-def _by_tools(rows: Sequence[Row], metric: str, label: str, *, shares: bool) -> Panel | None:
-    found = [row for row in rows if row.metric == metric]
-    if not found:
+def _by_tools(rows: Sequence[Row], label: str, *, shares: bool) -> Panel | None:
+    sizes = sorted({row.tools for row in rows})
+    if not sizes:
         return None
-    methods = [name for name in METHODS if any(row.method == name for row in found)]
+    methods = [name for name in METHODS if any(row.method == name for row in rows)]
+    splits = sorted({row.split for row in rows})
 
     def draw(axes: Any) -> None:
         for method in methods:
-            for split in dict.fromkeys(row.split for row in found):
-                mine = sorted(
-                    (row for row in found if (row.method, row.split) == (method, split)), key=lambda row: row.tools
-                )
-                if not mine:
-                    continue
-                joined = min(row.n for row in mine) >= JOINED_FROM
-                axes.errorbar(
-                    [row.tools for row in mine],
-                    [row.value for row in mine],
-                    yerr=_spread(mine),
-                    marker=_MARKERS[method],
-                    color=_COLOURS[method],
-                    linestyle="-" if joined else "none",
-                    linewidth=2.5 if method == "toolken" else 1.2,
-                    capsize=2,
-                    label=f"{method}, {split}",
-                )
+            mine = [row for row in rows if row.method == method]
+            # Pooled over the categories, where the method was measured on all of them.
+            points = [pooled(at) for size in sizes if (at := [row for row in mine if row.tools == size])]
+            joined = all(row.n == points[0].n >= JOINED_FROM for row in points)
+            axes.errorbar(
+                [row.tools for row in points],
+                [row.value for row in points],
+                yerr=spread(points),
+                marker=_MARKERS[method],
+                color=_COLOURS[method],
+                linestyle="-" if joined else "none",
+                linewidth=3 if method == "toolken" else 1.5,
+                capsize=2,
+                label=method,
+            )
+            for row in points:
+                mark_zero(axes, row, (row.tools, 0.01))
+            for size in sizes:
+                if shares and size not in [row.tools for row in points]:
+                    place = 0.02 + 0.05 * methods.index(method)
+                    axes.annotate(f"{method}: n/a", (size, place), ha="right", fontsize="x-small")
         axes.set_xscale("log")
-        axes.set(xlabel="tools", ylabel=label, title=label)
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.set_xticks([], minor=True)
+        axes.set(xlabel=f"tools ({', '.join(splits)})" if shares else "tools", ylabel=label)
         if shares:
             axes.set(ylim=SHARES)
         else:
-            axes.set_yscale("log")
+            axes.set_yscale("symlog", linthresh=min((row.value for row in rows if row.value > 0), default=1.0))
 
     return draw
-
-
-def _spread(rows: Sequence[Row]) -> list[list[float]]:
-    return [[max(0.0, row.value - row.low) for row in rows], [max(0.0, row.high - row.value) for row in rows]]

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from toolken.agents.text_content import message_text
+from toolken.benchmarks.function_calling.call_form import CallForm, read_call_form
 from toolken.errors import DataFormatError
 from toolken.training.lm import FrozenLM
 from toolken.training.tool_spec import ToolSpec
 
-#: What begins and ends a call in the prompts of this module and in most chat templates.
+#: What begins and ends a call in the few-shot prompt, as in most chat templates.
 CALL, CALL_END = "<tool_call>", "</tool_call>"
 
 _INSTRUCTION = (
@@ -24,6 +26,11 @@ _INSTRUCTION = (
 
 class ToolPrompt(Protocol):
     """Renders a conversation and tools as the prompt after which the LM writes its answer."""
+
+    @property
+    def call_form(self) -> CallForm | None:
+        """How the prompt makes the LM write calls; None if not as JSON."""
+        ...
 
     def ids(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> list[int]:
         """Return the prompt's token ids.
@@ -85,6 +92,11 @@ class TemplatePrompt:
     def __init__(self, lm: FrozenLM) -> None:
         self._lm = lm
 
+    @cached_property
+    def call_form(self) -> CallForm | None:
+        """How the template writes calls; None if not as JSON."""
+        return read_call_form(lambda messages, generation: self._text(messages, [_TIMER], generation=generation))
+
     def ids(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> list[int]:
         """Return the prompt's token ids; see `ToolPrompt`."""
         return self._tokens(self._text(template_messages(messages), tools))
@@ -95,11 +107,12 @@ class TemplatePrompt:
         texts = [self._text([*system, {"role": "user", "content": mark}], tools) for mark in ("a", "b")]
         return _common(*(self._tokens(text) for text in texts))
 
-    def _text(self, messages: list[dict[str, Any]], tools: Sequence[ToolSpec]) -> str:
+    def _text(self, messages: list[dict[str, Any]], tools: Sequence[ToolSpec], *, generation: bool = True) -> str:
+        functions = [as_function(spec) for spec in tools]
         try:
             return str(
                 self._lm.tokenizer.apply_chat_template(
-                    messages, tools=[as_function(spec) for spec in tools], tokenize=False, add_generation_prompt=True
+                    messages, tools=functions, tokenize=False, add_generation_prompt=generation
                 )
             )
         except Exception as error:  # templates raise errors of their own kinds
@@ -125,6 +138,11 @@ class FewShotPrompt:
     def __init__(self, lm: FrozenLM) -> None:
         self._lm = lm
         self._chat = bool(getattr(lm.tokenizer, "chat_template", None))
+
+    @property
+    def call_form(self) -> CallForm:
+        """How the solved examples write calls."""
+        return CallForm(CALL, CALL_END)
 
     def ids(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> list[int]:
         """Return the prompt's token ids; see `ToolPrompt`."""

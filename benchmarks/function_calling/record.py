@@ -34,7 +34,7 @@ class ExpectedCall:
 
 @dataclass(frozen=True)
 class CallRecord:
-    """A conversation up to a user's message, and what is right after it.
+    """A conversation, and what is right after its last message.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class CallRecord:
     category
         The part of the set that the record belongs to, such as "simple" or "irrelevance".
     messages
-        The conversation; the last message is the user's.
+        The conversation; the last message is the user's or, where only a final text is right, a tool's result.
     tools
         The tools that may be called.
     expected
@@ -54,7 +54,7 @@ class CallRecord:
         For requests with an invalid value: argument -> the invalid values. The answer has to name one of them or the
         argument.
     says
-        Texts that a sensible final answer contains, for conversations after the calls; empty if nothing is checked.
+        Texts that a sensible answer without calls contains; empty if nothing is checked.
     domain
         The record's domain, which splits dev from test.
     """
@@ -68,6 +68,11 @@ class CallRecord:
     wrong: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     says: tuple[str, ...] = ()
     domain: str = ""
+
+    @property
+    def request(self) -> str:
+        """The last message of the user."""
+        return next(message.text for message in reversed(self.messages) if message.type == "human")
 
 
 @dataclass(frozen=True)
@@ -120,3 +125,11 @@ class CallOutcome:
     read_tokens: int = 0
     written_tokens: int = 0
     cache_bytes: int = 0
+
+
+def unusable_call(reason: str) -> CallOutcome:
+    """Return the outcome of a method that cannot answer a record: a call that no tool takes.
+
+    It counts as a miss wherever calls are right, and also where none is.
+    """
+    return CallOutcome(calls=(MadeCall("", None),), text=reason)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ METRICS = ("tools", "exact", "valid", "declined", "over_declined", "asked", "say
 #: The characters that BFCL ignores in strings, beside case and the kind of quotation marks.
 _IGNORED = re.compile(r"[\s,./\-_*^]")
 _QUOTES = str.maketrans("'‘’“”", '"""""')
+#: A separator of thousands: a comma, an apostrophe or a space between a digit and three digits.
+_THOUSANDS = re.compile(r"(?<=\d)[,'’ \u00a0\u2009\u202f](?=\d{3}(?!\d))")
 #: Words of an argument's name that a question for its value may omit.
 _UNSAID = {"of", "the", "a", "an", "id", "to", "for", "in", "is"}
 
@@ -33,7 +35,7 @@ def score(record: CallRecord, outcome: CallOutcome) -> dict[str, bool]:
     ``declined``      no call is right                        there is no call
     ``asked``         a value is missing or invalid           there is no call, and the text names each missing
                                                               argument, or an invalid value or its argument
-    ``says``          no call is right, but a text is         there is no call, and the text contains each expected one
+    ``says``          no call is right, but a text is         there is no call, and `says` of the text is true
     ``valid``         some call was made                      each call passes the schema of its tool
     ================= ======================================= ===================================================
     """
@@ -48,8 +50,7 @@ def score(record: CallRecord, outcome: CallOutcome) -> dict[str, bool]:
         if record.missing or record.wrong:
             metrics["asked"] = not calls and _asks(outcome.text, record)
         if record.says:
-            text = _spaced(outcome.text)
-            metrics["says"] = not calls and all(_spaced(one) in text for one in record.says)
+            metrics["says"] = not calls and says(outcome.text, record.says)
     if calls:
         specs = {spec.name: spec for spec in record.tools}
         metrics["valid"] = all(invalid_call(call, specs) is None for call in calls)
@@ -127,7 +128,10 @@ def _same(value: Any, accepted: Any, schema: Any, containing: bool) -> bool:
             )
         )
     if isinstance(accepted, str):
-        return isinstance(value, str) and _same_string(value, accepted, containing and "enum" not in schema)
+        if not isinstance(value, str):
+            return False
+        timed = schema.get("format") in ("time", "date-time") and _time(value) == _time(accepted)
+        return timed or _same_string(value, accepted, containing and "enum" not in schema)
     if accepted is None or isinstance(accepted, bool):
         return value is accepted
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -164,6 +168,32 @@ def normal_string(text: str) -> str:
     'sanfranciscoca'
     """
     return _IGNORED.sub("", text).casefold().translate(_QUOTES)
+
+
+def _time(text: str) -> str:
+    """Return a time without what may be absent: seconds that are zero, and the offset of UTC."""
+    found = re.fullmatch(r"(?P<time>(?:[\d-]+[Tt ])?\d?\d:\d\d)(?::00(?:\.0+)?)?(?:[Zz]|[+-]00:?00)?", text.strip())
+    return re.sub(r"\b(?=\d:)", "0", found["time"]).upper().replace("T", " ") if found else text
+
+
+def says(text: str, wanted: Iterable[str]) -> bool:
+    """Return whether a text contains each of some texts, as whole words and numbers.
+
+    Case, separators of thousands, zeros after a decimal point and the first zero of a time do not count.
+
+    >>> says("Your balance is 1,450.00 euros at 09:30.", ["1450", "9:30", "BALANCE"])
+    True
+    >>> says("It costs 145.", ["45"])
+    False
+    """
+    # Commas and spaces may separate thousands or numbers: both readings count.
+    readings = [_plain_numbers(text), _plain_numbers(_THOUSANDS.sub("", text))]
+    return all(any(_occurs(_plain_numbers(_THOUSANDS.sub("", one)), found) for found in readings) for one in wanted)
+
+
+def _plain_numbers(text: str) -> str:
+    text = re.sub(r"(?<![\d.,:])0(?=\d:\d\d)", "", text)
+    return re.sub(r"(?<![\d.,])(\d+)(?:\.0+|(\.\d*[1-9])0+)(?![\d.,]*\d)", r"\1\2", text)
 
 
 def _asks(text: str, record: CallRecord) -> bool:

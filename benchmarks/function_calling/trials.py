@@ -1,34 +1,43 @@
 """The trials of the function-calling benchmark: each method on each category of a set, with any number of tools."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
-from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial
+from langchain_core.messages import HumanMessage
+
+from toolken.benchmarks.end_to_end.traces import Attempt
+from toolken.benchmarks.end_to_end.trials import Answerer, Question, Test, Trial, TrialSettings, text_digest
 from toolken.benchmarks.function_calling.call_set import CallSet
 from toolken.benchmarks.function_calling.call_sets import dev_and_test, takes_distractors, with_distractors
+from toolken.benchmarks.function_calling.call_traces import attempt_of, expected_text, outcome_of, shown
 from toolken.benchmarks.function_calling.methods import (
     MAX_TOKENS,
+    METHODS,
     Method,
-    as_example,
     methods_for,
     prompt_tokens,
     prompted,
     retrieving,
     toolkens,
 )
-from toolken.benchmarks.function_calling.record import CallOutcome, CallRecord, MadeCall
+from toolken.benchmarks.function_calling.prompts import has_tool_template, prompt_of
+from toolken.benchmarks.function_calling.record import CallRecord
+from toolken.benchmarks.function_calling.reserved_examples import ReservedExamples
 from toolken.benchmarks.function_calling.scoring import METRICS, score
 from toolken.errors import DataFormatError
-from toolken.training.examples import Example
 from toolken.training.lm import FrozenLM
 from toolken.training.prior.teacher import Encoder
 from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.tool_spec import ToolSpec
 
 #: What the rows report beside the scores.
 COSTS = ("seconds", "set-up seconds", "tokens read", "tokens written", "cache megabytes")
+#: The settings of a test in which each record has its own tools alone.
+OWN_TOOLS: TrialSettings = {"tools": "own"}
+#: Tokens of an answer, and characters per token of descriptions, for the estimate of the time.
+WRITTEN, CHARACTERS_PER_TOKEN = 40, 4
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,11 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
     known = methods_for(lm)
     for name in options.methods or ():
         if name not in known:
-            raise DataFormatError(f"There is no method called {name!r} for {lm.name}: choose among {', '.join(known)}.")
+            takes = "takes" if has_tool_template(lm) else "takes no"
+            reason = f", whose chat template {takes} tools" if name in METHODS else ""
+            raise DataFormatError(
+                f"There is no method {name!r} for {lm.name}{reason}: choose among {', '.join(known)}."
+            )
     records = dev_and_test(call_set)[options.split == "test"]
     categories: dict[str, list[CallRecord]] = {}
     for record in records:
@@ -101,19 +114,19 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
                 f"{', '.join(categories)}."
             )
     notes = _set_notes(call_set)
-    examples = _Examples.of(records, options.examples)
+    examples = ReservedExamples.of(records, options.examples)
+    # A distractor that no method can take would make each of its records a miss.
+    pool = [spec for spec in call_set.pool if spec.name not in call_set.uncompiled]
     trials: list[Trial] = []
     for category, found in categories.items():
         if options.categories is not None and category not in options.categories:
             continue
+        free = [one for one in found if one.id not in examples.used]
         for count in options.tools:
-            asked = [one for one in found if one.id not in examples.used]
-            if count:
-                asked = [with_distractors(one, call_set.pool, count) for one in asked if takes_distractors(one)]
-                asked = [one for one in asked if len(one.tools) == max(count, _own(one, found))]
-            asked = asked[: options.limit]
+            asked = _with_tools(free, pool, count, options.limit)
+            where = f"{category} with {count} tools" if count else category
             if not asked:
-                notes.append(f"{category} has no test with {count} tools: no tool can be added, or too few are there.")
+                notes.append(f"There is no test of {where}: {_why_none(free, count)}.")
                 continue
             for name in known:
                 if options.methods is not None and name not in options.methods:
@@ -121,17 +134,32 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
                 trial = _trial(lm, call_set.name, category, asked, count, name, options, examples)
                 if isinstance(trial, Trial):
                     trials.append(trial)
-                elif options.methods is not None or name != "toolken-k":
-                    where = f"{category} with {count} tools" if count else category
+                else:
                     notes.append(f"{name} is not applicable to {where}: {trial}.")
     if not trials:
         raise DataFormatError(" ".join(["Nothing can be measured.", *notes]))
     return Plan(trials, list(dict.fromkeys(notes)))
 
 
-def _own(record: CallRecord, originals: Sequence[CallRecord]) -> int:
-    """Return the number of tools that a record had before distractors were added."""
-    return next(len(one.tools) for one in originals if one.id == record.id)
+def _with_tools(
+    records: Sequence[CallRecord], pool: Sequence[ToolSpec], count: int, limit: int | None
+) -> list[CallRecord]:
+    """Return the first records with `count` tools each; with the tools that they have if `count` is 0."""
+    if not count:
+        return list(records[:limit])
+    fitting = (one for one in records if takes_distractors(one) and len(one.tools) <= count)
+    filled = (with_distractors(one, pool, count) for one in fitting)
+    return list(islice((one for one in filled if len(one.tools) == count), limit))
+
+
+def _why_none(records: Sequence[CallRecord], count: int) -> str:
+    if not records:
+        return "its records are examples of toolken-k"
+    taking = [one for one in records if takes_distractors(one)]
+    if not taking:
+        return "a tool of another record may fit its requests, so none can be added"
+    fewest = min(len(one.tools) for one in taking)
+    return f"its records have {fewest} tools or more" if fewest > count else "the set has too few tools"
 
 
 def _set_notes(call_set: CallSet) -> list[str]:
@@ -144,43 +172,9 @@ def _set_notes(call_set: CallSet) -> list[str]:
         names = ", ".join(sorted(call_set.uncompiled)[:5])
         notes.append(
             f"{len(call_set.uncompiled)} tools have a schema that cannot be compiled to a grammar ({names}): their "
-            "records count as missed where a method needs the grammar."
+            "records count as misses where a method needs the grammar."
         )
     return notes
-
-
-@dataclass(frozen=True)
-class _Examples:
-    """The records that are kept as training examples, so that no method is asked them.
-
-    They exist only where most tools have more records than examples are wanted.
-    """
-
-    by_tool: Mapping[str, list[Example]]
-    used: frozenset[str]
-
-    @classmethod
-    def of(cls, records: Sequence[CallRecord], wanted: int) -> "_Examples":
-        single = [one for one in records if len(one.expected) == 1 and len(one.messages) == 1]
-        by_tool: dict[str, list[CallRecord]] = {}
-        for record in sorted(single, key=lambda one: hashlib.sha256(one.id.encode()).digest()):
-            spec = next(spec for spec in record.tools if spec.name == record.expected[0].tool)
-            by_tool.setdefault(spec.digest, []).append(record)
-        enough = {key: found for key, found in by_tool.items() if len(found) > wanted}
-        if not wanted or 2 * sum(map(len, enough.values())) < len(single):
-            return cls({}, frozenset())
-        kept = {key: found[:wanted] for key, found in enough.items()}
-        used = frozenset(record.id for found in kept.values() for record in found)
-        return cls({key: [as_example(one) for one in found] for key, found in kept.items()}, used)
-
-    def for_tools(self, record: CallRecord) -> list[Example]:
-        return [
-            example.model_copy(
-                update={"calls": tuple(call.model_copy(update={"tool": spec.name}) for call in example.calls)}
-            )
-            for spec in record.tools
-            for example in self.by_tool.get(spec.digest, ())
-        ]
 
 
 def _trial(
@@ -191,24 +185,28 @@ def _trial(
     count: int,
     method: str,
     options: CallOptions,
-    examples: _Examples,
+    examples: ReservedExamples,
 ) -> "Trial | str":
     """Return a trial, or why there is none."""
     if method == "toolken-k" and not examples.by_tool:
-        return f"its tools have not more than {options.examples} requests each"
+        return f"most of the set's tools have no more than {options.examples} requests each"
     if method == "retriever" and options.encoder is None:
         return "the sentence encoder is not installed (`pip install 'toolken[teacher]'`)"
+    constrained = method.endswith("constrained")
+    with_toolkens = method.startswith("toolken")
+    prompt = None if with_toolkens else prompt_of(lm)
+    if constrained and prompt is not None and prompt.call_form is None:
+        return "the chat template does not write calls as JSON"
     needed = prompt_tokens(lm, method, records)
     if needed > lm.max_length:
-        return f"its prompts take up to {needed} tokens, and {lm.name} takes {lm.max_length}"
-    by_id = {record.id: record for record in records}
-    asked = [(record.id, [spec.digest for spec in record.tools]) for record in records]
+        return f"its prompts and answers take up to {needed} tokens, and {lm.name} takes {lm.max_length}"
     test = Test(
         benchmark=name,
         split=category,
         tools=count or max(len(record.tools) for record in records),
         questions=[
-            Question(number, shown(record), expected_text(record), record) for number, record in enumerate(records)
+            Question(number, shown(record), expected_text(record), record, identity=_identity(record))
+            for number, record in enumerate(records)
         ],
         score=_score,
         metrics=(*METRICS, *COSTS),
@@ -218,24 +216,39 @@ def _trial(
         "toolken-k": lambda: toolkens(lm, examples.for_tools),
         "retriever": lambda: retrieving(lm, _encoder(options)),
     }
-    constrained = method.endswith("constrained")
     build = builders.get(method, lambda: prompted(lm, constrained=constrained))
-    read = needed if method != "toolken" else 100
+    identity: dict[str, Any] = {"max_tokens": MAX_TOKENS}
+    if method == "toolken-k":
+        identity["examples"] = examples.digest
+    if prompt is not None:
+        identity["prompt"] = text_digest(repr(prompt.ids([HumanMessage("")], ())))
     return Trial(
         test=test,
         method=method,
-        build=lambda settings: _answerer(build(), by_id),
-        identity={
-            "records": hashlib.sha256(repr(asked).encode()).hexdigest(),
-            "max_tokens": MAX_TOKENS,
-        },
+        build=lambda settings: _answerer(build()),
+        candidates=(OWN_TOOLS if not count else {},),
+        identity=identity,
         examples_per_tool=options.examples if method == "toolken-k" else 0,
         prompt_tokens=needed,
-        read_tokens=read,
-        written_tokens=40,
-        prompt=PromptFormat() if method.startswith("toolken") else None,
+        read_tokens=needed - MAX_TOKENS,
+        written_tokens=WRITTEN,
+        fit_tokens=_described_tokens(records) if with_toolkens else 0,
+        fit_key="descriptions",
+        prompt=PromptFormat() if with_toolkens else None,
         batch=1,
     )
+
+
+def _identity(record: CallRecord) -> str:
+    """Return a hash of what an attempt depends on besides the shown conversation: the tools, and the messages."""
+    messages = [message.model_dump(exclude={"id"}) for message in record.messages]
+    return text_digest(repr(([spec.digest for spec in record.tools], messages)))
+
+
+def _described_tokens(records: Sequence[CallRecord]) -> int:
+    """Return the approximate tokens of the descriptions of all tools."""
+    words = {spec.digest: len(spec.words) for record in records for spec in record.tools}
+    return sum(words.values()) // CHARACTERS_PER_TOKEN
 
 
 def _encoder(options: CallOptions) -> Encoder:
@@ -243,40 +256,11 @@ def _encoder(options: CallOptions) -> Encoder:
     return options.encoder
 
 
-def _answerer(method: Method, records: Mapping[str, CallRecord]) -> Answerer:
+def _answerer(method: Method) -> Answerer:
     def answer(questions: Sequence[Question]) -> list[Attempt]:
-        return [attempt_of(method(records[question.reference.id])) for question in questions]
+        return [attempt_of(method(question.reference)) for question in questions]
 
     return answer
-
-
-def attempt_of(outcome: CallOutcome) -> Attempt:
-    """Return an outcome as the attempt that trace files hold."""
-    pieces = [
-        TracePiece(
-            tool=call.tool,
-            arguments=dict(call.arguments or {}),
-            failed=call.arguments is None,
-            probability=outcome.tool_probability if number == 0 else None,
-        )
-        for number, call in enumerate(outcome.calls)
-    ]
-    return Attempt(
-        pieces=tuple([*pieces, TracePiece(text=outcome.text)] if outcome.text else pieces),
-        answer=outcome.text,
-        call_probability=outcome.call_probability,
-        read_tokens=outcome.read_tokens,
-        written_tokens=outcome.written_tokens,
-        setup_seconds=outcome.setup_seconds,
-        seconds=outcome.seconds,
-        cache_bytes=outcome.cache_bytes,
-    )
-
-
-def outcome_of(attempt: Attempt) -> CallOutcome:
-    """Return the outcome that an attempt holds."""
-    calls = [MadeCall(piece.tool or "", None if piece.failed else piece.arguments) for piece in attempt.calls]
-    return CallOutcome(calls=tuple(calls), text=attempt.answer, call_probability=attempt.call_probability)
 
 
 def _score(question: Question, attempt: Attempt) -> dict[str, float]:
@@ -288,26 +272,3 @@ def _score(question: Question, attempt: Attempt) -> dict[str, float]:
         "tokens written": float(attempt.written_tokens),
         "cache megabytes": attempt.cache_bytes / 1e6,
     }
-
-
-def shown(record: CallRecord) -> str:
-    """Return a conversation as text for display: one line per message."""
-    return "\n".join(_lines(record)) if len(record.messages) > 1 else record.messages[-1].text
-
-
-def _lines(record: CallRecord) -> Iterator[str]:
-    for message in record.messages:
-        calls: list[Any] = getattr(message, "tool_calls", None) or []
-        said = [*([message.text] if message.text else []), *(f"{one['name']}({one['args']})" for one in calls)]
-        yield f"{message.type}: {' '.join(said)}"
-
-
-def expected_text(record: CallRecord) -> str:
-    """Return what is right for a record, for display."""
-    if record.expected:
-        return ", ".join(
-            f"{call.tool}({', '.join(f'{name}={values[0]!r}' for name, values in call.accepted.items() if values)})"
-            for call in record.expected
-        )
-    asked = [*(name for names in record.missing.values() for name in names), *record.wrong]
-    return f"no call; ask for {', '.join(asked)}" if asked else "no call"

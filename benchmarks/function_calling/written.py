@@ -20,7 +20,9 @@ def read_written(path: str | Path, name: str | None = None) -> CallSet:
 
     The category of a record is its kind ("missing", "negated", ...), or else "conversation", "parallel" (several
     calls) or "call". If a conversation ends with the assistant, each answered message of the user is a record, whose
-    right calls are those of the answer. See `read_corpus` for the form.
+    right calls are those of the answer. Where the answer goes on with a text that says something, a second record of
+    the category "answer" has these calls and their results in its history, and expects the text alone. See
+    `read_corpus` for the form.
 
     Raises
     ------
@@ -52,8 +54,10 @@ def corpus_records(corpus: Corpus) -> Iterator[CallRecord]:
     tools = {spec.name: spec for spec in corpus.tools}
     for record in corpus.records:
         for number, request in enumerate(record.requests(), start=1):
+            answered = bool(request.calls and request.says)
+            identifier = f"{corpus.domain}-{record.line}" + (f"-{number}" if request.answer else "")
             yield CallRecord(
-                id=f"{corpus.domain}-{record.line}" + (f"-{number}" if request.answer else ""),
+                id=identifier,
                 category=record.kind or _category(record, request),
                 messages=tuple(_messages(request.messages)),
                 tools=corpus.tools,
@@ -62,9 +66,18 @@ def corpus_records(corpus: Corpus) -> Iterator[CallRecord]:
                 ),
                 missing=_missing(record, request, tools),
                 wrong={record.argument: (str(record.value),)} if record.kind == "invalid" and record.argument else {},
-                says=request.says,
+                says=() if answered else request.says,
                 domain=corpus.domain,
             )
+            if answered:
+                yield CallRecord(
+                    id=f"{identifier}-answer",
+                    category="answer",
+                    messages=tuple(_messages([*request.messages, *request.answer[:-1]])),
+                    tools=corpus.tools,
+                    says=request.says,
+                    domain=corpus.domain,
+                )
 
 
 def _category(record: CorpusRecord, request: CorpusRequest) -> str:

@@ -19,6 +19,10 @@ Panel = Callable[[Any], None]
 SHARES = (0.0, 1.02)
 #: Maximum of panels side by side.
 COLUMNS = 2
+#: From this number of questions on, points are joined by lines: fewer say little about a trend.
+JOINED_FROM = 20
+#: Font size in points: a picture on a page is shown at about half its size.
+FONT_SIZE = 13
 
 
 def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
@@ -103,18 +107,24 @@ def draw_panels(panels: Sequence[Panel], path: Path) -> list[Path]:
         If matplotlib is not installed, there are no panels, or a file cannot be written.
     """
     Figure = figure_type()
+    from matplotlib import rc_context
+
     if not panels:
         raise DataFormatError("The rows contain no figures to draw: run more methods or questions.")
     columns = min(len(panels), COLUMNS)
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(7.5 * columns, 4.5 * lines), layout="constrained")
-    for number, draw in enumerate(panels, start=1):
-        axes = figure.add_subplot(lines, columns, number)
-        draw(axes)
-        axes.grid(alpha=0.3)
-        # Beside the axes, since the legend of a dozen methods would cover the curves.
-        axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
-    files = picture_files(path)
+    with rc_context({"font.size": FONT_SIZE}):
+        figure = Figure(figsize=(8.5 * columns, 5.5 * lines), layout="constrained")
+        for number, draw in enumerate(panels, start=1):
+            axes = figure.add_subplot(lines, columns, number)
+            draw(axes)
+            axes.grid(alpha=0.3)
+            # Beside the axes, since the legend of a dozen methods would cover the curves.
+            axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+        return _saved(figure, picture_files(path))
+
+
+def _saved(figure: "Figure", files: list[Path]) -> list[Path]:
     for file in files:
         try:
             figure.savefig(file)
@@ -147,16 +157,38 @@ def _panel(title: str, methods: Mapping[str, Sequence[tuple[str, Row]]], axes: A
     ticks = sorted({tick for points in methods.values() for tick, _ in points}, key=_order)
     for method, points in methods.items():
         known = sorted(points, key=lambda point: _order(point[0]))
+        found = [row for _, row in known]
         at = [ticks.index(tick) for tick, _ in known]
-        values = [row.value for _, row in known]
-        spread = [
-            [max(0.0, row.value - row.low) for _, row in known],
-            [max(0.0, row.high - row.value) for _, row in known],
-        ]
-        axes.errorbar(at, values, yerr=spread, marker="o", capsize=2, label=method)
+        axes.errorbar(
+            at,
+            [row.value for row in found],
+            yerr=spread(found),
+            capsize=2,
+            label=method,
+            linestyle="-" if min(row.n for row in found) >= JOINED_FROM else "none",
+            **split_style(found[0].split),
+        )
+        for place, row in zip(at, found, strict=True):
+            mark_zero(axes, row, (place, 0.01))
     axes.set_xticks(range(len(ticks)), ticks)
     xlabel = "tools" if "by number" in title else "training examples"
     axes.set(title=title, xlabel=xlabel, ylabel="accuracy", ylim=SHARES)
+
+
+def split_style(split: str) -> dict[str, Any]:
+    """Return the marker of a split: filled circles, or hollow squares for synthetic data."""
+    return {"marker": "s", "markerfacecolor": "white"} if "synthetic" in split else {"marker": "o"}
+
+
+def spread(rows: Sequence[Row]) -> list[list[float]]:
+    """Return the intervals of rows as distances below and above their figures."""
+    return [[max(0.0, row.value - row.low) for row in rows], [max(0.0, row.high - row.value) for row in rows]]
+
+
+def mark_zero(axes: Any, row: Row, place: tuple[float, float]) -> None:
+    """Write "0 of 40" where a share is zero, so that it is not taken for a missing figure."""
+    if row.value == 0:
+        axes.annotate(f"0 of {row.n}", place, fontsize="x-small", va="center")
 
 
 def _order(tick: str) -> float:

@@ -143,8 +143,8 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
             reason = str(error).split("\n")[0]
             raise DataFormatError(f"{str(path)!r} holds no rows of `toolken bench`: {reason}.") from error
         for row in read:
-            # On dev questions each candidate setting has a row.
-            tried = str(row.settings) if row.split.startswith("dev: ") else ""
+            # On dev questions each candidate setting has a row, and records may have their own tools or as many.
+            tried = str(row.settings) if row.split.startswith("dev: ") or row.mode == "function-calling" else ""
             test = (row.mode, row.benchmark, row.split, row.tools)
             key = (*test, row.method, row.examples_per_tool, row.seed, row.metric, tried)
             other, where = cells.setdefault(key, (row, path))

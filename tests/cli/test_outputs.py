@@ -202,7 +202,7 @@ def test_a_report_shows_the_pictures_that_it_draws(bench: Run, tmp_path: Path) -
     write_rows(tmp_path / "b.json", [ROW, ROW.model_copy(update={"benchmark": "stq"})])
     assert bench("report", "b.json", "--out", "y.md", "--plot", "y.png") == (0, "")
     assert "![y-kamel](y-kamel.png)\n\n![y-stq](y-stq.png)\n" in (tmp_path / "y.md").read_text()
-    said = "The rows are of both modes: write one page per mode, or omit --plot."
+    said = "The rows are of several modes: write one page per mode, or omit --plot."
     assert_refused(bench("report", "a.json", "b.json", "--out", "x.md", "--plot", "x.png"), said)
 
 

@@ -346,6 +346,51 @@ class FrozenLM:
         self._check_virtual(sequences, virtual)
         yield from self._network.virtual_states(self, sequences, virtual.detach(), advance)
 
+    def views(
+        self,
+        sequences: Sequence[Sequence[int]],
+        spans: Sequence[tuple[int, int]],
+        layers: Sequence[int],
+        virtual: torch.Tensor | None = None,
+        *,
+        advance: Callable[[int], None] | None = None,
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Run the LM once over token sequences and yield several views of each: its words, and its decision states.
+
+        Parameters
+        ----------
+        sequences
+            Token ids, one nonempty list a text.
+        spans
+            For each text the tokens `[begin, end)` whose states are averaged.
+        layers
+            After which layers they are averaged; 1 is the first.
+        virtual
+            Input embeddings `(k, e)` that follow each text; see `virtual_states`.
+        advance
+            Called after each batch with the number of sequences done in it.
+
+        Yields
+        ------
+        index, views
+            Index of a sequence, and `(len(layers) + 1, d) float32`: the averages, and the state after the last token;
+            with `virtual` also the state after the last virtual token.
+
+        Raises
+        ------
+        PromptTooLongError
+            If a text, with the virtual tokens, is longer than the LM's context.
+        BackendError
+            If the backend does not give the states between layers, or does not take input embeddings.
+        """
+        count = 0 if virtual is None else len(virtual)
+        for index, ids in enumerate(sequences):
+            if len(ids) + count > self.max_length:
+                raise PromptTooLongError(
+                    f"Text {index} has {len(ids)} tokens, and {self.name} takes {self.max_length}: shorten it."
+                )
+        yield from self._network.views(self, sequences, spans, layers, virtual, advance)
+
     def virtual_batch(
         self, sequences: Sequence[Sequence[int]], virtual: torch.Tensor, *, kept: "KeptTexts | None" = None
     ) -> torch.Tensor:

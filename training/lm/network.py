@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from toolken.errors import BackendError
 from toolken.training.lm.fingerprint import fingerprint_of
 from toolken.training.lm.session import Batch, Session
 from toolken.training.lm.states import States
@@ -110,6 +111,24 @@ class Network(ABC):
         advance: Callable[[int], None] | None,
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield what `FrozenLM.virtual_states` yields, for sequences that fit the context with the virtual tokens."""
+
+    def views(
+        self,
+        lm: "FrozenLM",
+        sequences: Sequence[Sequence[int]],
+        spans: Sequence[tuple[int, int]],
+        layers: Sequence[int],
+        virtual: torch.Tensor | None,
+        advance: Callable[[int], None] | None,
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield what `FrozenLM.views` yields, for sequences that fit the context with the virtual tokens.
+
+        Raises
+        ------
+        BackendError
+            If the backend does not give the states between layers.
+        """
+        raise BackendError(f"{lm.name} runs on a backend without the states between layers: use 'transformers'.")
 
     def fingerprint(self, tokenizer: Any) -> str:
         """Return the hex digest of architecture, tokenizer and a sample of the weights."""

@@ -59,11 +59,12 @@ def function_calling(
     check_cache()
     call_set = read_call_set(name, data)
     typed = command_line()
-    try:
-        encoder = SentenceEncoder()
-    except HeadError as error:
-        encoder = None
-        err.print(f"Without the retriever: {plain(str(error))}")
+    encoder = None
+    if not methods or "retriever" in methods:
+        try:
+            encoder = SentenceEncoder()
+        except HeadError as error:
+            err.print(f"Without the retriever: {plain(str(error))}")
     options = CallOptions(
         methods=tuple(methods) if methods else None,
         limit=limit,

@@ -231,7 +231,12 @@ def tools(
 
 @app.command()
 def trace(
-    file: Annotated[Path, typer.Argument(help="A trace file written by `toolken bench ... --mode end-to-end`.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A trace file written by `toolken bench function-calling` or `toolken bench ... --mode end-to-end`."
+        ),
+    ],
     question: Annotated[int | None, typer.Option(help="Number of a question; default: list all questions.")] = None,
 ) -> None:
     """Show how benchmark questions were answered: text, calls with arguments and results, scores."""

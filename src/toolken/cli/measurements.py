@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -236,23 +237,26 @@ def report(
     found = read_rows(files)
     modes = {row.mode for row in found}
     if plot is not None and len(modes) > 1:
-        raise DataFormatError("The rows are of both modes: write one page per mode, or omit --plot.")
+        raise DataFormatError("The rows are of several modes: write one page per mode, or omit --plot.")
     check_outputs(file=out_file, picture=plot, benchmarks=list(dict.fromkeys(row.benchmark for row in found)))
+    pictures = ""
+    if plot is not None:
+        draw_by_mode = {"selection": draw_rows, "end-to-end": draw_end_to_end, "function-calling": draw_calls}
+        (mode,) = modes
+        pictures = _pictures(draw_by_mode[mode](found, plot), out_file)
     pages_by_mode = {
         "selection": page,
         "end-to-end": end_to_end_page,
-        "function-calling": function_calling_page,
+        "function-calling": partial(function_calling_page, pictures=pictures),
     }
     pages = [
         write([row for row in found if row.mode == mode], command_line())
         for mode, write in pages_by_mode.items()
         if mode in modes
     ]
-    if plot is not None:
-        draw_by_mode = {"selection": draw_rows, "end-to-end": draw_end_to_end, "function-calling": draw_calls}
-        (mode,) = modes
-        pages.append(_pictures(draw_by_mode[mode](found, plot), out_file))
-    text = "\n".join(pages)
+    if modes != {"function-calling"}:
+        pages.append(pictures)
+    text = "\n".join(filter(None, pages))
     if out_file is None:
         out.print(text, markup=False, highlight=False, soft_wrap=True)
         return

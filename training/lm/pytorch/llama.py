@@ -1,7 +1,7 @@
 """`Llama`: the forward pass of a Llama checkpoint, without the seconds that importing transformers' class takes."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,9 @@ class Llama(TensorNetwork):
         position_ids: torch.Tensor | None = None,
         past_key_values: Any = None,
         use_cache: bool = False,
+        between: dict[int, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Do what `TensorNetwork.forward` says; the keys of `between` are layers, whose states become its values."""
         hidden = self.input_embeddings(ids) if embeddings is None else embeddings.to(self.device, self.dtype)
         length = hidden.shape[1]
         past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
@@ -170,10 +172,19 @@ class Llama(TensorNetwork):
             normed = self._normed(hidden, layer.mlp_norm)
             gated = functional.silu(functional.linear(normed, layer.gate)) * functional.linear(normed, layer.up)
             hidden = hidden + functional.linear(gated, layer.down)
+            if between is not None and index + 1 in between:
+                between[index + 1] = hidden
         hidden = self._normed(hidden, self._norm)
         # The norm is cheap for all positions; the output matrix is not, so only selected positions enter it.
         chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, select).unsqueeze(0)
         return chosen[0], functional.linear(chosen, self.output_matrix)[0]
+
+    def layer_states(
+        self, embeddings: torch.Tensor, layers: Sequence[int], select: torch.Tensor
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        between = dict.fromkeys(layers, embeddings)
+        final, _ = self.forward(None, select, embeddings=embeddings, between=between)
+        return [between[layer] for layer in layers], final
 
     def _normed(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         wide = hidden.to(torch.float32)

@@ -77,6 +77,29 @@ class TensorNetwork(Network):
             Whether a cache is given.
         """
 
+    @abstractmethod
+    def layer_states(
+        self, embeddings: torch.Tensor, layers: Sequence[int], select: torch.Tensor
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the states after some layers, and those after the final norm at chosen positions.
+
+        Parameters
+        ----------
+        embeddings
+            Input embeddings `(B, T, e)`.
+        layers
+            Numbers of layers: 1 is the first layer's output.
+        select
+            Positions `(P,)` in the flattened `(B * T)`.
+
+        Returns
+        -------
+        between
+            `(B, T, d')` for each layer.
+        final
+            `(P, d)`.
+        """
+
     @property
     def number_format(self) -> str:
         return str(self.dtype).removeprefix("torch.")
@@ -170,6 +193,19 @@ class TensorNetwork(Network):
             yield from zip(batch, hidden.float(), strict=True)
             if advance is not None:
                 advance(len(batch))
+
+    def views(
+        self,
+        lm: "FrozenLM",
+        sequences: Sequence[Sequence[int]],
+        spans: Sequence[tuple[int, int]],
+        layers: Sequence[int],
+        virtual: torch.Tensor | None,
+        advance: Callable[[int], None] | None,
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        from toolken.training.lm.pytorch.views import views
+
+        yield from views(lm, self, sequences, spans, layers, virtual, advance)
 
     def virtual_batch(
         self,

@@ -1,6 +1,6 @@
 """`TransformersNetwork`: a transformers model that turns only the rows that are asked for into next-token logits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -51,6 +51,7 @@ class TransformersNetwork(TensorNetwork):
         self._virtual_support: VirtualSupport | None = None
         self._select: torch.Tensor | None = None
         self._captured: torch.Tensor | None = None
+        self._between: tuple[torch.Tensor, ...] | None = None
         output.register_forward_pre_hook(self._keep_selected)
         try:
             ahead = looks_ahead(self)
@@ -151,6 +152,8 @@ class TransformersNetwork(TensorNetwork):
         try:
             output = self.model(**inputs, **options)
             captured = self._captured
+            if options.get("output_hidden_states"):
+                self._between = getattr(output, "hidden_states", None)
         except (TypeError, ValueError, NotImplementedError) as error:
             if embeddings is None:
                 raise
@@ -165,6 +168,16 @@ class TransformersNetwork(TensorNetwork):
         logits = output.logits[0]
         # With a device map the output matrix may lie on another device than the one that returns the logits.
         return captured[0].to(logits.device), logits
+
+    def layer_states(
+        self, embeddings: torch.Tensor, layers: Sequence[int], select: torch.Tensor
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        self._between = None
+        final, _ = self.forward(None, select, embeddings=embeddings, use_cache=False, output_hidden_states=True)
+        found, self._between = self._between, None
+        if found is None or max(layers, default=0) >= len(found):
+            raise BackendError(f"{self._name} does not return the states of its layers: choose another LM.")
+        return [found[layer] for layer in layers], final
 
     def _inputs(self, ids: torch.Tensor | None, embeddings: torch.Tensor | None) -> dict[str, torch.Tensor]:
         if embeddings is None:
