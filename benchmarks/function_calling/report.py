@@ -110,10 +110,8 @@ def _summary(rows: Sequence[Row]) -> str:
         tests.setdefault((row.benchmark, "own" if has_own_tools(row) else str(row.tools)), []).append(row)
     for (benchmark, tools), group in tests.items():
         for metric, label in (SUMMARY | _SUMMARY_COSTS).items():
-            found = {
-                name: [row for row in mine if row.metric == metric] for name, mine in _rows_by_method(group).items()
-            }
-            cells = {name: pooled(mine) for name, mine in found.items()}
+            scored = _rows_by_method([row for row in group if row.metric == metric])
+            cells = {name: pooled(mine) for name, mine in scored.items()}
             if cells:
                 n = max(cell.n for cell in cells.values())
                 shown = " | ".join(_pooled_cell(cells.get(name), n) for name in columns)
@@ -122,9 +120,9 @@ def _summary(rows: Sequence[Row]) -> str:
 
 
 def _pooled_cell(row: Row | None, n: int) -> str:
-    if row is None:
+    if row is None or row.n == n or _cell(row).endswith(f" of {row.n}"):
         return _cell(row)
-    return _cell(row) if row.n == n else f"{_cell(row)}, n = {row.n}"
+    return f"{_cell(row)}, n = {row.n}"
 
 
 def _losses(rows: Sequence[Row]) -> str:

@@ -1,9 +1,7 @@
-"""Tiny LMs that write given texts, chat templates of several forms, and a small set of records."""
+"""Tiny LMs that write given texts, and chat templates of several forms."""
 
-import json
 from collections.abc import Callable
 from copy import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,44 +79,3 @@ def scripted(build_lm: Any) -> Callable[..., FrozenLM]:
         return lm
 
     return build
-
-
-CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 8}}, "required": ["city"]}
-
-
-@pytest.fixture
-def call_folder(tmp_path: Path) -> Path:
-    """A small set in BFCL's form: four requests with a call, two without, and tools for distractors."""
-    folder = tmp_path / "mine"
-    folder.mkdir()
-
-    def function(name: str, description: str) -> dict[str, Any]:
-        return {"name": name, "description": description, "parameters": CITY | {"type": "dict"}}
-
-    tools = {name: function(name, f"{name} of a city.") for name in ("weather", "population", "mayor", "area")}
-    cities = ("Oslo", "Rome", "Lima", "Bonn", "Kyoto", "Cairo", "Paris", "Quito")
-    asked = [(f"s{at}", city, list(tools)[at % 2]) for at, city in enumerate(cities)]
-    write(
-        folder / "simple.jsonl",
-        *(
-            {"id": i, "question": [[{"role": "user", "content": f"{name} of {city}?"}]], "function": [tools[name]]}
-            for i, city, name in asked
-        ),
-    )
-    write(folder / "simple_answers.jsonl", *({"id": i, "ground_truth": [{n: {"city": [c]}}]} for i, c, n in asked))
-    write(
-        folder / "irrelevance.jsonl",
-        *(
-            {
-                "id": f"i{at}",
-                "question": [[{"role": "user", "content": f"Tell joke number {at}."}]],
-                "function": [tools["mayor"], tools["area"]],
-            }
-            for at in range(6)
-        ),
-    )
-    return folder
-
-
-def write(file: Path, *lines: Any) -> None:
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))

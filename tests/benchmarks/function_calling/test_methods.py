@@ -105,14 +105,18 @@ def test_toolkens_answer_from_descriptions_and_from_examples(
     ("tool", "reason"),
     [
         (IMPOSSIBLE, "'never' cannot be compiled"),
-        (ToolSpec(name="climate", description="Weather of a city.", parameters=CITY), "description"),
+        (
+            ToolSpec(name="climate", description="Weather of a city.", parameters=CITY),
+            "description",
+        ),  # refused by `fit`
     ],
 )
 def test_a_tool_that_toolkens_cannot_take_is_a_miss_also_where_no_call_is_right(
     scripted: Scripted, tool: ToolSpec, reason: str
 ) -> None:
     record = replace(RECORD, tools=(WEATHER, tool))
-    outcome = toolkens(scripted("marked"))(record)
+    examples = [as_example(RECORD)] if reason == "description" else None
+    outcome = toolkens(scripted("marked"), (lambda _: examples) if examples else None)(record)
     assert outcome.calls == (MadeCall("", None),)
     assert reason in outcome.text
     assert not any(score(record, outcome).values())
