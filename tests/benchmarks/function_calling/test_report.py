@@ -49,8 +49,8 @@ def test_the_summary_pools_the_categories_of_a_set() -> None:
     assert cells["mine own exact calls"] == [
         "50",
         "0.600 (0.520–0.680)",
-        "0.700 (0.400–0.600), n = 40",
-        "0 of 40, n = 40",
+        "0.700 (0.400–0.800), n = 40",
+        "0 of 40",
     ]
     assert cells["mine own no call where none is right"] == ["40", "0.500 (0.400–0.600)", "n/a", "0.900 (0.800–1.000)"]
     assert cells["mine own tokens read"] == ["40", "120", "n/a", "120"]
@@ -163,7 +163,19 @@ def test_every_number_of_tools_is_of_the_same_categories(tmp_path: Path) -> None
     pytest.importorskip("matplotlib")
     rows = [*by_tools(), *(one for one in by_tools(split="multiple") if one.tools > 2)]
     _, svg = draw_calls(rows, tmp_path / "x.png")
-    assert "tools (simple)" in texts(svg)
+    assert "tools (mine: simple)" in texts(svg)
+
+
+def test_several_sets_are_one_picture_of_whole_sets(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = [*ROWS, *by_tools(), row(benchmark="other", metric="says")]
+    files = draw_calls(rows, tmp_path / "x.png")
+    assert [file.name for file in files] == ["x.png", "x.svg"]
+    found = texts(files[1])
+    assert "mine: exact calls" in found
+    assert "mine: no call where none is right" in found
+    assert "other: sensible text" in found
+    assert "tools (mine: simple)" in found
 
 
 def test_without_scores_there_is_nothing_to_draw(tmp_path: Path) -> None:
