@@ -52,8 +52,7 @@ def _of_one_size(rows: Sequence[Row]) -> list[Row]:
 def _by_set(rows: Sequence[Row]) -> list[Row]:
     """Return the scores of the summary with the categories of a set pooled; the split names the set and the score."""
     groups: dict[tuple[str, str, str, int | None], list[Row]] = {}
-    own = [row for name in dict.fromkeys(r.benchmark for r in rows) for row in rows if row.benchmark == name]
-    for row in own:
+    for row in rows:
         if has_own_tools(row) and row.metric in SUMMARY:
             key = (f"{row.benchmark}: {SUMMARY[row.metric]}", row.method, row.metric, row.examples_per_tool)
             groups.setdefault(key, []).append(row)
@@ -109,7 +108,7 @@ def _by_category(rows: Sequence[Row]) -> Panel:
         axes.set_yticks(
             range(len(categories)), [f"{one.replace('_', ' ')}\n(n = {numbers[one]})" for one in categories]
         )
-        axes.invert_yaxis()
+        axes.set(ylim=(len(categories) - 0.5, -0.5))
         axes.set(xlabel="exact calls; sensible text or no call where no call is right", xlim=SHARES)
 
     return draw
