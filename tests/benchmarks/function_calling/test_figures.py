@@ -108,6 +108,13 @@ def test_scores_are_tested_against_toolkens_and_costs_are_not() -> None:
     assert {row.mode for row in rows([ours, theirs])} == {"function-calling"}
 
 
+def test_one_request_is_enough_for_rows() -> None:
+    pair = [outcome(name, [Attempt()], [EXPECTED], exact=[at]) for at, name in enumerate(("toolken", "native"))]
+    pair[1].traces[0].scores["tokens read"] = 99.0
+    assert found(pair, "tokens read", "native").value == 99
+    assert found(pair, "exact", "native").p_value == 1.0
+
+
 ROW = Row(
     **{"benchmark": "mine", "split": "c", "method": "toolken", "tools": 2, "examples_per_tool": 0, "seed": None},
     **{"metric": "exact", "value": 0.5, "low": 0.4, "high": 0.6, "n": 40, "seconds": 1.0, "mode": "function-calling"},

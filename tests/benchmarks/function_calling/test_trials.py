@@ -69,7 +69,7 @@ def test_each_method_has_a_trial_per_category(scripted: Scripted) -> None:
         ),
         ({"methods": ("few-shot",)}, "'few-shot' for tiny-llama-0, whose chat template takes tools: choose"),
         ({"categories": ("odd",)}, "mine has no test records of the category 'odd': choose among simple, none"),
-        ({"methods": ("retriever",)}, "Nothing can be measured. retriever is not applicable to simple: the sentence"),
+        ({"methods": ("retriever",)}, "Nothing can be measured. retriever is not applicable to mine: the sentence"),
         ({"split": "dev"}, "Nothing can be measured"),
     ],
 )
@@ -92,14 +92,8 @@ def test_notes_say_what_is_left_out(scripted: Scripted) -> None:
         "2 records of x.jsonl are left out: its answer is cut.",
         "1 tools have a schema that cannot be compiled to a grammar (odd): their records count as misses where a "
         "method needs the grammar.",
-        *(
-            f"{method} is not applicable to {category}: {reason}."
-            for category in ("simple", "none")
-            for method, reason in (
-                ("native-constrained", "the chat template does not write calls as JSON"),
-                ("retriever", "the sentence encoder is not installed (`pip install 'toolken[teacher]'`)"),
-            )
-        ),
+        "native-constrained is not applicable to mine: the chat template does not write calls as JSON.",
+        "retriever is not applicable to mine: the sentence encoder is not installed (`pip install 'toolken[teacher]'`).",
     ]
     assert {one.method for one in found.trials} == {"native"}
 
@@ -164,7 +158,7 @@ def test_examples_are_records_that_no_method_is_asked(scripted: Scripted) -> Non
 
 def test_no_record_is_reserved_where_tools_have_too_few(scripted: Scripted) -> None:
     assert ReservedExamples.of(list(MANY), 6).used == frozenset()
-    with pytest.raises(DataFormatError, match="toolken-k is not applicable to simple: most of the set's tools have no"):
+    with pytest.raises(DataFormatError, match="toolken-k is not applicable to mine: most of its tools have no"):
         planned(scripted("marked"), MANY, methods=("toolken-k",), examples=6)
 
 
