@@ -93,7 +93,8 @@ def test_notes_say_what_is_left_out(scripted: Scripted) -> None:
         "1 tools have a schema that cannot be compiled to a grammar (odd): their records count as misses where a "
         "method needs the grammar.",
         "native-constrained is not applicable to mine: the chat template does not write calls as JSON.",
-        "retriever is not applicable to mine: the sentence encoder is not installed (`pip install 'toolken[teacher]'`).",
+        "retriever is not applicable to mine: the sentence encoder is not installed "
+        "(`pip install 'toolken[teacher]'`).",
     ]
     assert {one.method for one in found.trials} == {"native"}
 

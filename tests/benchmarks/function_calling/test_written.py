@@ -137,3 +137,10 @@ def test_a_folder_has_one_file_per_domain(tmp_path: Path) -> None:
     write(tmp_path / "c.jsonl", {"request": "c", "calls": [book("c")]})
     with pytest.raises(DataFormatError, match=r"c\.jsonl' has the domain 'travel' of another file"):
         read_written(tmp_path)
+
+
+def test_the_form_that_the_documentation_shows_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "benchmarks.md").read_text(encoding="utf-8")
+    (tmp_path / "travel.jsonl").write_text(page.split("```json\n")[1].split("```")[0], encoding="utf-8")
+    found = list(read_written(tmp_path))
+    assert [record.category for record in found] == ["call", "missing", "conversation", "answer"]
