@@ -106,7 +106,7 @@ def _summary(rows: Sequence[Row]) -> str:
     ]
     tests: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        # Categories with tools of their own differ in the number of tools.
+        # Without distractors, categories differ in the number of tools.
         tests.setdefault((row.benchmark, "own" if has_own_tools(row) else str(row.tools)), []).append(row)
     for (benchmark, tools), group in tests.items():
         for metric, label in (SUMMARY | _SUMMARY_COSTS).items():

@@ -119,8 +119,8 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
     pool = [spec for spec in call_set.pool if spec.name not in call_set.uncompiled]
     methods = []
     for name in known if options.methods is None else [name for name in known if name in options.methods]:
-        if reason := _obstacle(lm, name, options, examples):
-            notes.append(f"{name} is not applicable to {call_set.name}: {reason}.")
+        if obstacle := _obstacle(lm, name, options, examples):
+            notes.append(f"{name} is not applicable to {call_set.name}: {obstacle}.")
         else:
             methods.append(name)
     trials: list[Trial] = []
