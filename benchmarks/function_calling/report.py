@@ -42,11 +42,12 @@ EXPLANATION = """*right tools*: each right tool is called, as often as it should
 the right ones by the rules of the Berkeley function-calling leaderboard (order of parallel calls free). *valid
 calls*: of the answers with calls, those whose calls pass their schemas. *wrongly declined* and *declined*: no call
 where one is right, and where none is. *asked back*: no call, and the text names what is missing or wrong. *sensible
-text*: no call, and the text has what a good answer contains; in the category "answer" the right calls and their
-results are in the history. *calibration error*: of P(tool), or of P(no call). *seconds* per request without *set-
-up*, which is done once per set of tools: reading the descriptions (toolken), or the schemas in the prompt and their
-grammar (a server with a prefix cache keeps them). *read*: tokens of the prompt. *KV MB*: the KV cache of one
-request. p is from the exact McNemar test of exact calls, or declined, against `toolken` on the same requests.
+text*: no call, and the text has what a good answer contains, where a result that is copied as it is counts too; in
+the category "answer" the right calls and their results are in the history. *calibration error*: of P(tool), or of
+P(no call). *seconds* per request without *set- up*, which is done once per set of tools: reading the descriptions
+(toolken), or the schemas in the prompt and their grammar (a server with a prefix cache keeps them). *read*: tokens
+of the prompt. *KV MB*: the KV cache of one request. p is from the exact McNemar test of exact calls, or declined,
+against `toolken` on the same requests.
 
 `toolken` knows the tools by their descriptions alone, `toolken-k` by k examples each too. `native` is the LM's own
 chat template with all schemas; calls are read leniently. `native-constrained` writes calls under the union of the
