@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -11,7 +11,6 @@ import torch
 from langchain_core.tools import BaseTool
 
 from toolken.agents.number_habits import NumberHabits
-from toolken.benchmarks.end_to_end.number_notes import NumberNotes
 from toolken.benchmarks.end_to_end.run import Options
 from toolken.benchmarks.end_to_end.solved_examples import described, solved
 from toolken.benchmarks.end_to_end.sum_examples import calls_alone, in_one_line
@@ -128,11 +127,6 @@ class Sums:
         return [ToolSpec.of(tool) for tool in self.tools]
 
     @cached_property
-    def notes(self) -> Callable[[str], str]:
-        """Adds notes on named numbers to a question, learned from the training questions; no notes in running text."""
-        return str.strip if self.reasoned else NumberNotes.learned([*self.solutions, *self.chains])
-
-    @cached_property
     def prompt(self) -> PromptFormat:
         """The format of questions and answers."""
         if not self.reasoned:
@@ -146,9 +140,8 @@ class Sums:
         if self.reasoned:
             lines = [in_one_line(one, final) for one, final in zip(self.solutions, self.finals, strict=True)]
             return [one for one in lines if one is not None]
-        alone = [calls_alone(one, self.notes) for one in self.solutions]
-        noted = [one.model_copy(update={"question": self.notes(one.question)}) for one in self.chains]
-        return [*(one for one in alone if one is not None), *noted]
+        alone = [calls_alone(one) for one in self.solutions]
+        return [*(one for one in alone if one is not None), *self.chains]
 
     @cached_property
     def head(self) -> ToolkenHead:
@@ -189,7 +182,6 @@ class Sums:
                         "max_calls": MAX_CALLS,
                         **head_hashes(self.specs, self.examples),
                         "prompt": self.prompt.fingerprint,
-                        "notes": sorted(map(str, getattr(self.notes, "counts", {}).items())),
                         # Traces of a threshold chosen on other texts must not be resumed.
                         **({"dev texts": head_hashes(self.specs, texts)} if texts else {}),
                     },
@@ -260,14 +252,13 @@ class Sums:
             self.tools,
             max_calls=MAX_CALLS,
             max_tokens=REASONING_TOKENS,
-            render=self.notes,
             cache=cache,
             copy_rule=NumberHabits.of_head(head),
         )
 
     def _retriever(self, settings: TrialSettings) -> Answerer:
         assert self.options.encoder is not None
-        return retriever_answerer(self.lm, self.head, self.tools, self.options.encoder, render=self.notes)
+        return retriever_answerer(self.lm, self.head, self.tools, self.options.encoder)
 
     def _prompted(self, method: str, test: Test, dev: Test | None) -> Trial:
         dialogues = {shown: self._dialogue(method, shown) for shown in SHOWN}

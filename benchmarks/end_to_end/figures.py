@@ -1,7 +1,7 @@
 """Rows of an end-to-end run: means with intervals, paired tests, and tables for the terminal."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from rich.table import Table
@@ -16,8 +16,10 @@ PERMUTATIONS = 9999
 OURS = "toolken"
 
 
-def rows(outcomes: Sequence[Outcome]) -> list[Row]:
+def rows(outcomes: Sequence[Outcome], untested: Collection[str] = ()) -> list[Row]:
     """Return the rows of trials: each metric with its 95 % bootstrap interval and paired test against `OURS`.
+
+    Metrics that are `untested`, such as costs, have no paired test.
 
     Trials that differ only in their seed give one row, the mean over seeds, with the settings of each seed. Rows of the
     candidates on dev questions have the split `dev: ...`.
@@ -29,7 +31,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
     for group in groups.values():
         beside = [o for o in outcomes if o.trial.method == OURS and _test(o) == _test(group[0])]
         most = [o for o in beside if o.trial.examples_per_tool == beside[0].trial.examples_per_tool]
-        found += _rows(group, most if group[0].trial.method != OURS else [])
+        found += _rows(group, most if group[0].trial.method != OURS else [], untested)
     return found
 
 
@@ -38,7 +40,7 @@ def _test(outcome: Outcome) -> tuple[str, str, int]:
     return test.benchmark, test.split, test.tools
 
 
-def _rows(group: Sequence[Outcome], beside: Sequence[Outcome]) -> Iterator[Row]:
+def _rows(group: Sequence[Outcome], beside: Sequence[Outcome], untested: Collection[str]) -> Iterator[Row]:
     test = group[0].trial.test
     candidates: dict[str, tuple[TrialSettings, list[Sequence[Trace]]]] = {}
     for outcome in group:
@@ -49,6 +51,9 @@ def _rows(group: Sequence[Outcome], beside: Sequence[Outcome]) -> Iterator[Row]:
             yield from _row(group, f"dev: {test.split}", metric, runs, settings)
     for metric in test.metrics:
         for row in _row(group, test.split, metric, [one.traces for one in group], _settings(group)):
+            if metric in untested:
+                yield row
+                continue
             mine, other = _outcomes(group, metric), _outcomes(beside, metric)
             paired = any(a is not None and b is not None for a, b in zip(mine, other, strict=bool(beside)))
             yield row.model_copy(update={"p_value": p_value(mine, other), "beside": OURS}) if paired else row
@@ -113,7 +118,7 @@ def p_value(mine: Sequence[float | None], other: Sequence[float | None]) -> floa
         first, second = sum(a > b for a, b in pairs), sum(b > a for a, b in pairs)
         return float(binomtest(first, first + second).pvalue) if first + second else 1.0
     differences = [a - b for a, b in pairs]
-    if not any(differences):
+    if len(differences) < 2 or not any(differences):
         return 1.0
     found = permutation_test(
         (differences,), lambda d, axis: d.mean(axis=axis), permutation_type="samples", n_resamples=PERMUTATIONS, rng=0

@@ -89,8 +89,7 @@ def _by_method(rows: Sequence[Row]) -> Panel | None:
                     shift = (number - (len(splits) - 1) / 2) * height
                     axes.annotate("n/a", (0.01, place + shift), va="center", fontsize="x-small", color=f"C{number}")
         axes.set_yticks(range(len(methods)), methods)
-        axes.invert_yaxis()
-        axes.set(title="all methods", xlabel=_axis_label(found), xlim=SHARES)
+        axes.set(title="all methods", xlabel=_axis_label(found), xlim=SHARES, ylim=(len(methods) - 0.5, -0.5))
 
     return draw
 

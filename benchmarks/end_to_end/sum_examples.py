@@ -1,22 +1,21 @@
 """Converts published arithmetic solutions to training examples: calls alone, or one line of running text."""
 
 import re
-from collections.abc import Callable
 
-from toolken.benchmarks.end_to_end.number_notes import number
+from toolken.benchmarks.end_to_end.sum_numbers import number
 from toolken.tools.calculator.errors import CalculationError
 from toolken.tools.calculator.tools import keyword_arguments
 from toolken.tools.numerals import numbers_in
 from toolken.training.examples import Call, Example
 
 
-def calls_alone(example: Example, notes: Callable[[str], str]) -> Example | None:
-    """Return a solution as its question with number notes, and its calls without running text.
+def calls_alone(example: Example) -> Example | None:
+    """Return a solution as its question and its calls without running text.
 
-    None if an operand occurs neither in the question with its notes nor in an earlier result: such a call cannot be
-    copied, and would train the model to invent numbers.
+    None if an operand occurs neither in the question nor in an earlier result: such a call cannot be copied, and would
+    train the model to invent numbers.
     """
-    question = notes(example.question)
+    question = example.question.strip()
     known = {number(one.strip('"')) for one in numbers_in(question)}
     calls: list[Call] = []
     for call in example.calls:

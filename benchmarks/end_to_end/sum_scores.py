@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from toolken.benchmarks.end_to_end.number_notes import flat, last_number, number
+from toolken.benchmarks.end_to_end.sum_numbers import flat, last_number, number
 from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
 from toolken.benchmarks.end_to_end.trials import Question
 from toolken.training.examples import Example
@@ -44,7 +44,7 @@ def sum_question(at: int, question: str, answer: str, rule: Rule, example: Examp
         if all(None not in operands for _, operands in read):
             calls = tuple((tool, tuple(v for v in operands if v is not None)) for tool, operands in read)
     shown = " ".join(f"{tool}({', '.join(f'{v:g}' for v in operands)})" for tool, operands in calls or ())
-    return Question(at, question, f"{answer}  {shown}".strip(), Sum(answer, rule, calls))
+    return Question(at, question.strip(), f"{answer}  {shown}".strip(), Sum(answer, rule, calls))
 
 
 def score(question: Question, attempt: Attempt) -> dict[str, float]:

@@ -83,7 +83,7 @@ def read_call_form(render: Render) -> CallForm | None:
     try:
         prompt, whole = render(asked, True), render([*asked, called], False)
         plain = render([*asked, {"role": "assistant", "content": _TEXT}], False)
-    except Exception:  # templates raise errors of their own kinds
+    except Exception:  # templates raise errors of any class
         return None
     same = next((at for at, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt))
     written = whole[same:]

@@ -30,10 +30,9 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
     Scores are means with paired tests against `toolken`; tokens and megabytes are means; seconds are the median and
     the 95th percentile; set-up seconds are the largest, since later requests find descriptions that were read before.
     """
-    found = [row for row in mean_rows(outcomes) if row.metric not in ("seconds", "set-up seconds")]
     # A paired test on costs would say nothing.
-    cost = {"mode": "function-calling", "p_value": None, "beside": None}
-    found = [row.model_copy(update=cost if row.metric in COSTS else {"mode": "function-calling"}) for row in found]
+    means = [row for row in mean_rows(outcomes, COSTS) if row.metric not in ("seconds", "set-up seconds")]
+    found = [row.model_copy(update={"mode": "function-calling"}) for row in means]
     for outcome in outcomes:
         found += _times(outcome)
         found += _calibration(outcome)

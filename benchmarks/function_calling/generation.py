@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 from langchain_core.messages import BaseMessage
 from llguidance import LLMatcher
@@ -21,6 +22,8 @@ from toolken.errors import ToolSpecError
 from toolken.training.lm import FrozenLM
 from toolken.training.lm.prefix_cache import PrefixCache
 from toolken.training.tool_spec import ToolSpec
+
+_DEFINITIONS = "#/$defs/"
 
 
 class PromptedLM:
@@ -160,14 +163,34 @@ class PromptedLM:
 
 
 @lru_cache(maxsize=4096)
-def _branch(form: CallForm, spec: str) -> str:
-    """Return the schema of a call of a tool, as JSON."""
-    tool = ToolSpec.model_validate_json(spec)
-    arguments = bounded({"type": "object", "properties": {}} | tool.parameters, arguments=True)
-    return json.dumps(form.branch(tool.name, arguments))
+def _arguments(spec: str) -> str:
+    """Return the bounded schema of a tool's arguments, as JSON."""
+    parameters = ToolSpec.model_validate_json(spec).parameters
+    return json.dumps(bounded({"type": "object", "properties": {}} | parameters, arguments=True))
 
 
 @lru_cache(maxsize=16)
 def _union(form: CallForm, specs: tuple[str, ...]) -> str:
-    schema = form.schema([json.loads(_branch(form, spec)) for spec in specs])
+    """Return the grammar of a call of one of several tools."""
+    branches: list[dict[str, Any]] = []
+    definitions: dict[str, Any] = {}
+    for number, spec in enumerate(specs):
+        arguments = _renamed(json.loads(_arguments(spec)), f"t{number}_")
+        # References are relative to the root of the whole schema.
+        definitions |= {f"t{number}_{name}": one for name, one in arguments.pop("$defs", {}).items()}
+        branches.append(form.branch(json.loads(spec)["name"], arguments))
+    schema = form.schema(branches) | ({"$defs": definitions} if definitions else {})
     return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=OVERRIDES))
+
+
+def _renamed(schema: Any, prefix: str) -> Any:
+    """Return a schema whose references to definitions have a prefix."""
+    if isinstance(schema, list):
+        return [_renamed(one, prefix) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: one if key in ("enum", "const") else _renamed(one, prefix) for key, one in schema.items()}
+    target = schema.get("$ref")
+    if isinstance(target, str) and target.startswith(_DEFINITIONS):
+        found["$ref"] = _DEFINITIONS + prefix + target.removeprefix(_DEFINITIONS)
+    return found

@@ -70,7 +70,7 @@ def retrieving(lm: FrozenLM, encoder: Encoder) -> Method:
 def toolkens(lm: FrozenLM, examples: Callable[[CallRecord], Sequence[Example]] | None = None) -> Method:
     """Return toolkens from descriptions alone or, if `examples` are given, fitted on those of the record's tools.
 
-    A tool whose schema has no grammar, or two tools with one description, make the outcome an unusable call.
+    A tool whose schema has no grammar, or a fit that two equal descriptions prevent, make the outcome an unusable call.
     """
     heads: dict[str, ToolkenHead] = {}
     # One model for all records, so that a description that occurs again is not read again.

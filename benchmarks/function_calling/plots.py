@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from toolken.benchmarks.function_calling.figures import has_own_tools, main_scores, pooled
+from toolken.benchmarks.function_calling.figures import SUMMARY, has_own_tools, main_scores, pooled
 from toolken.benchmarks.function_calling.methods import METHODS
-from toolken.benchmarks.selection.plots import JOINED_FROM, SHARES, Panel, draw_sets, mark_zero, spread
+from toolken.benchmarks.selection.plots import JOINED_FROM, SHARES, Panel, draw_panels, mark_zero, spread
 from toolken.benchmarks.selection.rows import Row
 
 #: A colour and a marker per method, the same in all pictures; ours is drawn thicker.
@@ -24,37 +24,57 @@ BY_TOOLS = {
 def draw_calls(rows: Sequence[Row], path: Path) -> list[Path]:
     """Draw the panels that the rows permit as PNG and SVG, and return the files.
 
+    Of one set, the panels show its categories; of several, each set as a whole. Costs and scores by number of tools
+    follow where there are several numbers.
+
     Parameters
     ----------
     path
-        Name of the files; its suffix is replaced. Each of several sets gets separate files.
+        Name of the files; its suffix is replaced.
 
     Raises
     ------
     DataFormatError
         If matplotlib is not installed, there are no panels, or a file cannot be written.
     """
-    return draw_sets(rows, _panels, path)
+    sets = {name: [row for row in rows if row.benchmark == name] for name in dict.fromkeys(r.benchmark for r in rows)}
+    by_tools = [panel for group in sets.values() for panel in _panels_by_tools(group)]
+    shown = _by_set(rows) if len(sets) > 1 else main_scores(_of_one_size(rows))
+    return draw_panels([*([_by_category(shown)] if shown else []), *by_tools], path)
 
 
-def _panels(rows: Sequence[Row]) -> list[Panel]:
-    """Return the panels of a set: scores by category, and scores and costs by number of tools if there are several."""
+def _of_one_size(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of requests with their own tools, or else those with the only number of tools."""
     own = [row for row in rows if has_own_tools(row)]
+    return own or ([] if len({row.tools for row in rows}) > 1 else list(rows))
+
+
+def _by_set(rows: Sequence[Row]) -> list[Row]:
+    """Return the scores of the summary with the categories of a set pooled; the split names the set and the score."""
+    groups: dict[tuple[str, str, str, int | None], list[Row]] = {}
+    for row in rows:
+        if has_own_tools(row) and row.metric in SUMMARY:
+            key = (f"{row.benchmark}: {SUMMARY[row.metric]}", row.method, row.metric, row.examples_per_tool)
+            groups.setdefault(key, []).append(row)
+    return [pooled(group).model_copy(update={"split": split}) for (split, *_), group in groups.items()]
+
+
+def _panels_by_tools(rows: Sequence[Row]) -> list[Panel]:
+    """Return the panels of a set by number of tools, if it was measured with several."""
     filled = [row for row in rows if not has_own_tools(row)]
     sizes = {row.tools for row in filled}
-    panels: list[Panel | None] = []
-    if len(sizes) > 1:
-        # Every point is of the same categories, where some have tests with every number of tools.
-        splits = {row.split for row in filled}
-        common = {one for one in splits if {row.tools for row in filled if row.split == one} == sizes}
-        shown = [row for row in filled if row.split in (common or splits)]
-        panels = [_by_tools(main_scores(shown), "exact calls, or no call where none is right", shares=True)]
-        panels += [
-            _by_tools([row for row in shown if row.metric == metric], label, shares=False)
-            for metric, label in BY_TOOLS.items()
-        ]
-    scores = main_scores(own or (filled if len(sizes) == 1 else []))
-    return [*([_by_category(scores)] if scores else []), *(panel for panel in panels if panel is not None)]
+    if len(sizes) < 2:
+        return []
+    # Every point is of the same categories, where some have tests with every number of tools.
+    splits = {row.split for row in filled}
+    common = {one for one in splits if {row.tools for row in filled if row.split == one} == sizes}
+    shown = [row for row in filled if row.split in (common or splits)]
+    panels = [_by_tools(main_scores(shown), "exact calls, or no call where none is right", shares=True)]
+    panels += [
+        _by_tools([row for row in shown if row.metric == metric], label, shares=False)
+        for metric, label in BY_TOOLS.items()
+    ]
+    return [panel for panel in panels if panel is not None]
 
 
 def _by_category(rows: Sequence[Row]) -> Panel:
@@ -88,7 +108,7 @@ def _by_category(rows: Sequence[Row]) -> Panel:
         axes.set_yticks(
             range(len(categories)), [f"{one.replace('_', ' ')}\n(n = {numbers[one]})" for one in categories]
         )
-        axes.invert_yaxis()
+        axes.set(ylim=(len(categories) - 0.5, -0.5))
         axes.set(xlabel="exact calls; sensible text or no call where no call is right", xlim=SHARES)
 
     return draw
@@ -127,7 +147,7 @@ def _by_tools(rows: Sequence[Row], label: str, *, shares: bool) -> Panel | None:
         axes.set_xscale("log")
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.set_xticks([], minor=True)
-        axes.set(xlabel=f"tools ({', '.join(splits)})" if shares else "tools", ylabel=label)
+        axes.set(xlabel=f"tools ({rows[0].benchmark}: {', '.join(splits)})" if shares else "tools", ylabel=label)
         if shares:
             axes.set(ylim=SHARES)
         else:

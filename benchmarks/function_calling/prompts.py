@@ -115,7 +115,7 @@ class TemplatePrompt:
                     messages, tools=functions, tokenize=False, add_generation_prompt=generation
                 )
             )
-        except Exception as error:  # templates raise errors of their own kinds
+        except Exception as error:  # templates raise errors of any class
             raise DataFormatError(
                 f"The chat template of {self._lm.name} refuses a conversation ({error}): leave the method out."
             ) from error

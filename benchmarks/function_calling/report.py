@@ -42,11 +42,12 @@ EXPLANATION = """*right tools*: each right tool is called, as often as it should
 the right ones by the rules of the Berkeley function-calling leaderboard (order of parallel calls free). *valid
 calls*: of the answers with calls, those whose calls pass their schemas. *wrongly declined* and *declined*: no call
 where one is right, and where none is. *asked back*: no call, and the text names what is missing or wrong. *sensible
-text*: no call, and the text has what a good answer contains; in the category "answer" the right calls and their
-results are in the history. *calibration error*: of P(tool), or of P(no call). *seconds* per request without *set-
-up*, which is done once per set of tools: reading the descriptions (toolken), or the schemas in the prompt and their
-grammar (a server with a prefix cache keeps them). *read*: tokens of the prompt. *KV MB*: the KV cache of one
-request. p is from the exact McNemar test of exact calls, or declined, against `toolken` on the same requests.
+text*: no call, and the text has what a good answer contains, where a result that is copied as it is counts too; in
+the category "answer" the right calls and their results are in the history. *calibration error*: of P(tool), or of
+P(no call). *seconds* per request without *set- up*, which is done once per set of tools: reading the descriptions
+(toolken), or the schemas in the prompt and their grammar (a server with a prefix cache keeps them). *read*: tokens
+of the prompt. *KV MB*: the KV cache of one request. p is from the exact McNemar test of exact calls, or declined,
+against `toolken` on the same requests.
 
 `toolken` knows the tools by their descriptions alone, `toolken-k` by k examples each too. `native` is the LM's own
 chat template with all schemas; calls are read leniently. `native-constrained` writes calls under the union of the
@@ -106,14 +107,12 @@ def _summary(rows: Sequence[Row]) -> str:
     ]
     tests: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        # Categories with tools of their own differ in the number of tools.
+        # Without distractors, categories differ in the number of tools.
         tests.setdefault((row.benchmark, "own" if has_own_tools(row) else str(row.tools)), []).append(row)
     for (benchmark, tools), group in tests.items():
         for metric, label in (SUMMARY | _SUMMARY_COSTS).items():
-            found = {
-                name: [row for row in mine if row.metric == metric] for name, mine in _rows_by_method(group).items()
-            }
-            cells = {name: pooled(mine) for name, mine in found.items()}
+            scored = _rows_by_method([row for row in group if row.metric == metric])
+            cells = {name: pooled(mine) for name, mine in scored.items()}
             if cells:
                 n = max(cell.n for cell in cells.values())
                 shown = " | ".join(_pooled_cell(cells.get(name), n) for name in columns)
@@ -122,9 +121,9 @@ def _summary(rows: Sequence[Row]) -> str:
 
 
 def _pooled_cell(row: Row | None, n: int) -> str:
-    if row is None:
+    if row is None or row.n == n or _cell(row).endswith(f" of {row.n}"):
         return _cell(row)
-    return _cell(row) if row.n == n else f"{_cell(row)}, n = {row.n}"
+    return f"{_cell(row)}, n = {row.n}"
 
 
 def _losses(rows: Sequence[Row]) -> str:

@@ -117,6 +117,12 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
     examples = ReservedExamples.of(records, options.examples)
     # A distractor that no method can take would make each of its records a miss.
     pool = [spec for spec in call_set.pool if spec.name not in call_set.uncompiled]
+    methods = []
+    for name in known if options.methods is None else [name for name in known if name in options.methods]:
+        if obstacle := _obstacle(lm, name, options, examples):
+            notes.append(f"{name} is not applicable to {call_set.name}: {obstacle}.")
+        else:
+            methods.append(name)
     trials: list[Trial] = []
     for category, found in categories.items():
         if options.categories is not None and category not in options.categories:
@@ -128,9 +134,7 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
             if not asked:
                 notes.append(f"There is no test of {where}: {_why_none(free, count)}.")
                 continue
-            for name in known:
-                if options.methods is not None and name not in options.methods:
-                    continue
+            for name in methods:
                 trial = _trial(lm, call_set.name, category, asked, count, name, options, examples)
                 if isinstance(trial, Trial):
                     trials.append(trial)
@@ -177,6 +181,17 @@ def _set_notes(call_set: CallSet) -> list[str]:
     return notes
 
 
+def _obstacle(lm: FrozenLM, method: str, options: CallOptions, examples: ReservedExamples) -> str | None:
+    """Return why a method does not apply to any record of a set, or None if it may."""
+    if method == "toolken-k" and not examples.by_tool:
+        return f"most of its tools have no more than {options.examples} requests each"
+    if method == "retriever" and options.encoder is None:
+        return "the sentence encoder is not installed (`pip install 'toolken[teacher]'`)"
+    if method.endswith("constrained") and prompt_of(lm).call_form is None:
+        return "the chat template does not write calls as JSON"
+    return None
+
+
 def _trial(
     lm: FrozenLM,
     name: str,
@@ -188,15 +203,9 @@ def _trial(
     examples: ReservedExamples,
 ) -> "Trial | str":
     """Return a trial, or why there is none."""
-    if method == "toolken-k" and not examples.by_tool:
-        return f"most of the set's tools have no more than {options.examples} requests each"
-    if method == "retriever" and options.encoder is None:
-        return "the sentence encoder is not installed (`pip install 'toolken[teacher]'`)"
-    constrained = method.endswith("constrained")
     with_toolkens = method.startswith("toolken")
     prompt = None if with_toolkens else prompt_of(lm)
-    if constrained and prompt is not None and prompt.call_form is None:
-        return "the chat template does not write calls as JSON"
+    constrained = method.endswith("constrained")
     needed = prompt_tokens(lm, method, records)
     if needed > lm.max_length:
         return f"its prompts and answers take up to {needed} tokens, and {lm.name} takes {lm.max_length}"

@@ -137,7 +137,6 @@ def toolken_answerer(
     *,
     max_calls: int,
     max_tokens: int = DecodingOptions.max_tokens,
-    render: Callable[[str], str] = str,
     cache: AnswerCache | None = None,
     copy_rule: CopyRule | None = None,
 ) -> Answerer:
@@ -145,8 +144,6 @@ def toolken_answerer(
 
     Parameters
     ----------
-    render
-        Rewrites a question for the agent.
     cache
         Answers of the same head at any threshold; new answers are added.
     copy_rule
@@ -158,7 +155,7 @@ def toolken_answerer(
 
     def answer(questions: Sequence[Question]) -> list[Attempt]:
         agent.decoder.texts.clear()
-        texts = [render(question.text) for question in questions]
+        texts = [question.text for question in questions]
         new = [text for text in dict.fromkeys(texts) if answers.find(text, head.threshold) is None]
         for text, one in zip(new, agent.batch(new), strict=True):
             answers.add(text, head.threshold, one)
@@ -197,13 +194,11 @@ def retriever_answerer(
     head: ToolkenHead,
     tools: Sequence[BaseTool],
     encoder: Encoder,
-    *,
-    render: Callable[[str], str] = str,
 ) -> Answerer:
     """Return an answerer that calls, once, the tool whose description is most similar to the question.
 
     A sentence encoder measures the similarity. The LM decodes the arguments with the few-shot examples of `head`, and
-    repeats the call if the tool suggests another name; `render` rewrites a question for the LM.
+    repeats the call if the tool suggests another name.
     """
     decoder = LazyModel(lm, head, by_name=True).decoder(BoundTools.of(tools))
     runner = ToolRunner({tool.name: tool for tool in tools}, timeout=None, retries=0)
@@ -217,7 +212,7 @@ def retriever_answerer(
     def _forced(text: str, tool: str) -> Attempt:
         options = DecodingOptions(tools=(tool,), must_call=True)
         pieces: list[TracePiece] = []
-        events = decoder.decode(to_prompt([HumanMessage(render(text))], head.prompt), options)
+        events = decoder.decode(to_prompt([HumanMessage(text)], head.prompt), options)
         event = next((one for one in events if isinstance(one, CallFinished)), None)
         arguments = None if event is None else event.arguments
         error = None if event is None else event.error
@@ -227,7 +222,7 @@ def retriever_answerer(
             failed = message.status == "error"
             pieces.append(TracePiece(tool=tool, arguments=arguments, result=str(message.text), failed=failed))
             again = failed and len(pieces) == 1
-            better = offered_name(arguments, str(message.text), render(text)) if again else None
+            better = offered_name(arguments, str(message.text), text) if again else None
             error = None if better is None else decoder.toolset.tools.problem(tool, better)
             arguments = better
         found = pieces and not pieces[-1].failed

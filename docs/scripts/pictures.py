@@ -1,4 +1,7 @@
-"""Draw the pictures of the documentation: two call decisions, and accuracies on KAMEL. `make pages` runs this."""
+"""Draw the pictures of the documentation: two call decisions, and the results as their pages have them.
+
+`make pages` runs this. Panels of dev questions, which no page has, are drawn by `toolken bench report --plot` alone.
+"""
 
 import re
 from pathlib import Path
@@ -8,11 +11,19 @@ import torch
 from langchain_core.tools import tool
 from matplotlib.figure import Figure
 
+from toolken.benchmarks.end_to_end.plots import draw_end_to_end
+from toolken.benchmarks.selection.plots import FONT_SIZE
+from toolken.benchmarks.selection.rows import Row
+
 DOCS = Path(__file__).parent.parent
 PICTURES = DOCS / "pictures"
 #: A fixed salt keeps element ids stable, so that a diff of the file is a change of the picture.
 mpl.rcParams["svg.hashsalt"] = "toolken"
 MUTED, TOOL = "#aab7b8", "#1e8449"
+#: Pages of end-to-end results, with the beginning of their pictures' names.
+END_TO_END = {"results-end-to-end": "end-to-end", "results-one-run": "one-run"}
+_HEADING = re.compile(r"## (?P<benchmark>[\w-]+), (?P<split>[^,]+), (?P<tools>\d+) tools \((?P<n>\d+) questions\)")
+_FIGURE = re.compile(r"(\d+\.\d+) \((\d+\.\d+)–(\d+\.\d+)\)")
 
 
 def save(figure: Figure, name: str) -> None:
@@ -60,6 +71,49 @@ def draw_decisions() -> None:
     save(figure, "decisions")
 
 
+def rows_of(page: str) -> list[Row]:
+    """Return the rows of the tables on a page of end-to-end results."""
+    found: list[Row] = []
+    for section in re.split(r"^(?=## )", page, flags=re.MULTILINE):
+        heading = _HEADING.match(section)
+        if heading is None:
+            continue
+        lines = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", section, re.M)
+        ]
+        for cells in lines[2:]:
+            for metric, cell in zip(lines[0], cells, strict=True):
+                if (figure := _FIGURE.fullmatch(cell)) is not None:
+                    value, low, high = map(float, figure.groups())
+                    found.append(
+                        Row(
+                            benchmark=heading["benchmark"],
+                            split=heading["split"],
+                            method=cells[0],
+                            tools=int(heading["tools"]),
+                            examples_per_tool=None if cells[1] == "all" else int(cells[1]),
+                            seed=None,
+                            metric=metric,
+                            value=value,
+                            low=low,
+                            high=high,
+                            n=int(heading["n"]),
+                            seconds=0.0,
+                            mode="end-to-end",
+                        )
+                    )
+    return found
+
+
+def draw_results() -> None:
+    """Draw the end-to-end results."""
+    for page, name in END_TO_END.items():
+        rows = rows_of((DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8"))
+        for file in draw_end_to_end(rows, PICTURES / f"{name}.png"):
+            if file.suffix == ".svg":  # the pages show the PNG
+                file.unlink()
+
+
 def draw_kamel() -> None:
     """Draw the accuracies on KAMEL's 234 tools against the number of examples, read from the page of results."""
     text = (DOCS / "reference" / "results.md").read_text(encoding="utf-8")
@@ -70,12 +124,19 @@ def draw_kamel() -> None:
         figures = re.findall(r"\d\.\d+", cells[2]) if len(cells) > 2 else []
         if len(figures) == 3:
             lines.setdefault(cells[0], []).append((cells[1], [float(one) for one in figures]))
-    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    with mpl.rc_context({"font.size": FONT_SIZE}):
+        _draw_kamel(lines)
+
+
+def _draw_kamel(lines: dict[str, list[tuple[str, list[float]]]]) -> None:
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
     axes = figure.subplots()
     shown = ("toolken", "toolken-teacher", "toolken-shuffled", "minilm", "toolkengpt", "tokenlearning-figure")
     ticks = list(dict.fromkeys(count for name in shown for count, _ in lines.get(name, [])))
     for name in shown:
-        points = lines.get(name, [])
+        if name not in lines:
+            continue
+        points = lines[name]
         at = [ticks.index(count) for count, _ in points]
         values = [value for _, (value, _, _) in points]
         spread = [[value - low for _, (value, low, _) in points], [high - value for _, (value, _, high) in points]]
@@ -90,4 +151,5 @@ def draw_kamel() -> None:
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
     draw_kamel()
+    draw_results()
     draw_decisions()

@@ -233,9 +233,7 @@ def tools(
 def trace(
     file: Annotated[
         Path,
-        typer.Argument(
-            help="A trace file written by `toolken bench function-calling` or `toolken bench ... --mode end-to-end`."
-        ),
+        typer.Argument(help="A trace file of a benchmark."),
     ],
     question: Annotated[int | None, typer.Option(help="Number of a question; default: list all questions.")] = None,
 ) -> None:

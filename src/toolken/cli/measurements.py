@@ -1,7 +1,7 @@
 """`toolken bench`: speed, memory, backends, single calls, exported checkpoints and reports."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -230,7 +230,7 @@ def report(
     from toolken.benchmarks.function_calling.report import page as function_calling_page
     from toolken.benchmarks.selection.plots import draw_rows
     from toolken.benchmarks.selection.report import page
-    from toolken.benchmarks.selection.rows import read_rows
+    from toolken.benchmarks.selection.rows import Row, read_rows
     from toolken.errors import DataFormatError
     from toolken.training.head.atomic_file import replace_file
 
@@ -244,7 +244,7 @@ def report(
         draw_by_mode = {"selection": draw_rows, "end-to-end": draw_end_to_end, "function-calling": draw_calls}
         (mode,) = modes
         pictures = _pictures(draw_by_mode[mode](found, plot), out_file)
-    pages_by_mode = {
+    pages_by_mode: dict[str, Callable[[Sequence[Row], str], str]] = {
         "selection": page,
         "end-to-end": end_to_end_page,
         "function-calling": partial(function_calling_page, pictures=pictures),

@@ -1,51 +1,16 @@
-"""Arithmetic end to end: number notes, the published rules, and the stages of an attempt."""
+"""Arithmetic end to end: equal questions for all methods, the published rules, and the stages of an attempt."""
 
 import pytest
 import torch
 
 from toolken import Call, Example, FrozenLM
 from toolken.benchmarks.end_to_end.arithmetic import TEXT_THRESHOLDS, Sums, read_operands
-from toolken.benchmarks.end_to_end.number_notes import NumberNotes, last_number, number
 from toolken.benchmarks.end_to_end.run import Options
 from toolken.benchmarks.end_to_end.sum_examples import calls_alone, in_one_line
+from toolken.benchmarks.end_to_end.sum_numbers import last_number, number
 from toolken.benchmarks.end_to_end.sum_scores import is_exact, is_right, score, sum_question
 from toolken.benchmarks.end_to_end.traces import Attempt, TracePiece
 from toolken.training.estimation.gate import best_threshold
-
-
-@pytest.mark.parametrize(
-    ("question", "note"),
-    [
-        ("Prices rise by 5%.", "(5% = 0.05, 1 + 5% = 1.05, 1 - 5% = 0.95)"),
-        ("It doubles every hour.", "(doubles = 2, hour = 60)"),
-        ("He ate 3/4 of it.", "(3/4 = 0.75)"),
-    ],
-)
-def test_numbers_named_in_words_are_noted(question: str, note: str) -> None:
-    assert NumberNotes()(question) == f"{question} {note}"
-
-
-def test_a_question_without_named_numbers_stays() -> None:
-    assert NumberNotes()(" What is 12 plus 30? ") == "What is 12 plus 30?"
-
-
-def test_only_numbers_that_were_needed_are_noted() -> None:
-    def asked(question: str, *operands: str) -> Example:
-        args = {str(at): one for at, one in enumerate(operands)}
-        return Example(question=question, calls=(Call(tool="multiply", args=args, result="0"),))
-
-    notes = NumberNotes.learned(
-        [
-            *[asked("How much is twice 7 for each one?", "7", "2")] * 3,
-            *[asked("The larger one is 8, twice 4 is the other one.", "8", "4")] * 9,
-            *[asked("A square has sides of 7.", "7", "2")] * 3,
-            *[asked("A square of 7 by 7 and one of 9.", "7", "9")] * 9,
-        ]
-    )
-    assert notes("What is twice 5, for one?") == "What is twice 5, for one? (twice = 2)"
-    assert notes("Take a square of side 3.").endswith("(square = 2)")
-    assert notes("A square of 3 by 4.") == "A square of 3 by 4."
-    assert notes("Half of 6 by 7.").endswith("(half = 2)")
 
 
 @pytest.mark.parametrize(("text", "value"), [("1,200", 1200), ("$3.5", 3.5), ("5%", 5), ("x", None), ("", None)])
@@ -80,10 +45,11 @@ def test_the_strict_rule_asks_for_all_published_digits() -> None:
 
 def test_solutions_become_calls_alone_only_where_operands_can_be_copied() -> None:
     calls = (Call(tool="divide", args={"0": "48", "1": "2"}, result="24", start=0),)
-    half = calls_alone(Example(question="What is half of 48?", answer="24", calls=calls), NumberNotes())
-    assert half is not None
-    assert half.calls[0].args == {"numbers": [48, 2]}
-    assert calls_alone(Example(question="What is 48 of them?", answer="24", calls=calls), NumberNotes()) is None
+    shared = calls_alone(Example(question=" What is 48 shared by 2? ", answer="24", calls=calls))
+    assert shared is not None
+    assert (shared.question, shared.calls[0].args) == ("What is 48 shared by 2?", {"numbers": [48, 2]})
+    # A number in words cannot be copied.
+    assert calls_alone(Example(question="What is half of 48?", answer="24", calls=calls)) is None
 
 
 def test_stages_tell_where_an_attempt_went_wrong() -> None:

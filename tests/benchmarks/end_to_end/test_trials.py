@@ -179,6 +179,11 @@ def test_shares_are_compared_by_exchanging_them() -> None:
     assert p_value([0.5] * 10, [0] * 10) == pytest.approx(2 / 2**10, rel=0.5)
 
 
+def test_one_question_is_no_evidence() -> None:
+    assert p_value([0.25], [120.0]) == 1.0
+    assert p_value([], []) == 1.0
+
+
 def test_seeds_are_averaged_in_the_paired_test_and_keep_their_settings(tiny_lm: FrozenLM, tmp_path: Path) -> None:
     """One seed is always right and one always wrong: the mean is 0.5 for every question, and p is significant."""
     ours = run_trial(tiny_lm, make_trial(Adder()), tmp_path)

@@ -94,5 +94,5 @@ def test_without_tools_in_the_template_solved_requests_show_the_form(tiny_lm: Fr
 
 def test_a_template_that_refuses_a_conversation_is_an_error_that_names_the_lm(tiny_lm: FrozenLM) -> None:
     lm = with_template(tiny_lm, "{{ raise_exception('no tools today') }}{{ tools }}")
-    with pytest.raises(DataFormatError, match="no tools today.*leave the method out"):
+    with pytest.raises(DataFormatError, match=r"no tools today.*leave the method out"):
         TemplatePrompt(lm).ids(CONVERSATION, [WEATHER])

@@ -1,5 +1,6 @@
 """Calls are scored by BFCL's rules: types, nested values, optional arguments, order; near misses miss."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from langchain_core.messages import HumanMessage
 
 from toolken.benchmarks.function_calling.published_tools import accepted_arguments
 from toolken.benchmarks.function_calling.record import CallOutcome, CallRecord, ExpectedCall, MadeCall
-from toolken.benchmarks.function_calling.scoring import METRICS, names_argument, normal_string, score, wrong_call
+from toolken.benchmarks.function_calling.scoring import METRICS, names_argument, normal_string, says, score, wrong_call
+from toolken.training.corpus import read_corpus
 from toolken.training.tool_spec import ToolSpec
 
 BOOK = ToolSpec(
@@ -248,10 +250,65 @@ def test_an_invalid_value_or_its_argument_is_named(text: str, asked: bool) -> No
 
 
 def test_expected_texts_are_looked_for_where_no_call_is_right() -> None:
-    says = record(says=("16.5", "Upstairs"))
-    assert score(says, CallOutcome(text="It is 16.5 °C upstairs."))["says"]
-    assert not score(says, CallOutcome(text="It is 16.5 °C."))["says"]
+    saying = record(says=("16.5", "Upstairs"))
+    assert score(saying, CallOutcome(text="It is 16.5 °C upstairs."))["says"]
+    assert not score(saying, CallOutcome(text="It is 16.5 °C."))["says"]
     assert "says" not in score(record(gold(place="A"), says=("done",)), CallOutcome(text="done"))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "right"),
+    [
+        ("In all 1,450 EUR.", "1450", True),
+        ("In all 1 450 EUR.", "1,450", True),
+        ("In all 1450.00 EUR.", "1450", True),
+        ("It costs 7.40.", "7.4", True),
+        ("It costs 7.45.", "7.4", False),
+        ("It costs 17.4.", "7.4", False),
+        ("Rooms 203 204 are free.", "204", True),
+        ("At 09:30.", "9:30", True),
+        ("At 19:30.", "9:30", False),
+        ("THE BLUE STAIRCASE", "The blue staircase", True),
+        ("It is on loaner terms.", "on loan", False),
+        ("Version v4.1.90 runs.", "v4.1.9", False),
+        ("Version v4.1.9 runs.", "v4.1.9", True),
+    ],
+)
+def test_a_text_says_words_and_numbers_as_a_whole(text: str, wanted: str, right: bool) -> None:
+    assert score(record(says=(wanted,)), CallOutcome(text=text))["says"] is right
+
+
+def test_the_right_texts_of_the_written_conversations_say_what_they_should() -> None:
+    folder = Path(__file__).parents[3] / "benchmarks" / "data" / "conversations"
+    requests = [one for file in folder.glob("*.jsonl") for one in read_corpus(file).records for one in one.requests()]
+    said = [one for one in requests if one.says]
+    assert len(said) > 100
+    assert [one.answer[-1].content for one in said if not says(one.answer[-1].content, one.says)] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted", "same"),
+    [
+        ("22:30:00", "22:30", True),
+        ("22:30:00Z", "22:30", True),
+        ("22:30", "22:30:00+00:00", True),
+        ("9:30", "09:30", True),
+        ("22:30:15", "22:30", False),
+        ("22:31", "22:30", False),
+        ("22:30:00+02:00", "22:30", False),
+        ("2026-05-01T10:00:00Z", "2026-05-01T10:00", True),
+        ("2026-05-02T10:00:00Z", "2026-05-01T10:00", False),
+        ("noon", "Noon", True),
+    ],
+)
+@pytest.mark.parametrize("form", ["time", "date-time", None])
+def test_times_are_compared_as_times_where_the_schema_says_so(
+    value: str, accepted: str, same: bool, form: str | None
+) -> None:
+    schema = {"type": "string"} | ({"format": form} if form else {})
+    spec = ToolSpec(name="wake", parameters={"type": "object", "properties": {"at": schema}})
+    found = wrong_call(MadeCall("wake", {"at": value}), ExpectedCall("wake", {"at": (accepted,)}), spec) is None
+    assert found is (same and (form is not None or value == "noon"))
 
 
 def test_an_argument_without_the_word_id_is_named_by_its_other_words() -> None:

@@ -95,14 +95,14 @@ def test_each_answered_message_of_a_conversation_is_a_record(tmp_path: Path) -> 
         {"role": "user", "content": "thanks"},
         {"role": "assistant", "content": "Bye."},
     ]
-    first, second, answer, third = found = records(tmp_path, {"messages": messages})
-    assert [len(record.messages) for record in found] == [1, 3, 5, 7]
+    first, second, third, answer = found = records(tmp_path, {"messages": messages})
+    assert [len(record.messages) for record in found] == [1, 3, 7, 5]
     assert (first.expected, first.missing) == ((), {"unlock": ("pin",)})
     assert [call.tool for call in second.expected] == ["unlock"]
     assert (second.says, second.missing) == ((), {})
     assert (third.expected, third.says, third.missing) == ((), (), {})
     assert len({record.id for record in found}) == 4
-    assert [record.category for record in found] == ["conversation", "conversation", "answer", "conversation"]
+    assert [record.category for record in found] == ["conversation", "conversation", "conversation", "answer"]
     # The right calls and their results are in the history, and a text is expected.
     assert (answer.expected, answer.says) == ((), ("shed",))
     assert [message.type for message in answer.messages] == ["human", "ai", "human", "ai", "tool"]
@@ -126,7 +126,7 @@ def test_calls_one_after_another_are_in_the_history_of_the_final_text(tmp_path: 
 def test_a_text_without_calls_is_expected_of_the_request_itself(tmp_path: Path) -> None:
     messages = [{"role": "user", "content": "two and two?"}, {"role": "assistant", "content": "4", "says": ["4"]}]
     (record,) = records(tmp_path, {"messages": messages})
-    assert (record.category, record.expected, record.says) == ("call", (), ("4",))
+    assert (record.category, record.expected, record.says) == ("conversation", (), ("4",))
 
 
 def test_a_folder_has_one_file_per_domain(tmp_path: Path) -> None:
@@ -137,3 +137,10 @@ def test_a_folder_has_one_file_per_domain(tmp_path: Path) -> None:
     write(tmp_path / "c.jsonl", {"request": "c", "calls": [book("c")]})
     with pytest.raises(DataFormatError, match=r"c\.jsonl' has the domain 'travel' of another file"):
         read_written(tmp_path)
+
+
+def test_the_form_that_the_documentation_shows_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "benchmarks.md").read_text(encoding="utf-8")
+    (tmp_path / "travel.jsonl").write_text(page.split("```json\n")[1].split("```")[0], encoding="utf-8")
+    found = list(read_written(tmp_path))
+    assert [record.category for record in found] == ["call", "missing", "conversation", "answer"]
