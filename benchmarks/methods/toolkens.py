@@ -11,7 +11,7 @@ from langchain_core.tools import BaseTool
 
 from toolken.agents.agent import Answer, ToolkenAgent
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.conversation import to_prompt
+from toolken.agents.chat_conversation import conversation_prompt
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.events import CallFinished
 from toolken.agents.decoding.lazy_model import LazyModel
@@ -154,7 +154,7 @@ def toolken_answerer(
     tools: Sequence[BaseTool],
     *,
     max_calls: int,
-    max_tokens: int = DecodingOptions.max_tokens,
+    max_tokens: int | None = DecodingOptions.max_tokens,
     render: Callable[[str], str] = str,
     cache: AnswerCache | None = None,
     copy_rule: CopyRule | None = None,
@@ -235,7 +235,7 @@ def retriever_answerer(
     def _forced(text: str, tool: str) -> Attempt:
         options = DecodingOptions(tools=(tool,), must_call=True)
         pieces: list[TracePiece] = []
-        events = decoder.decode(to_prompt([HumanMessage(render(text))], head.prompt), options)
+        events = decoder.decode(conversation_prompt([HumanMessage(render(text))], head.prompt), options)
         event = next((one for one in events if isinstance(one, CallFinished)), None)
         arguments = None if event is None else event.arguments
         error = None if event is None else event.error
