@@ -84,11 +84,6 @@ class ChatTemplateFormat(BaseModel):
         """Hex digest of all fields."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
 
-    @property
-    def knows_tools(self) -> bool:
-        """Whether the template takes tools."""
-        return bool(self.tool_template) or "tools" in self.template
-
     def background_form(self) -> "ChatTemplateFormat":
         """Return the format whose background this one shares: itself."""
         return self
