@@ -10,12 +10,12 @@ from toolken.agents.conversation import Prompt, canonical
 from toolken.agents.decoding.answers import AnswerKind, answer_kind, longest_answer, nothing_said, results_text
 from toolken.agents.decoding.argument_prompts import argument_prompts
 from toolken.agents.decoding.arguments import ArgumentWriter, Feed, feed_alone
-from toolken.agents.decoding.copied_numbers import CopiedNumbers
 from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.request_parts import parts_of
 from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
+from toolken.agents.decoding.written_answer import WrittenAnswer
 from toolken.agents.grammar.copy_limits import CopyRule
 from toolken.training.lm.marked_text import MarkedText
 from toolken.training.lm.prefix_cache import Prefill, PrefixCache
@@ -162,6 +162,15 @@ class _Turn:
     def _answers_with(self) -> AnswerKind:
         return answer_kind(self._options.answer, self._toolset.prompt)
 
+    def _written_answer(self) -> WrittenAnswer | None:
+        """Return the restrictions of an answer in words; None where the LM may write anything."""
+        prompt = self._prompt
+        if self._toolset.prompt.everywhere or self._answers_with != "write":
+            return None
+        if prompt.results or prompt.errors:
+            return WrittenAnswer(prompt.context)
+        return WrittenAnswer(None) if any(turn.calls for turn in prompt.turns) else None
+
     def _words_preamble(self) -> str:
         """Return the text before the conversation while the LM writes an answer in words."""
         form, text = self._toolset.prompt, self._prompt.text
@@ -183,9 +192,7 @@ class _Turn:
         session, hidden, logits = reading.session, reading.hidden, reading.logits
         stop, ends = (form.stop, self._lm.stop_ids) if isinstance(form, PromptFormat) else ((), form.stop_ids(self._lm))
         growing = GrowingText(self._lm, (*stop, *options.stop))
-        copied = None
-        if prompt.results and not form.everywhere and self._answers_with == "write":
-            copied = CopiedNumbers([prompt.context])
+        answer = self._written_answer()
         reason: _Reason = "stop"
         while True:
             if form.everywhere and options.tools:
@@ -196,10 +203,10 @@ class _Turn:
             if self._drawn >= self._max_tokens:
                 reason = "length"
                 break
-            if copied is None:
+            if answer is None:
                 token = self._sampler.token(logits)
             else:
-                token = copied.token(self._lm, self._sampler, logits, growing, ends.__contains__)
+                token = answer.token(self._lm, self._sampler, logits, growing, ends.__contains__)
             self._drawn += 1
             if token in ends:
                 break

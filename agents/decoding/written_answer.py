@@ -1,7 +1,7 @@
-"""`CopiedNumbers`: in an answer after tool results, every number is one of the conversation's."""
+"""`WrittenAnswer`: an answer after tool results begins in words, and each of its numbers is the conversation's."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 
@@ -17,33 +17,38 @@ _ITEM = re.compile(r"^[ \t]*(\d+)[.)]", re.MULTILINE)
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
-class CopiedNumbers:
-    """Rejects tokens that would write a number which the sources do not have.
+#: What calls begin with, in any syntax, and what quoted code begins with.
+_BRACKETS, _QUOTE = "{[<", "`"
+
+
+class WrittenAnswer:
+    """Rejects tokens that would begin an answer like a call, or write a number that the conversation does not have.
+
+    After calls in a conversation, small LMs write further ones as text in place of an answer.
 
     A number may lose or gain its thousands separators, leading zeros and a fraction of zeros. Parts of dates, times and
     identifiers are numbers of their own. The ordinals of a list are allowed at the beginning of a line.
 
     Parameters
     ----------
-    sources
-        The conversation: questions and tool results.
+    context
+        The conversation: questions and tool results. None where the answer may have any number.
 
     Examples
     --------
-    >>> numbers = CopiedNumbers(["It costs 1,250.50 and leaves at 07:45."])
-    >>> [numbers.accepts(text, 0) for text in ("It is 1250.50.", "At 7:45", "It is 1,25", "About 1300")]
-    [True, True, True, False]
+    >>> answer = WrittenAnswer("It costs 1,250.50 and leaves at 07:45.")
+    >>> [answer.accepts(text, 0) for text in ("It is 1250.50.", "At 7:45", "It is 1,25", "About 1300", '{"name": ')]
+    [True, True, True, False, False]
     """
 
-    def __init__(self, sources: Iterable[str]) -> None:
-        self._allowed: set[str] = set()
-        for source in sources:
-            for number in _NUMBER.findall(source):
-                self._allowed |= _variants(number)
+    def __init__(self, context: str | None) -> None:
+        self._copied = context is not None
+        self._not_first = _BRACKETS + (_QUOTE if self._copied else "")
+        self._allowed = {one for number in _NUMBER.findall(context or "") for one in _variants(number)}
         self._beginnings = {number[:end] for number in self._allowed for end in range(1, len(number) + 1)}
 
     def accepts(self, text: str, begin: int, *, ended: bool = False) -> bool:
-        """Tell whether a text that may go on has only allowed numbers after a position.
+        """Tell whether a text that may go on is an answer in words, with only allowed numbers after a position.
 
         Parameters
         ----------
@@ -52,7 +57,9 @@ class CopiedNumbers:
         ended
             Whether the text is finished, so that its last number is, too.
         """
-        for match in _NUMBER.finditer(text):
+        if not text[:begin].strip() and text.lstrip()[:1] in tuple(self._not_first):
+            return False
+        for match in _NUMBER.finditer(text) if self._copied else ():
             if match.end() < begin:
                 continue
             rest = text[match.end() :]
