@@ -92,7 +92,7 @@ class ArgumentWriter:
                 if self.drawn >= budget:
                     break
                 if session is None:
-                    reading = self._texts.prefill(_with_room(lm, prompts, text.text, fresh, budget))
+                    reading = self._texts.prefill(prompt_ids(lm, prompts, text.text, fresh, budget))
                     session, logits = reading.session, reading.logits
                 elif len(session.ids) + len(fresh) > lm.max_length:
                     break
@@ -121,7 +121,7 @@ class ArgumentWriter:
         return CallFinished(tool, arguments, text, self._toolset.tools.problem(tool, arguments))
 
 
-def _with_room(
+def prompt_ids(
     lm: FrozenLM, prompts: Sequence[str | MarkedText], begun: str, begun_ids: Sequence[int], room: int
 ) -> list[int]:
     """Return the tokens of the first prompt that leaves `room` tokens, or of the last one, and of the begun arguments.

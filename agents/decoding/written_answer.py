@@ -27,7 +27,7 @@ class WrittenAnswer:
     After calls in a conversation, small LMs write further ones as text in place of an answer.
 
     A number may lose or gain its thousands separators, leading zeros and a fraction of zeros. Parts of dates, times and
-    identifiers are numbers of their own. The ordinals of a list are allowed at the beginning of a line.
+    identifiers count as separate numbers. The ordinals of a list are allowed at the beginning of a line.
 
     Parameters
     ----------

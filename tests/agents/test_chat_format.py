@@ -13,10 +13,13 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from toolken import Example, FrozenLM, PromptFormat, ToolkenAgent, ToolkenChatModel, ToolkenHead, ToolSpec, fit
 from toolken.agents.chat_conversation import MAX_RESULT, conversation_prompt, to_turns
+from toolken.agents.decoding.arguments import prompt_ids
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.errors import OptionError
 from toolken.errors import FingerprintError
+from toolken.training.lm.prefix_cache import PrefixCache
 from toolken.training.prompts.chat_format import ChatTemplateFormat
+from toolken.training.prompts.few_shot import FewShotExamples
 from toolken.training.prompts.turns import Turn, TurnCall
 
 Templated = Callable[[str], FrozenLM]
@@ -269,6 +272,36 @@ def test_the_agent_runs_in_a_chat_template(native: FrozenLM, head: ToolkenHead) 
     assert results.invoke("How is the weather in Oslo?").text == "fine, 17 degrees"
     described = ToolkenAgent(native, None, [weather], options=options, format="chat")
     assert isinstance(described.decoder.toolset.prompt, ChatTemplateFormat)
+
+
+def test_arguments_begin_at_a_border_of_the_lms_own_tokens(
+    native: FrozenLM, head: ToolkenHead, specs: list[ToolSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[int]] = []
+    prefill = PrefixCache.prefill
+
+    def recorded(cache: PrefixCache, ids: list[int], **options: Any) -> Any:
+        read.append(list(ids))
+        return prefill(cache, ids, **options)
+
+    monkeypatch.setattr(PrefixCache, "prefill", recorded)
+    bare = replace(always(head), few_shot=FewShotExamples())
+    ToolkenChatModel(lm=native, head=bare, max_tokens=60).bind_tools(specs, tool_choice="weather").invoke(ASKED[:1])
+    (begun,) = [ids for ids in read if '"arguments":' in native.decode(ids)]
+    prompt = ChatTemplateFormat.of(native).argument_prompts(specs[1], [], to_turns(ASKED[:1]))[0]
+    whole = native.tokenizer(prompt.text + '{"city": "Oslo"}', add_special_tokens=False)["input_ids"]
+    assert begun == whole[: len(begun)]
+    assert len(begun) >= len(native.encode(prompt).ids)
+
+
+def test_a_token_may_span_the_border_of_prompt_and_arguments(templated: Templated, specs: list[ToolSpec]) -> None:
+    lm = templated("native")
+    lm.tokenizer.add_tokens([' {"'])
+    (spanning,) = lm.tokenizer.convert_tokens_to_ids([' {"'])
+    prompts = ChatTemplateFormat.of(lm).argument_prompts(specs[1], [], to_turns(ASKED[:1]))
+    begun = '{"city": "'
+    assert spanning in prompt_ids(lm, prompts, begun, [1, 2, 3], 10)
+    assert spanning not in prompt_ids(lm, [prompts[0].text], begun, lm.encode(begun).ids, 10)[-12:]
 
 
 def test_tokens_of_a_conversation_are_counted_in_the_template(model: ToolkenChatModel, native: FrozenLM) -> None:
