@@ -18,7 +18,8 @@ from langchain_core.tools import BaseTool
 
 from toolken.agents.agent_input import input_messages
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.conversation import Prompt, to_prompt
+from toolken.agents.chat_conversation import conversation_prompt
+from toolken.agents.conversation import Prompt
 from toolken.agents.decoding.batching import (
     BatchedDecoding,
     batch_configs,
@@ -37,6 +38,7 @@ from toolken.agents.runnable_tools import runnable_tools
 from toolken.agents.tool_runner import ToolRunner
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
+from toolken.training.prompts.conversation_format import ConversationFormat, FormatName
 from toolken.training.tool_spec import tool_specs
 
 #: Calls per question.
@@ -112,6 +114,8 @@ class ToolkenAgent(Runnable[Any, Answer]):
     grounded
         Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city" or
         "weather.city", or True for every string and number.
+    format
+        How conversations are written, as for `ToolkenChatModel`; a head has its own format.
 
     Raises
     ------
@@ -139,6 +143,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
         tool_retries: int = 0,
         retry: RetryStep | None = None,
         grounded: bool | Sequence[str] = (),
+        format: ConversationFormat | FormatName = "auto",
     ) -> None:
         _check_bounds(max_calls, tool_timeout, tool_retries)
         given = list(tools) if isinstance(tools, Iterator) else tools
@@ -154,9 +159,10 @@ class ToolkenAgent(Runnable[Any, Answer]):
             "tool_retries": tool_retries,
             "retry": retry,
             "grounded": grounded,
+            "format": format,
         }
         self.tools = {tool.name: tool for tool in found}
-        self.decoder = LazyModel(lm, head, by_name=True).decoder(BoundTools.of(found, grounded=grounded))
+        self.decoder = LazyModel(lm, head, by_name=True, form=format).decoder(BoundTools.of(found, grounded=grounded))
         self.max_calls = max_calls
         self.options = options or DecodingOptions()
         self._retry = retry
@@ -270,7 +276,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
         decided: list[float] = []
         retries = Retries(self._retry)
         while True:
-            prompt = to_prompt(messages, self.decoder.toolset.prompt)
+            prompt = conversation_prompt(messages, self.decoder.toolset.prompt)
             failed = prompt.failed - retries.settled
             # After the last permitted call the answer has to be finished in text.
             spent = len(steps) >= self.max_calls or len(failed) > MAX_FAILED

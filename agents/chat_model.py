@@ -15,9 +15,10 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import Field, field_validator
 
 from toolken.agents.bound_tools import BoundTools, chosen
+from toolken.agents.chat_conversation import conversation_prompt
 from toolken.agents.chat_options import CallOptions, stop_texts
 from toolken.agents.chunks import ChunkWriter
-from toolken.agents.conversation import to_prompt
+from toolken.agents.decoding.answers import AnswerKind
 from toolken.agents.decoding.batching import batch_configs, batched_decoding, claimed_batch, in_a_thread, joined
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.stepping import Stepping
@@ -58,10 +59,17 @@ class ToolkenChatModel(LazyChatModel):
         Further arguments of `FrozenLM.from_pretrained`, such as `{"revision": ...}`.
     head
         A head fitted with the LM, or its folder. Without one, all toolkens come from descriptions.
+    format
+        How conversations are written: `"chat"` in the LM's chat template, `"question"` as questions and answers in
+        plain text, `"auto"` in the chat template where it takes tools; or a format, such as
+        `ChatTemplateFormat.of(lm, enable_thinking=False)`. A head has its own format.
+    answer
+        What answers after tool results: `"write"`, the LM in its own words, with the numbers of the conversation only;
+        or `"results"`, the results alone. By default `"write"` in a chat template, otherwise `"results"`.
     temperature, top_p, seed
         How tokens are drawn; temperature 0 takes the most likely one.
     max_tokens
-        Bound on the tokens of one message.
+        Bound on the tokens of one message; by default 512 in a chat template, otherwise 256.
     stop
         One text or several at which every answer ends.
     timeout
@@ -90,7 +98,8 @@ class ToolkenChatModel(LazyChatModel):
     temperature: float = Field(0.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     seed: int | None = None
-    max_tokens: int = Field(256, gt=0)
+    max_tokens: int | None = Field(None, gt=0)
+    answer: AnswerKind | None = None
     stop: list[str] | None = None
     max_calls: int | None = Field(default=16, ge=0)
     parallel_tool_calls: bool = False
@@ -132,7 +141,7 @@ class ToolkenChatModel(LazyChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        own = ("temperature", "top_p", "seed", "max_tokens", "max_calls", "parallel_tool_calls")
+        own = ("temperature", "top_p", "seed", "max_tokens", "max_calls", "parallel_tool_calls", "answer")
         identity = self._lazy.identity() if self._served is None else {"served": self.model_name, "at": self.base_url}
         # LangChain replaces the model's `stop` with that of the call.
         return identity | {name: getattr(self, name) for name in own} | {"own_stop": self.stop}
@@ -290,7 +299,7 @@ class ToolkenChatModel(LazyChatModel):
         bound = BoundTools.of(given.tools, grounded=given.grounded, few_shot=given.few_shot)
         names, must_call = chosen(given.tool_choice, bound.names)
         decoder = self._lazy.decoder(bound) if served is None else None
-        prompt = to_prompt(messages, decoder.toolset.prompt if decoder is not None else PromptFormat())
+        prompt = conversation_prompt(messages, decoder.toolset.prompt if decoder is not None else PromptFormat())
         if self.max_calls is not None and prompt.calls >= self.max_calls:
             names = ()
         options = DecodingOptions(
@@ -301,6 +310,7 @@ class ToolkenChatModel(LazyChatModel):
             temperature=_first(given.temperature, self.temperature),
             top_p=_first(given.top_p, self.top_p),
             seed=_first(given.seed, self.seed),
+            answer=_first(given.answer, self.answer),
             stop=(*stop_texts(stop), *(self.stop or [])),
         )
         if served is not None:

@@ -11,6 +11,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils.json import parse_partial_json
 
 from toolken.agents.conversation import Prompt
+from toolken.agents.decoding.answers import call_failure
 from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 
 
@@ -31,10 +32,10 @@ class ChunkWriter:
     def chunks(self, events: Iterable[Event], prompt: Prompt) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks of the message.
 
-        A message has the whole answer so far, so that the last one of a turn can be read alone.
+        A message has the whole answer so far, so that the last one of a turn can be read alone. If no call of the
+        message is valid, an agent's loop ends with it: its text says so.
         """
-        if opening := prompt.answer.lstrip():
-            yield _chunk(opening)
+        opening = said = prompt.answer.lstrip()
         calls: list[dict[str, Any]] = []
         call_id = ""
         # The index counts the content blocks of the message; its text is one of them.
@@ -44,7 +45,8 @@ class ChunkWriter:
                 case TextPiece(text):
                     if text:
                         index = max(index, 0)
-                        yield _chunk(text)
+                        yield _chunk(opening + text)
+                        opening = ""
                 case CallStarted(name, probability, runners_up):
                     calls.append({"tool": name, "probability": probability, "runners_up": dict(runners_up)})
                     call_id = f"call_{uuid.uuid4().hex[:24]}"
@@ -56,7 +58,16 @@ class ChunkWriter:
                     if error is not None:
                         self._refused[call_id] = (name, text, error)
                         yield _call_chunk(None, _invalidation(text, error), None, index)
+                    elif opening:
+                        yield _chunk(opening)
+                        opening = ""
                 case Finished():
+                    if self._refused and len(self._refused) == len(calls):
+                        failures = "\n".join(call_failure(tool, why) for tool, _, why in self._refused.values())
+                        # What was said before stays, unless it is only the opening of an answer.
+                        yield _chunk(failures if opening or not said else f"\n{failures}")
+                    elif opening:
+                        yield _chunk(opening)
                     toolken = {"call_probability": event.call_probability, "calls": calls}
                     yield self._last(event, {"toolken": toolken} if event.call_probability is not None else {})
 

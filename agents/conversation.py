@@ -9,7 +9,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from toolken.agents.errors import InputError
 from toolken.agents.text_content import blocks_text, message_text
+from toolken.training.lm.marked_text import MarkedText
 from toolken.training.prompts.prompt_format import MAX_RESULT, PromptFormat
+from toolken.training.prompts.turns import Turn
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,15 @@ class Prompt:
         Number of calls made for this question, answered or not.
     before
         Arguments of the calls that brought `results`, in the same order.
+    decision
+        The text whose last token is the decision position; unlike `text`, it may introduce another result.
+    turns
+        The conversation as turns, in a chat template.
+    errors
+        Name and message of each tool whose call failed for this question.
     """
 
-    text: str
+    text: str | MarkedText
     answer: str
     question: str
     results: tuple[str, ...]
@@ -50,6 +58,9 @@ class Prompt:
     answered: frozenset[tuple[str, str]] = frozenset()
     calls: int = 0
     before: tuple[dict[str, Any], ...] = ()
+    decision: str | MarkedText = ""
+    turns: tuple[Turn, ...] = ()
+    errors: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -58,7 +69,7 @@ class _Turn:
     answer: str = ""
     results: list[str] = field(default_factory=list)
     ends_with_result: bool = False
-    failed: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
     answered: set[tuple[str, str]] = field(default_factory=set)
     calls: int = 0
     before: list[dict[str, Any]] = field(default_factory=list)
@@ -81,14 +92,14 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
     system: list[str] = []
     turns: list[_Turn] = []
     called: dict[str, tuple[str, dict[str, Any]]] = {}
-    for message in _split_tool_results(messages):
+    for message in split_tool_results(messages):
         content = message_text(message).strip()
         if isinstance(message, SystemMessage):
             system.append(content)
         elif isinstance(message, ToolMessage):
             _append_tool_message(_current(turns), message, content, called.get(message.tool_call_id), prompt)
         elif isinstance(message, AIMessage):
-            calls = _calls(message)
+            calls = calls_of(message)
             called.update(calls)
             _current(turns).calls += len(calls) + len(message.invalid_tool_calls)
             _append_answer(_current(turns), content, prompt)
@@ -102,9 +113,13 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         current.answer = prompt.opening
     written = [prompt.prompt(turn.question).removeprefix(prompt.preamble) + turn.answer for turn in turns]
     head = prompt.preamble + "".join(prompt.system.replace("{system}", text) for text in system)
+    text = head + prompt.separator.join(written)
+    # After a result, the decision follows the text that would introduce another result.
+    opened = not current.ends_with_result and current.answer == prompt.opening
+    ahead = prompt.between if current.ends_with_result else prompt.leading(current.question) if opened else ""
     context = "\n".join("\n".join([turn.question, *turn.results]) for turn in turns)
     return Prompt(
-        text=head + prompt.separator.join(written),
+        text=text,
         answer=current.answer,
         question=current.question,
         results=tuple(current.results),
@@ -114,6 +129,8 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         answered=frozenset(current.answered),
         calls=current.calls,
         before=tuple(current.before),
+        decision=text + ahead,
+        errors=tuple(current.failed.items()),
     )
 
 
@@ -136,7 +153,7 @@ def _current(turns: list[_Turn]) -> _Turn:
     return turns[-1]
 
 
-def _split_tool_results(messages: Sequence[BaseMessage]) -> Iterator[BaseMessage]:
+def split_tool_results(messages: Sequence[BaseMessage]) -> Iterator[BaseMessage]:
     """Yield the messages, with the tool results inside user messages (Anthropic's form) as tool messages."""
     for message in messages:
         if not isinstance(message, HumanMessage) or isinstance(message.content, str):
@@ -156,7 +173,7 @@ def _split_tool_results(messages: Sequence[BaseMessage]) -> Iterator[BaseMessage
             yield message.model_copy(update={"content": rest})
 
 
-def _calls(message: AIMessage) -> dict[str, tuple[str, dict[str, Any]]]:
+def calls_of(message: AIMessage) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return name and arguments of a message's calls by id, those in content blocks of Anthropic's form included."""
     found = {}
     if isinstance(message.content, list):
@@ -171,7 +188,7 @@ def _append_tool_message(
     if call is not None:
         turn.answered.add((call[0], canonical(call[1])))
     if message.status == "error":
-        turn.failed.add(message.name or (call[0] if call else ""))
+        turn.failed[message.name or (call[0] if call else "")] = result_text(content)
         return
     text = result_text(content)
     if not turn.answer:

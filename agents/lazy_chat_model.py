@@ -10,13 +10,16 @@ from langchain_core.language_models import BaseChatModel, LangSmithParams, Model
 from langchain_core.messages import BaseMessage
 from pydantic import ConfigDict, Field, InstanceOf, PrivateAttr, SecretStr, model_validator
 
-from toolken.agents.conversation import to_prompt
+from toolken.agents.chat_conversation import conversation_prompt
 from toolken.agents.decoding.lazy_model import LazyModel
 from toolken.agents.errors import OptionError, unknown_option
 from toolken.agents.served import ServedModel
 from toolken.errors import ServerError
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import Backend, FrozenLM
+from toolken.training.prompts.chat_format import ChatTemplateFormat
+from toolken.training.prompts.conversation_format import FormatName
+from toolken.training.prompts.prompt_format import PromptFormat
 
 
 class LazyChatModel(BaseChatModel):
@@ -35,6 +38,7 @@ class LazyChatModel(BaseChatModel):
     dtype: str | torch.dtype | None = None
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     head: InstanceOf[ToolkenHead] | str | Path | None = Field(default=None, exclude=True)
+    format: InstanceOf[PromptFormat] | InstanceOf[ChatTemplateFormat] | FormatName = "auto"
     timeout: float | None = Field(default=None, gt=0)
     max_retries: int | None = Field(default=None, ge=0)
     api_key: SecretStr | None = Field(default=None, exclude=True)
@@ -131,8 +135,8 @@ class LazyChatModel(BaseChatModel):
             options["dtype"] = _dtype(self.dtype)
         with self._lock:
             used = self._used
-            if used is None or not used.is_of(self._source, self.head, self.backend, options):
-                used = LazyModel(self._source, self.head, backend=self.backend, load_options=options)
+            if used is None or not used.is_of(self._source, self.head, self.backend, options, self.format):
+                used = LazyModel(self._source, self.head, backend=self.backend, load_options=options, form=self.format)
                 self._used = used
             return used
 
@@ -173,7 +177,7 @@ class LazyChatModel(BaseChatModel):
         self._refuse_counting()
         if not messages:
             return 0
-        return self.get_num_tokens(to_prompt(list(messages), self._lazy.prompt).text)
+        return len(self._lazy.lm.encode(conversation_prompt(list(messages), self._lazy.prompt).text).ids)
 
     def _refuse_counting(self) -> None:
         if self.base_url is not None:

@@ -12,6 +12,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from pydantic import SecretStr
 
 from toolken.agents.bound_tools import BoundTools
+from toolken.agents.decoding.answers import QUESTION_TOKENS
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.errors import ServerError
 from toolken.training.export.call_text import without_spaces
@@ -120,7 +121,7 @@ class ServedModel:
         request: dict[str, Any] = {
             "temperature": options.temperature,
             "top_p": options.top_p,
-            "max_tokens": options.max_tokens,
+            "max_tokens": options.max_tokens or QUESTION_TOKENS,
         }
         if options.seed is not None:
             request["seed"] = options.seed

@@ -132,6 +132,22 @@ def tiny_lm(build_lm: BuildLM) -> FrozenLM:
     return build_lm()
 
 
+CHAT_TEMPLATES = Path(__file__).parent / "chat_templates"
+
+
+@pytest.fixture(scope="session")
+def templated(tiny_lm: FrozenLM) -> Callable[[str], FrozenLM]:
+    """A function that returns the tiny LM with the chat template of a name; model and vocabulary are shared."""
+
+    def build(name: str) -> FrozenLM:
+        tokenizer = copy.deepcopy(tiny_lm.tokenizer)
+        tokenizer.chat_template = (CHAT_TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8").rstrip("\n")
+        tokenizer.bos_token = tokenizer.eos_token
+        return FrozenLM(tiny_lm.model, tokenizer, f"tiny-{name}")
+
+    return build
+
+
 NOUNS = ("city", "sum of 3 and 4", "weather", "baby dog", "capital of France", "user's name", "price", "answer")
 
 

@@ -24,7 +24,7 @@ from toolken.training.prior.moments import BackgroundMoments
 from toolken.training.prior.sources import GIVEN, QUERY, TEACHER, WORDINGS, prior_forms
 from toolken.training.prior.teacher import Encoder, Teacher
 from toolken.training.progress import Progress as Progress
-from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.prompts.conversation_format import ConversationFormat, FormatName, named_format
 from toolken.training.tool_spec import ToolLike, ToolSpec, check_descriptions, tool_specs
 
 
@@ -33,7 +33,7 @@ def fit(
     tools: Iterable[ToolLike | ToolSpec],
     examples: Iterable[Example] | ExampleFeatures = (),
     *,
-    prompt: PromptFormat | None = None,
+    prompt: ConversationFormat | FormatName | None = None,
     prior: torch.Tensor | None = None,
     encoder: Encoder | None = None,
     unlabelled: Iterable[str] = (),
@@ -58,7 +58,8 @@ def fit(
         Questions with their calls; examples without a call teach the gate when not to call. Or the features that the
         same LM computed from them before, in the same prompt format.
     prompt
-        The prompt format; the default one if absent.
+        The format of conversations, or its name: `"chat"` for the LM's chat template, `"question"` for questions and
+        answers in plain text, `"auto"` for the chat template where it takes tools. By default `"question"`.
     prior
         Embeddings of the descriptions from another source, `(T, d)`. By default the LM computes them: the hidden
         state at the decision position when the description is asked as a request. Only with these can the head take
@@ -105,7 +106,7 @@ def fit(
     _check_lm(lm)
     specs = tool_specs(tools)
     check_descriptions(specs)
-    prompt = prompt or PromptFormat()
+    prompt = named_format(prompt or "question", lm) if prompt is None or isinstance(prompt, str) else prompt
     states_source(lm, cache)
     names = [spec.name for spec in specs]
     if isinstance(examples, ExampleFeatures):

@@ -13,6 +13,7 @@ from toolken.agents.grammar.copy_limits import CopyLimits
 from toolken.agents.grammar.schema_grammar import argument_matcher
 from toolken.errors import PromptTooLongError
 from toolken.training.lm import FrozenLM, Session
+from toolken.training.lm.marked_text import MarkedText
 from toolken.training.lm.prefix_cache import PrefixCache
 
 #: Appends tokens to a text and returns hidden state and next-token logits after the last one.
@@ -47,7 +48,7 @@ class ArgumentWriter:
     def write(
         self,
         tool: str,
-        prompts: Sequence[str],
+        prompts: Sequence[str | MarkedText],
         context: str,
         sampler: Sampler,
         budget: int,
@@ -91,7 +92,7 @@ class ArgumentWriter:
                 if self.drawn >= budget:
                     break
                 if session is None:
-                    reading = self._texts.prefill([*_with_room(lm, prompts, len(fresh) + budget), *fresh])
+                    reading = self._texts.prefill(prompt_ids(lm, prompts, text.text, fresh, budget))
                     session, logits = reading.session, reading.logits
                 elif len(session.ids) + len(fresh) > lm.max_length:
                     break
@@ -120,11 +121,20 @@ class ArgumentWriter:
         return CallFinished(tool, arguments, text, self._toolset.tools.problem(tool, arguments))
 
 
-def _with_room(lm: FrozenLM, prompts: Sequence[str], room: int) -> list[int]:
-    """Return the tokens of the first prompt that leaves `room` tokens, or of the last one."""
+def prompt_ids(
+    lm: FrozenLM, prompts: Sequence[str | MarkedText], begun: str, begun_ids: Sequence[int], room: int
+) -> list[int]:
+    """Return the tokens of the first prompt that leaves `room` tokens, or of the last one, and of the begun arguments.
+
+    In a chat template both are one text, so that the tokens at their border are the LM's own: a prompt that ends in a
+    space is followed by tokens that it has rarely seen.
+    """
     ids: list[int] = []
     for prompt in prompts:
-        ids = lm.encode(prompt).ids
+        if isinstance(prompt, MarkedText):
+            ids = lm.encode(prompt.continued(begun) if begun else prompt).ids
+        else:
+            ids = [*lm.encode(prompt).ids, *begun_ids]
         if len(ids) + room <= lm.max_length:
             break
     if len(ids) >= lm.max_length:

@@ -7,14 +7,19 @@ from typing import Literal
 import torch
 
 from toolken.agents.conversation import Prompt, canonical
+from toolken.agents.decoding.answers import AnswerKind, answer_kind, longest_answer, nothing_said, results_text
+from toolken.agents.decoding.argument_prompts import argument_prompts
 from toolken.agents.decoding.arguments import ArgumentWriter, Feed, feed_alone
 from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
 from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.request_parts import parts_of
 from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
+from toolken.agents.decoding.written_answer import WrittenAnswer
 from toolken.agents.grammar.copy_limits import CopyRule
+from toolken.training.lm.marked_text import MarkedText
 from toolken.training.lm.prefix_cache import Prefill, PrefixCache
+from toolken.training.prompts.prompt_format import PromptFormat
 
 #: Runner-up tools that are reported with their probabilities.
 RUNNERS_UP = 4
@@ -33,7 +38,7 @@ class DecodingOptions:
     parallel
         Decide about each part of a request separately, so that one turn may have several calls.
     max_tokens
-        Bound on the tokens of text and arguments together.
+        Bound on the tokens of text and arguments together; by default 512 in a chat template, otherwise 256.
     temperature
         0 takes the most likely token, and calls a tool from the threshold of the head on; above 0 both are sampled.
     top_p
@@ -45,17 +50,21 @@ class DecodingOptions:
     copy_rule
         Limits the numbers that a call copies, given the earlier calls of the question; for instance
         `toolken.agents.number_habits.NumberHabits`. None: a call may copy every number of the conversation.
+    answer
+        What answers after tool results: `"write"`, the LM in its own words, with the numbers of the conversation only;
+        or `"results"`, the results alone. None: `"write"` in a chat template, otherwise `"results"`.
     """
 
     tools: tuple[str, ...] = ()
     must_call: bool = False
     parallel: bool = False
-    max_tokens: int = 256
+    max_tokens: int | None = None
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     copy_rule: CopyRule | None = None
+    answer: AnswerKind | None = None
 
 
 class Decoder:
@@ -103,6 +112,7 @@ class _Turn:
         self._prompt, self._options, self._feed = prompt, options, feed
         self._sampler = Sampler(options.temperature, options.top_p, options.seed)
         self._must_call = options.must_call
+        self._max_tokens = longest_answer(options.max_tokens, self._toolset.prompt)
         self._drawn = 0
         self._cached = 0
         self._call_probability: float | None = None
@@ -110,7 +120,7 @@ class _Turn:
         #: Calls of this turn that are answered or made.
         self._calls = set(prompt.answered)
         self._made = 0
-        self._encoded: dict[str, list[int]] = {}
+        self._encoded: dict[str | MarkedText, list[int]] = {}
 
     def events(self) -> Iterator[Event]:
         """Yield the events of the turn."""
@@ -121,14 +131,10 @@ class _Turn:
             yield from self._calls_at_the_opening()
         if self._made:
             reason = "tool_calls"
-        elif prompt.ends_with_result and not form.everywhere:
-            # The results are the answer: a small LM copies digits with errors.
-            yield TextPiece(form.closing)
+        elif prompt.ends_with_result and not form.everywhere and self._answers_with == "results":
+            yield TextPiece(results_text(prompt, form))
         else:
-            before = "" if form.everywhere else form.words_preamble
-            if len(self._tokens(before + prompt.text)) + self._options.max_tokens > self._lm.max_length:
-                before = ""  # in a short context, the conversation comes first
-            reason = yield from self._text(before)
+            reason = yield from self._text(self._words_preamble())
         cached = min(self._cached, read)
         yield Finished(reason, read, self._drawn, cached, self._call_probability, tuple(self._decided))
 
@@ -139,27 +145,54 @@ class _Turn:
         parts = parts_of(prompt.question) if self._options.parallel and not after_result else []
         decided = []
         for part in parts:
-            hidden = self._read(form.query(part)).hidden
+            hidden = self._decision_state(form.query(part))
             # A required call need not be in every part of the request.
             if self._winner(hidden, self._options.tools, results=0, must=False) is not None:
                 decided.append((part, hidden))
         if len(decided) < 2:
-            # After a result, the decision follows the text that would introduce another result.
-            opened = not after_result and prompt.answer == form.opening
-            text = prompt.text + (form.between if after_result else form.leading(prompt.question) if opened else "")
-            decided = [(prompt.question, self._read(text).hidden)]
+            decided = [(prompt.question, self._decision_state(prompt.decision))]
         for question, hidden in decided:
             yield from self._call(hidden, question, results=len(prompt.results) if after_result else 0)
+
+    def _decision_state(self, text: str | MarkedText) -> torch.Tensor:
+        """Return the hidden state `(d,)` at the decision position, the end of a text."""
+        return self._read(text).hidden
+
+    @property
+    def _answers_with(self) -> AnswerKind:
+        return answer_kind(self._options.answer, self._toolset.prompt)
+
+    def _written_answer(self) -> WrittenAnswer | None:
+        """Return the restrictions of an answer in words; None where the LM may write anything."""
+        prompt = self._prompt
+        if self._toolset.prompt.everywhere or self._answers_with != "write":
+            return None
+        if prompt.results or prompt.errors:
+            return WrittenAnswer(prompt.context)
+        return WrittenAnswer(None) if any(turn.calls for turn in prompt.turns) else None
+
+    def _words_preamble(self) -> str:
+        """Return the text before the conversation while the LM writes an answer in words."""
+        form, text = self._toolset.prompt, self._prompt.text
+        if not isinstance(form, PromptFormat) or isinstance(text, MarkedText) or form.everywhere:
+            return ""
+        before = form.words_preamble
+        # In a short context, the conversation comes first.
+        fits = len(self._tokens(before + text)) + self._max_tokens <= self._lm.max_length
+        return before if fits else ""
 
     def _text(self, before: str) -> Generator[Event, None, "_Reason"]:
         """Yield text up to the end of the answer or, in running text with calls, up to the call that wins.
 
         `before` precedes the conversation.
         """
-        form, options, longest = self._toolset.prompt, self._options, self._lm.max_length
-        reading = self._read(before + self._prompt.text, len(self._tokens(before)))
+        form, options, longest, prompt = self._toolset.prompt, self._options, self._lm.max_length, self._prompt
+        text = before + prompt.text if isinstance(prompt.text, str) else prompt.text
+        reading = self._read(text, len(self._tokens(before)) if before else 0)
         session, hidden, logits = reading.session, reading.hidden, reading.logits
-        growing = GrowingText(self._lm, (*form.stop, *options.stop))
+        stop, ends = (form.stop, self._lm.stop_ids) if isinstance(form, PromptFormat) else ((), form.stop_ids(self._lm))
+        growing = GrowingText(self._lm, (*stop, *options.stop))
+        answer = self._written_answer()
         reason: _Reason = "stop"
         while True:
             if form.everywhere and options.tools:
@@ -167,12 +200,15 @@ class _Turn:
                 if self._made:
                     reason = "tool_calls"
                     break
-            if self._drawn >= options.max_tokens:
+            if self._drawn >= self._max_tokens:
                 reason = "length"
                 break
-            token = self._sampler.token(logits)
+            if answer is None:
+                token = self._sampler.token(logits)
+            else:
+                token = answer.token(self._lm, self._sampler, logits, growing, ends.__contains__)
             self._drawn += 1
-            if token in self._lm.stop_ids:
+            if token in ends:
                 break
             piece, stopped = growing.add(token)
             if piece:
@@ -180,13 +216,16 @@ class _Turn:
             if stopped:
                 break
             # Where no tool can follow it, the last token need not go through the LM.
-            if len(session.ids) >= longest or (self._drawn >= options.max_tokens and not form.everywhere):
+            if len(session.ids) >= longest or (self._drawn >= self._max_tokens and not form.everywhere):
                 reason = "length"
                 break
             hidden, logits = self._feed(session, [token])
         self._texts.keep(session)
         if not growing.stopped and (tail := growing.finish()):
             yield TextPiece(tail)
+        asked_to_stop = growing.stopped and options.stop
+        if reason == "stop" and not growing.text.strip() and not asked_to_stop and not form.everywhere:
+            yield TextPiece(nothing_said(prompt, form))
         return reason
 
     def _winner(self, hidden: torch.Tensor, tools: Sequence[str], *, results: int, must: bool) -> CallStarted | None:
@@ -263,23 +302,21 @@ class _Turn:
         limits = None if rule is None else rule(tool, results, prompt.before)
         if written is not None:
             # In running text the sentence says what is to be computed, earlier results included.
-            question, results, limits = form.recent(prompt.answer + written), (), None
+            question, results, limits = PromptFormat.recent(prompt.answer + written), (), None
             context = f"{context}\n{question}"
-        # Where the context is too short for all of them, the few-shot examples go first, then the earlier results.
-        prompts = [form.argument_prompt(spec, shown, question, results)]
-        prompts += [form.argument_prompt(spec, [], question, known) for known in (results, ())]
+        prompts = argument_prompts(form, prompt, spec, shown, question, results)
         writer = ArgumentWriter(self._toolset, self._texts, self._feed)
-        budget = self._options.max_tokens - self._drawn
+        budget = self._max_tokens - self._drawn
         yield from writer.write(tool, prompts, context, self._sampler, budget, limits)
         self._drawn += writer.drawn
 
-    def _tokens(self, text: str) -> list[int]:
+    def _tokens(self, text: str | MarkedText) -> list[int]:
         """Return the token ids of a text, tokenised once per turn."""
         if text not in self._encoded:
             self._encoded[text] = self._lm.encode(text).ids
         return self._encoded[text]
 
-    def _read(self, text: str, before: int = 0) -> Prefill:
+    def _read(self, text: str | MarkedText, before: int = 0) -> Prefill:
         """Read a text; the first `before` tokens are not the conversation's."""
         reading = self._texts.prefill(self._tokens(text))
         self._cached = max(self._cached, reading.reused - before)

@@ -52,6 +52,10 @@ class GrowingText:
                     break
         return self._give(certain), False
 
+    def with_token(self, token: int) -> str:
+        """Return the text as it would be with a further token; nothing is added."""
+        return self._closed + self._lm.decode([*self._anchor, *self._open, token])[self._skip :]
+
     def finish(self) -> str:
         """Return the text that was held back."""
         return self._give(len(self.text))

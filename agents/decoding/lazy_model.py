@@ -20,6 +20,7 @@ from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import Backend, FrozenLM
 from toolken.training.lm.embedded import EMBEDDED, cache_folder
 from toolken.training.lm.prefix_cache import PrefixCache
+from toolken.training.prompts.conversation_format import FORMAT_NAMES, ConversationFormat, FormatName, named_format
 from toolken.training.prompts.prompt_format import PromptFormat
 
 #: New schemas that are compiled when tools are bound; of many thousands, the others are compiled at the first call.
@@ -41,11 +42,13 @@ class LazyModel:
         Whether a tool is the head's if it has the same name, whatever its description.
     load_options
         Further arguments of `FrozenLM.from_pretrained`, such as `device` and `dtype`.
+    form
+        The format of conversations, or its name; a head has its own.
 
     Raises
     ------
     OptionError
-        If `lm` or `head` is something else.
+        If `lm` or `head` is something else, or there is no such format.
     """
 
     def __init__(
@@ -56,8 +59,13 @@ class LazyModel:
         backend: Backend = "transformers",
         by_name: bool = False,
         load_options: Mapping[str, Any] | None = None,
+        form: ConversationFormat | FormatName = "auto",
     ) -> None:
         _check_kinds(lm, head)
+        if isinstance(form, str) and form not in FORMAT_NAMES:
+            raise OptionError(f"There is no format {form!r}: name one of {', '.join(FORMAT_NAMES)}.")
+        self.form = form
+        self._prompt: ConversationFormat | None = None
         self.given = (lm, head, backend)
         self.load_options = dict(load_options or {})
         self._by_name = by_name
@@ -76,13 +84,14 @@ class LazyModel:
         head: ToolkenHead | str | Path | None,
         backend: Backend,
         load_options: Mapping[str, Any],
+        form: ConversationFormat | FormatName = "auto",
     ) -> bool:
         """Tell whether these are the arguments it was made with: the same objects, and equal names and options."""
         same = all(
             mine is yours or (isinstance(mine, str | Path) and mine == yours)
             for mine, yours in zip(self.given, (lm, head, backend), strict=True)
         )
-        return same and self.load_options == dict(load_options)
+        return same and self.load_options == dict(load_options) and self.form == form
 
     @property
     def lm(self) -> FrozenLM:
@@ -121,10 +130,27 @@ class LazyModel:
             return self._head
 
     @property
-    def prompt(self) -> PromptFormat:
-        """The head's prompt format, or the default one."""
-        head = self.head
-        return head.prompt if head is not None else PromptFormat()
+    def prompt(self) -> ConversationFormat:
+        """The format of conversations: the head's, or the one that was asked for; the LM may be loaded for it.
+
+        Raises
+        ------
+        OptionError
+            If the head has another format than the one that was asked for.
+        TemplateError
+            If a chat template was asked for and the LM has none.
+        """
+        with self._lock:
+            if self._prompt is None:
+                head = self.head
+                if head is not None:
+                    _check_format(self.form, head)
+                    self._prompt = head.prompt
+                elif isinstance(self.form, str):
+                    self._prompt = named_format(self.form, self.lm)
+                else:
+                    self._prompt = self.form
+            return self._prompt
 
     @property
     def lm_name(self) -> str:
@@ -152,7 +178,7 @@ class LazyModel:
         """
         with self._lock:
             if self._toolkens is None or self._texts is None:
-                self._toolkens = Toolkens(self.lm, self.head, by_name=self._by_name)
+                self._toolkens = Toolkens(self.lm, self.head, by_name=self._by_name, prompt=self.prompt)
                 self._texts = PrefixCache(self.lm)
         return Decoder(self._toolkens.of(tools), self._texts)
 
@@ -227,7 +253,8 @@ class LazyModel:
             "number_format": lm.number_format,
         }
         if head is None:
-            return identity
+            form = self.prompt
+            return identity if form == PromptFormat() else identity | {"prompt": form.fingerprint}
         large = (head.output_embeddings, head.biases, head.gate, head.few_shot.states)
         with self._lock:
             if self._digest is None or any(a is not b for a, b in zip(self._digest[0], large, strict=True)):
@@ -255,6 +282,17 @@ def _update(digest: Any, value: Any) -> None:
             _update(digest, part)
     else:
         digest.update(repr(value).encode())
+
+
+def _check_format(form: ConversationFormat | FormatName, head: ToolkenHead) -> None:
+    name = "question" if isinstance(head.prompt, PromptFormat) else "chat"
+    same = form in ("auto", name) if isinstance(form, str) else form.fingerprint == head.prompt.fingerprint
+    if not same:
+        asked = repr(form) if isinstance(form, str) else f"a {type(form).__name__}"
+        raise OptionError(
+            f"`format` is {asked}, and the head was fitted with the format {name!r}: drop `format`, or fit the head "
+            "again with `fit(..., prompt=...)`."
+        )
 
 
 def _check_kinds(lm: Any, head: Any) -> None:

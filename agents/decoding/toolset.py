@@ -20,6 +20,7 @@ from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.lm.state_memory import StateMemory
 from toolken.training.prior.moments import BackgroundMoments
+from toolken.training.prompts.conversation_format import ConversationFormat
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
@@ -45,7 +46,7 @@ class Toolset:
 
     tools: BoundTools
     head: ToolkenHead | None
-    prompt: PromptFormat
+    prompt: ConversationFormat
     _last: dict[str, tuple[Any, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def spec(self, name: str) -> ToolSpec:
@@ -89,6 +90,8 @@ class Toolkens:
         The LM.
     head
         A head that was fitted with it; without one, all output embeddings are made from descriptions.
+    prompt
+        The format of conversations, where there is no head; a head has its own.
     by_name
         Whether a tool is the head's because it has the same name. Otherwise it must have the same description too,
         or none.
@@ -99,13 +102,20 @@ class Toolkens:
         If the head was fitted with another LM.
     """
 
-    def __init__(self, lm: FrozenLM, head: ToolkenHead | None = None, *, by_name: bool = False) -> None:
+    def __init__(
+        self,
+        lm: FrozenLM,
+        head: ToolkenHead | None = None,
+        *,
+        by_name: bool = False,
+        prompt: ConversationFormat | None = None,
+    ) -> None:
         if head is not None:
             head.check(lm)
         self.lm = lm
         self.head = head
         self.by_name = by_name
-        self.prompt = head.prompt if head is not None else PromptFormat()
+        self.prompt: ConversationFormat = head.prompt if head is not None else prompt or PromptFormat()
         self._reader = cast("FrozenLM", StateMemory(lm))
         self._heads: OrderedDict[str, ToolkenHead] = OrderedDict()
         self._lock = threading.Lock()

@@ -9,6 +9,7 @@ import torch
 from toolken.agents.household.plans import lead, plan_text
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM, Session
+from toolken.training.prompts.conversation_format import question_answer
 
 #: Maximum number of plans in a batch; each has its own KV cache.
 MAX_BATCH = 16
@@ -137,7 +138,8 @@ class PlanDecoder:
     def _search(self, tasks: Sequence[PlanTask], beams: int, most_toolkens: int) -> list[list[Plan]]:
         done: list[list[Plan]] = [[] for _ in tasks]
         live = [_Beam(at, Plan(task.begun, 0.0)) for at, task in enumerate(tasks)]
-        texts = _PlanTexts(self.lm, [self.head.prompt.prompt(task.question) + self.head.prompt.joint for task in tasks])
+        form = question_answer(self.head.prompt, "a planner")
+        texts = _PlanTexts(self.lm, [form.prompt(task.question) + form.joint for task in tasks])
         while live:
             open_ended = []
             for beam in live:

@@ -11,7 +11,7 @@ import torch
 from langchain_core.messages import HumanMessage
 
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.conversation import to_prompt
+from toolken.agents.chat_conversation import conversation_prompt
 from toolken.agents.decoding.decoder import Decoder, DecodingOptions
 from toolken.agents.decoding.events import CallFinished
 from toolken.agents.decoding.lazy_model import LazyModel
@@ -141,7 +141,10 @@ def call_or_no_call(
     requests = (data.tests["test"].examples if split == "test" else data.dev["supervised"])[:limit]
     plain = _questions(no_tool)[:limit]
     model = LazyModel(lm, None).decoder(BoundTools.of(data.specs)).toolset
-    texts = [to_prompt([HumanMessage(text)], model.prompt).text for text in [*(r.question for r in requests), *plain]]
+    texts = [
+        conversation_prompt([HumanMessage(text)], model.prompt).text
+        for text in [*(r.question for r in requests), *plain]
+    ]
     ids = [lm.encode(text).ids for text in texts]
     step = progress("Reading requests and questions", len(texts)) if progress else None
     names = [spec.name for spec in data.specs]
@@ -165,7 +168,7 @@ def call_or_no_call(
 def _forced_call(decoder: Decoder, question: str, tools: Sequence[str]) -> CallFinished:
     """Return the forced call for a question, restricted to `tools`."""
     options = DecodingOptions(tools=tuple(tools), must_call=True)
-    prompt = to_prompt([HumanMessage(question)], decoder.toolset.prompt)
+    prompt = conversation_prompt([HumanMessage(question)], decoder.toolset.prompt)
     return next(event for event in decoder.decode(prompt, options) if isinstance(event, CallFinished))
 
 

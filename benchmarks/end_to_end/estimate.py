@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from toolken.benchmarks.end_to_end.trials import BATCH, Trial
-from toolken.training.features.background import without_lead
 from toolken.training.lm import FrozenLM
 from toolken.training.prompts.prompt_format import PromptFormat
 
@@ -62,7 +61,7 @@ class Speeds:
                 key = (trial.test.benchmark, trial.fit_key) if trial.fit_key is not None else id(trial)
                 shared[key] = max(shared.get(key, 0), trial.fit_tokens)
                 if trial.prompt is not None:
-                    form = without_lead(trial.prompt)
+                    form = trial.prompt.background_form()
                     if ("background", form.fingerprint) not in shared:
                         shared["background", form.fingerprint] = unread(form)
                 spent += left * (trial.read_tokens / self.read + trial.written_tokens / self.written)

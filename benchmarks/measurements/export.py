@@ -36,6 +36,7 @@ from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.fit import Progress, fit
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
+from toolken.training.prompts.conversation_format import question_answer
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
@@ -278,8 +279,8 @@ def _arguments(
 
 
 def _before_calls(head: ToolkenHead, example: Example) -> list[str]:
-    rendered = head.prompt.render(example)
-    return [rendered.text[:offset] for offset, _ in rendered.calls]
+    rendered = question_answer(head.prompt, "an export").render(example)
+    return [rendered.plain[:offset] for offset, _ in rendered.calls]
 
 
 def _share(what: str, values: torch.Tensor, owner: torch.Tensor, count: int) -> Figure:

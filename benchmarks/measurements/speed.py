@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from toolken.agents.bound_tools import BoundTools
+from toolken.agents.chat_conversation import conversation_prompt
 from toolken.agents.chat_model import ToolkenChatModel
-from toolken.agents.conversation import to_prompt
 from toolken.agents.decoding.decoder import Decoder, DecodingOptions
 from toolken.agents.decoding.events import Finished
 from toolken.agents.decoding.lazy_model import LazyModel
@@ -188,7 +188,7 @@ def _never_calling(model: ToolkenChatModel, count: int, form: Any) -> ToolkenHea
 
 
 def _tokens_per_second(decoder: Decoder) -> float:
-    prompt = to_prompt([HumanMessage("Tell me a long story about a ship.")], decoder.toolset.prompt)
+    prompt = conversation_prompt([HumanMessage("Tell me a long story about a ship.")], decoder.toolset.prompt)
     options = DecodingOptions(tools=tuple(decoder.toolset.tools.names), max_tokens=TOKENS)
     list(decoder.decode(prompt, replace(options, max_tokens=4)))
     speeds = []

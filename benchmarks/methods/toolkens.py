@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool
 
 from toolken.agents.agent import Answer, ToolkenAgent
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.conversation import to_prompt
+from toolken.agents.chat_conversation import conversation_prompt
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.events import CallFinished
 from toolken.agents.decoding.lazy_model import LazyModel
@@ -136,7 +136,7 @@ def toolken_answerer(
     tools: Sequence[BaseTool],
     *,
     max_calls: int,
-    max_tokens: int = DecodingOptions.max_tokens,
+    max_tokens: int | None = DecodingOptions.max_tokens,
     cache: AnswerCache | None = None,
     copy_rule: CopyRule | None = None,
 ) -> Answerer:
@@ -212,7 +212,7 @@ def retriever_answerer(
     def _forced(text: str, tool: str) -> Attempt:
         options = DecodingOptions(tools=(tool,), must_call=True)
         pieces: list[TracePiece] = []
-        events = decoder.decode(to_prompt([HumanMessage(text)], head.prompt), options)
+        events = decoder.decode(conversation_prompt([HumanMessage(text)], head.prompt), options)
         event = next((one for one in events if isinstance(one, CallFinished)), None)
         arguments = None if event is None else event.arguments
         error = None if event is None else event.error

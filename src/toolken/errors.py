@@ -59,6 +59,13 @@ class PromptTooLongError(ToolkenError):
     """
 
 
+class TemplateError(ToolkenError):
+    """The LM has no chat template, or its template cannot write a conversation.
+
+    Use the format `"question"`, which needs no chat template.
+    """
+
+
 class DataFormatError(ToolkenError):
     """A data folder or file is missing or malformed.
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
+    HumanInTheLoopMiddleware,
     ModelRequest,
     ModelResponse,
     ToolCallLimitMiddleware,
@@ -16,6 +18,8 @@ from langchain.agents.middleware import (
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 from pydantic import BaseModel
 
 from toolken import FrozenLM, ToolkenChatModel, ToolkenHead
@@ -198,3 +202,46 @@ def test_an_image_is_refused_rather_than_dropped(model: ToolkenChatModel) -> Non
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     with pytest.raises(InputError, match="'image_url', and the LM reads text only"):
         create_agent(model, [clock]).invoke({"messages": [{"role": "user", "content": ["What?", image]}]}, LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["question", "chat"])
+def test_a_declined_call_ends_with_an_answer_that_makes_sense(
+    model: ToolkenChatModel, templated: Callable[[str], FrozenLM], tiny_background: Path, kind: str
+) -> None:
+    if kind == "chat":
+        model = ToolkenChatModel(lm=templated("native"), max_tokens=200)
+    middleware = HumanInTheLoopMiddleware(interrupt_on={"thermometer": True})
+    agent: Any = create_agent(
+        model, [thermometer], middleware=[first_call_forced, middleware], checkpointer=InMemorySaver()
+    )
+    thread: Any = {"configurable": {"thread_id": "1"}, **LIMIT}
+    stopped = agent.invoke(asked("Measure how warm the hall is."), thread)
+    assert stopped["__interrupt__"]
+    assert stopped["messages"][-1].tool_calls
+    declined = Command(resume={"decisions": [{"type": "reject", "message": "No, thank you."}]})
+    messages = agent.invoke(declined, thread)["messages"]
+    assert [one.status for one in messages if isinstance(one, ToolMessage)] == ["error"]
+    last = messages[-1]
+    assert isinstance(last, AIMessage)
+    assert not last.tool_calls
+    assert last.text.strip() not in ("", "The answer is")
+
+
+@pytest.mark.parametrize("kind", ["question", "chat"])
+def test_an_invalid_call_ends_with_an_answer_that_makes_sense(
+    model: ToolkenChatModel, templated: Callable[[str], FrozenLM], tiny_background: Path, kind: str
+) -> None:
+    if kind == "chat":
+        model = ToolkenChatModel(lm=templated("native"))
+    short = model.model_copy(update={"max_tokens": 1})
+    agent: Any = create_agent(short, [thermometer], middleware=[first_call_forced])
+    last = agent.invoke(asked(), LIMIT)["messages"][-1]
+    assert last.invalid_tool_calls
+    assert last.text.startswith("The call of thermometer failed. The arguments are not complete JSON")
+
+
+@wrap_model_call
+def first_call_forced(request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]) -> ModelResponse:
+    """Force a call in the first step, and none later."""
+    called = any(isinstance(message, ToolMessage) for message in request.messages)
+    return handler(request.override(tool_choice="none" if called else "thermometer"))

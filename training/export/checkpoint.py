@@ -34,6 +34,7 @@ from toolken.training.export.training_texts import (
 )
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
+from toolken.training.prompts.conversation_format import question_answer
 
 #: File name of the plug-in for vLLM.
 PARSER = "vllm_parser.py"
@@ -112,6 +113,7 @@ def build(
 ) -> Exported:
     """Return the checkpoint without writing it; see `export`."""
     head.check(lm)
+    form = question_answer(head.prompt, "an export")
     check_family(lm)
     check_examples(examples, head.names)
     if lm.tokenizer.eos_token_id is None:
@@ -121,7 +123,7 @@ def build(
         return progress(label, total) if progress else (lambda _: None)
 
     tokenizer = copy.deepcopy(lm.tokenizer)
-    tokens = add_tokens(tokenizer, head.names, list(map(argument_names, head.specs)), head.prompt, sorted(lm.stop_ids))
+    tokens = add_tokens(tokenizer, head.names, list(map(argument_names, head.specs)), form, sorted(lm.stop_ids))
     network = ExportNetwork(lm, len(tokenizer))
     writer = Writer(lm, head, tokens)
     examples = list(examples)[:EXAMPLES]
@@ -154,8 +156,8 @@ def build(
         text for text in tokenizer.all_special_tokens if text not in map(tokenizer.convert_ids_to_tokens, tokens.added)
     ]
     ends = [text for text in special if tokenizer.convert_tokens_to_ids(text) in lm.stop_ids]
-    tokenizer.chat_template = chat_template(head.prompt, head.names, tokens.forms, special, _beginning(lm))
-    tokenizer.response_template = response_template(head.prompt, ends)
+    tokenizer.chat_template = chat_template(form, head.names, tokens.forms, special, _beginning(lm))
+    tokenizer.response_template = response_template(form, ends)
     tokenizer.model_max_length = min(lm.max_length, 10**9)
     generation = network.model.generation_config
     generation.eos_token_id = list(tokens.ends)

@@ -12,6 +12,7 @@ from toolken.training.export.tokens import ToolTokens
 from toolken.training.features.decision_states import decision_positions
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
+from toolken.training.prompts.conversation_format import question_answer
 
 
 class StepKind(IntEnum):
@@ -62,7 +63,7 @@ class Writer:
 
     def __init__(self, lm: FrozenLM, head: ToolkenHead, tokens: ToolTokens) -> None:
         self._lm, self._head, self._tokens = lm, head, tokens
-        self._form = head.prompt
+        self._form = question_answer(head.prompt, "an export")
         self._of = {name: tokens.call(at) for at, name in enumerate(tokens.names)}
 
     def ids(self, text: str) -> list[int]:
@@ -189,7 +190,7 @@ class Writer:
         for rendered in self._form.renderings(example):
             for (offset, _), call in zip(rendered.calls, example.calls, strict=False):
                 if call.args:
-                    yield rendered.text[:offset], call
+                    yield rendered.plain[:offset], call
 
 
 def distinct(few_shot: Iterable[FewShotExample], most: int) -> list[FewShotExample]:

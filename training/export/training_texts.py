@@ -12,6 +12,7 @@ from toolken.training.export.synthetic_calls import synthetic_calls, synthetic_r
 from toolken.training.export.tokens import VIRTUAL_COUNT, ToolTokens
 from toolken.training.features import background as shipped
 from toolken.training.head.toolken_head import ToolkenHead
+from toolken.training.prompts.conversation_format import question_answer
 from toolken.training.tool_spec import ToolSpec
 
 #: Largest numbers of few-shot examples, background requests and examples for the fold.
@@ -91,7 +92,8 @@ def learn_input_embeddings(
     continuations = [ArgumentText(writer.ids(text), form[one.tool], writer.arguments(one.args)) for text, one in calls]
     ended = tokens.ended()
     if ended:
-        begun.append(writer.inside(head.prompt.closing + head.prompt.separator + "Answer:"))
+        shape = question_answer(head.prompt, "an export")
+        begun.append(writer.inside(shape.closing + shape.separator + "Answer:"))
         for question, results in _answered([*shown, *supplementary]):
             text = writer.closing(question, results)
             assert text is not None
@@ -127,9 +129,10 @@ def unconstrained_texts(
     step: Started,
 ) -> list[Text]:
     """Return text and arguments that the network generates without a grammar, in which no tool may win."""
-    kind = StepKind.RUNNING if head.prompt.everywhere else StepKind.TEXT
+    form = question_answer(head.prompt, "an export")
+    kind = StepKind.RUNNING if form.everywhere else StepKind.TEXT
     questions = [one.question for one in shown[:FREE]] + shipped.background_requests()[-FREE:]
-    begun = [(writer.ids(head.prompt.query(one)), kind) for one in questions]
+    begun = [(writer.ids(form.query(one)), kind) for one in questions]
     for at, (ids, _) in enumerate(begun[:]):
         begun.append(([*ids, *tokens.call(at % len(tokens.ids))], StepKind.ARGUMENTS))
     advance = step("Generating text", len(begun))

@@ -19,6 +19,7 @@ from toolken.training.lm import FrozenLM, States
 from toolken.training.lm.cache_files import in_cache, save_to_cache
 from toolken.training.lm.embedded import cache_folder
 from toolken.training.progress import default_progress
+from toolken.training.prompts.conversation_format import ConversationFormat
 from toolken.training.prompts.prompt_format import PromptFormat
 
 
@@ -91,22 +92,24 @@ def plain_examples() -> list[Example]:
 ATTENDED = 0.055
 
 
-def tokens_to_prefill(lm: FrozenLM, prompt: PromptFormat) -> int:
+def tokens_to_prefill(lm: FrozenLM, prompt: ConversationFormat) -> int:
     """Return the approximate number of tokens that the background pass has to compute; 0 if it is cached.
 
     The common prefix of all texts is computed once, but each text attends to it.
     """
-    prompt = without_lead(prompt)
+    prompt = prompt.background_form()
     if in_cache(_path(lm, prompt)):
         return 0
     texts = [*background_requests(), *(f"{one.question} {one.answer}" for one in plain_examples())]
-    alone = prompt.model_copy(update={"preamble": ""})
-    behind = round(ATTENDED * len(lm.encode(prompt.preamble).ids)) if prompt.preamble else 0
-    return sum(len(lm.encode(alone.query(text)).ids) + behind for text in texts)
+    alone, shared = prompt, 0
+    if isinstance(prompt, PromptFormat) and prompt.preamble:
+        alone = prompt.model_copy(update={"preamble": ""})
+        shared = round(ATTENDED * len(lm.encode(prompt.preamble).ids))
+    return sum(len(lm.encode(alone.query(text)).ids) + shared for text in texts)
 
 
 def background(
-    lm: FrozenLM, prompt: PromptFormat, *, started: Callable[[int], Callable[[int], None]] | None = None
+    lm: FrozenLM, prompt: ConversationFormat, *, started: Callable[[int], Callable[[int], None]] | None = None
 ) -> Background:
     """Return the background of an LM and a prompt format, from the cache or by running the LM once (about a minute).
 
@@ -123,7 +126,7 @@ def background(
     HeadError
         If a hidden state is not a finite number; nothing is cached then.
     """
-    prompt = without_lead(prompt)
+    prompt = prompt.background_form()
     requests, plain = background_requests(), plain_examples()
     path = _path(lm, prompt)
     known = cached_background(background_fingerprint(lm.fingerprint, prompt))
@@ -142,16 +145,11 @@ def background(
     return computed
 
 
-def without_lead(prompt: PromptFormat) -> PromptFormat:
-    """Return the prompt format without its lead: both have the same background, since few requests have a number."""
-    return prompt.model_copy(update={"lead": ""})
-
-
-def background_fingerprint(lm_fingerprint: str, prompt: PromptFormat) -> str:
+def background_fingerprint(lm_fingerprint: str, prompt: ConversationFormat) -> str:
     """Return what identifies the background of an LM and a prompt format: both, and the texts that are read."""
     texts = [background_requests(), [example.model_dump() for example in plain_examples()]]
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-    return f"{lm_fingerprint}-{without_lead(prompt).fingerprint}-{digest[:8]}"
+    return f"{lm_fingerprint}-{prompt.background_form().fingerprint}-{digest[:8]}"
 
 
 def cached_background(fingerprint: str) -> Background | None:
@@ -173,7 +171,7 @@ def _file(fingerprint: str) -> Path:
     return cache_folder() / "background" / f"{fingerprint}.safetensors"
 
 
-def _path(lm: FrozenLM, prompt: PromptFormat) -> Path:
+def _path(lm: FrozenLM, prompt: ConversationFormat) -> Path:
     return _file(background_fingerprint(lm.fingerprint, prompt))
 
 

@@ -11,7 +11,8 @@ from toolken.training.examples import Example
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.lm import Encoding, FrozenLM, States
 from toolken.training.lm.states import on_cpu
-from toolken.training.prompts.prompt_format import PromptFormat, Rendered
+from toolken.training.prompts.conversation_format import ConversationFormat
+from toolken.training.prompts.prompt_format import Rendered
 
 #: The label of a decision position at which the model writes a vocabulary token and calls no tool.
 NO_CALL = -1
@@ -95,7 +96,8 @@ def decision_positions(encoding: Encoding, rendered: Rendered, names: dict[str, 
 def _placed(encoding: Encoding, rendered: Rendered, names: dict[str, int]) -> tuple[list[DecisionPosition], str | None]:
     """Return the decision positions, and the first tool whose call has no distinct one, or None."""
     labels: dict[int, int] = {}
-    after_results = {offset: count for count, offset in enumerate(sorted(rendered.after_results), 1)}
+    first = rendered.earlier_results + 1
+    after_results = {offset: count for count, offset in enumerate(sorted(rendered.after_results), first)}
     results: dict[int, int] = {}
     if rendered.everywhere:
         for position in range(max(encoding.last_token_before(rendered.begin), 0), len(encoding.ids)):
@@ -140,7 +142,7 @@ def states_source(lm: FrozenLM, cache: FeatureCache | None) -> FrozenLM | Featur
 
 def decisions(
     lm: FrozenLM,
-    prompt: PromptFormat,
+    prompt: ConversationFormat,
     examples: Iterable[Example],
     names: Sequence[str],
     *,
@@ -213,7 +215,7 @@ def decisions(
 
 def query_states(
     lm: FrozenLM,
-    prompt: PromptFormat,
+    prompt: ConversationFormat,
     requests: Sequence[str],
     *,
     cache: FeatureCache | None = None,

@@ -13,7 +13,7 @@ from toolken.training.examples import Example
 from toolken.training.features.example_features import ExampleFeatures, groups
 from toolken.training.features.shards import count_examples, read_shards
 from toolken.training.lm import FrozenLM
-from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.prompts.conversation_format import ConversationFormat, read_format
 from toolken.training.tool_spec import ToolSpec
 
 #: Groups of examples assigned to a worker at a time: the one it processes, and the next, so that it never waits.
@@ -24,7 +24,7 @@ RESTARTS = 20
 
 def extract_on_ray(
     lm: FrozenLM,
-    prompt: PromptFormat,
+    prompt: ConversationFormat,
     paths: Sequence[str],
     tools: Sequence[str | ToolSpec],
     *,
@@ -142,7 +142,7 @@ class _Worker:
         """Return the features of one group, given as JSON lines."""
         prompt, names, seed = shared
         examples = [Example.model_validate_json(line) for line in lines]
-        form = PromptFormat.model_validate_json(prompt)
+        form = read_format(prompt)
         begun = time.process_time()
         features = ExampleFeatures.of_group(self.lm, form, examples, names, number=number, seed=seed)
         features.seconds = time.process_time() - begun

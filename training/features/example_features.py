@@ -13,8 +13,8 @@ from toolken.training.features.decision_states import GROUP, NO_CALL, DecisionSt
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.head.provenance import Provenance
 from toolken.training.lm import FrozenLM
+from toolken.training.prompts.conversation_format import ConversationFormat
 from toolken.training.prompts.few_shot import FewShotExamples
-from toolken.training.prompts.prompt_format import PromptFormat
 
 #: Largest numbers of decisions with and without a call that are kept, which bounds memory. Running text has tens of
 #: decisions without a call per call, and the call gate improves with the size of the sample.
@@ -80,7 +80,7 @@ class ExampleFeatures:
     def of_group(
         cls,
         lm: FrozenLM,
-        prompt: PromptFormat,
+        prompt: ConversationFormat,
         examples: Sequence[Example],
         names: Sequence[str],
         *,
@@ -203,7 +203,7 @@ def groups(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 def extract_features(
     lm: FrozenLM,
-    prompt: PromptFormat,
+    prompt: ConversationFormat,
     examples: Iterable[Example],
     names: Sequence[str],
     *,

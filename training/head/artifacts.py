@@ -30,8 +30,8 @@ from toolken.training.head.provenance import Provenance
 from toolken.training.lm.embedded import cache_folder
 from toolken.training.prior.moments import BackgroundMoments
 from toolken.training.prior.teacher import Teacher
+from toolken.training.prompts.conversation_format import ConversationFormat
 from toolken.training.prompts.few_shot import FewShotExamples
-from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Sidecar(BaseModel):
     version: str = ""
     lm_name: str
     lm_fingerprint: str
-    prompt: PromptFormat
+    prompt: ConversationFormat
     background: str
     provenance: Provenance
     threshold: float

@@ -33,6 +33,9 @@ def differences(one: ToolkenHead, other: ToolkenHead) -> list[Difference]:
 
 def _facts(one: ToolkenHead, other: ToolkenHead) -> Iterator[tuple[str, object, object]]:
     yield "LM", f"{one.lm_name} ({one.lm_fingerprint[:8]})", f"{other.lm_name} ({other.lm_fingerprint[:8]})"
+    if type(one.prompt) is not type(other.prompt):
+        yield "prompt format", type(one.prompt).__name__, type(other.prompt).__name__
+        return
     for name in type(one.prompt).model_fields:
         yield f"prompt format: {name}", repr(getattr(one.prompt, name)), repr(getattr(other.prompt, name))
     yield "prior", ", ".join(one.forms), ", ".join(other.forms)

@@ -24,8 +24,8 @@ from toolken.training.prior.geometry import PriorGeometry
 from toolken.training.prior.moments import BackgroundMoments
 from toolken.training.prior.sources import prior_forms
 from toolken.training.prior.teacher import Teacher
+from toolken.training.prompts.conversation_format import ConversationFormat
 from toolken.training.prompts.few_shot import FewShotExamples
-from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolLike, ToolSpec, check_descriptions, tool_specs, unknown_tools
 
 __all__ = ["TEMPERATURE", "ToolkenHead"]
@@ -62,7 +62,7 @@ class ToolkenHead:
 
     lm_name: str
     lm_fingerprint: str
-    prompt: PromptFormat
+    prompt: ConversationFormat
     specs: Sequence[ToolSpec]
     estimate: Estimate
     gate: Gate
@@ -121,7 +121,7 @@ class ToolkenHead:
         """The background's metric, in which descriptions are compared."""
         return self.estimate.geometry
 
-    def check(self, lm: FrozenLM, prompt: PromptFormat | None = None) -> None:
+    def check(self, lm: FrozenLM, prompt: ConversationFormat | None = None) -> None:
         """Make sure that the head was fitted with this LM (and prompt format).
 
         The LM also serves the head from then on to read its background again, should the cached file be missing.
@@ -362,7 +362,7 @@ class ToolkenHead:
 
     @classmethod
     def from_descriptions(
-        cls, lm: FrozenLM, specs: Sequence[ToolSpec], prompt: PromptFormat, moments: BackgroundMoments, gate: Gate
+        cls, lm: FrozenLM, specs: Sequence[ToolSpec], prompt: ConversationFormat, moments: BackgroundMoments, gate: Gate
     ) -> "ToolkenHead":
         """Return a head that knows its tools by their descriptions alone."""
         statistics = ToolStatistics.empty([spec.name for spec in specs], lm.hidden_size)

@@ -12,6 +12,7 @@ import torch
 from toolken.errors import BackendError, LMNotFoundError, PromptTooLongError
 from toolken.training.lm.checkpoint import LoadOptions, load_checkpoint, load_embedded, transformers_twin, usable_device
 from toolken.training.lm.embedded import EMBEDDED
+from toolken.training.lm.marked_text import MarkedText, encode_marked, marker_ids
 from toolken.training.lm.network import Network
 from toolken.training.lm.pytorch.llama import Llama
 from toolken.training.lm.pytorch.network import TensorNetwork
@@ -73,6 +74,8 @@ class FrozenLM:
         self.tokenizer = tokenizer
         self.name = name
         self.lock = threading.RLock()
+        # A tokenizer keeps the treatment of special tokens of its last call, so calls from threads take turns.
+        self._tokenizing = threading.Lock()
 
     @classmethod
     def from_pretrained(
@@ -231,11 +234,15 @@ class FrozenLM:
         """Hex digest of architecture, tokenizer and a sample of the weights; the same for every dtype and backend."""
         return self._network.fingerprint(self.tokenizer)
 
-    def encode(self, text: str) -> Encoding:
+    def encode(self, text: str | MarkedText) -> Encoding:
         """Tokenize a text; what looks like a special token in it stays ordinary text, so no text can pose as one.
 
-        A token that the tokenizer sets before every text stays, one that it appends is left out: texts go on.
+        A token that the tokenizer sets before every text stays, one that it appends is left out: texts go on. A marked
+        text has special tokens outside its content, and no token that it does not name itself.
         """
+        if isinstance(text, MarkedText):
+            with self._tokenizing:
+                return Encoding(*encode_marked(self.tokenizer, text, self._markers))
         encoding = self._tokenized(text)
         end = len(encoding.ids) - self._appended
         return Encoding(encoding.ids[:end], encoding.spans[:end])
@@ -247,8 +254,13 @@ class FrozenLM:
         covering = [at for at, (start, end) in enumerate(spans) if end > start]
         return len(spans) - 1 - covering[-1] if covering else 0
 
+    @cached_property
+    def _markers(self) -> frozenset[int]:
+        return marker_ids(self.tokenizer)
+
     def _tokenized(self, text: str) -> Encoding:
-        encoded = self.tokenizer(text, return_offsets_mapping=True, split_special_tokens=True, verbose=False)
+        with self._tokenizing:
+            encoded = self.tokenizer(text, return_offsets_mapping=True, split_special_tokens=True, verbose=False)
         return Encoding(list(encoded["input_ids"]), [(int(a), int(b)) for a, b in encoded["offset_mapping"]])
 
     def decode(self, ids: Sequence[int]) -> str:

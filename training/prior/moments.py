@@ -18,7 +18,7 @@ from toolken.training.features.background import (
 )
 from toolken.training.lm import FrozenLM
 from toolken.training.prior.geometry import PriorGeometry
-from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.prompts.conversation_format import ConversationFormat
 
 _log = logging.getLogger("toolken")
 #: The moments that some head of this process uses, by fingerprint.
@@ -47,12 +47,12 @@ class BackgroundMoments:
     ) -> None:
         self.fingerprint, self.own = fingerprint, own
         self._moments = moments
-        self._lm: tuple[FrozenLM, PromptFormat] | None = None
+        self._lm: tuple[FrozenLM, ConversationFormat] | None = None
         self._geometries: dict[float, PriorGeometry] = {}
 
     @classmethod
     def of(
-        cls, shared: Background, lm_fingerprint: str, prompt: PromptFormat, unlabelled: Sequence[str] = ()
+        cls, shared: Background, lm_fingerprint: str, prompt: ConversationFormat, unlabelled: Sequence[str] = ()
     ) -> "BackgroundMoments":
         """Return the moments of a background, which has been joined by some unlabelled requests."""
         fingerprint = background_fingerprint(lm_fingerprint, prompt)
@@ -71,7 +71,7 @@ class BackgroundMoments:
                 found = _shared[fingerprint] = cls(fingerprint, moments, own=own)
             return found
 
-    def use(self, lm: FrozenLM, prompt: PromptFormat) -> None:
+    def use(self, lm: FrozenLM, prompt: ConversationFormat) -> None:
         """Name the LM that reads the background again if its file is missing; nothing is read before that."""
         if self._moments is None and self._lm is None:
             self._lm = (lm, prompt)

@@ -11,7 +11,7 @@ from toolken.training.features.decision_states import query_states
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.lm import FrozenLM
 from toolken.training.prior.teacher import Encoder, SentenceEncoder, Teacher
-from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.prompts.conversation_format import ConversationFormat
 from toolken.training.tool_spec import ToolSpec, name_words
 
 #: Names of the sources in a head: query forms of the LM, a sentence encoder's forms, and vectors given to `fit`.
@@ -45,7 +45,7 @@ def requests_of(spec: ToolSpec) -> list[str]:
 def query_forms(
     lm: FrozenLM,
     specs: Sequence[ToolSpec],
-    prompt: PromptFormat,
+    prompt: ConversationFormat,
     *,
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] | None = None,
@@ -67,7 +67,7 @@ def query_forms(
 def prior_forms(
     lm: FrozenLM,
     specs: Sequence[ToolSpec],
-    prompt: PromptFormat,
+    prompt: ConversationFormat,
     sources: Sequence[str],
     teacher: Teacher | None = None,
     encoder: Encoder | None = None,

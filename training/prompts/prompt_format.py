@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from toolken.training.examples import Example, FewShotExample
+from toolken.training.lm.marked_text import MarkedText
 from toolken.training.tool_spec import ToolSpec
 
 #: Largest number of characters of a tool's result in the text; small LMs lose track in longer results.
@@ -39,15 +40,23 @@ class Rendered:
         The offsets in `calls` and `words` that follow a result.
     everywhere
         Whether each token from `begin` on, outside `given`, is a decision: a call at `calls`, else text.
+    earlier_results
+        Number of results before the first offset of `after_results`, without the one that it follows.
     """
 
-    text: str
+    text: str | MarkedText
     begin: int
     calls: tuple[tuple[int, str], ...]
     words: tuple[int, ...] = ()
     given: tuple[tuple[int, int], ...] = ()
     after_results: tuple[int, ...] = ()
     everywhere: bool = False
+    earlier_results: int = 0
+
+    @property
+    def plain(self) -> str:
+        """The text without marks."""
+        return self.text if isinstance(self.text, str) else self.text.text
 
 
 class PromptFormat(BaseModel):
@@ -118,6 +127,10 @@ class PromptFormat(BaseModel):
         left_out = {name for name, default in (("joint", " "), ("lead", "")) if getattr(self, name) == default}
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()[:32]
 
+    def background_form(self) -> "PromptFormat":
+        """Return the format whose background this one shares: without a lead, since few requests have a number."""
+        return self.model_copy(update={"lead": ""})
+
     def prompt(self, question: str) -> str:
         """Return the text up to the position where the answer begins, without the opening."""
         return self.preamble + self.question.replace("{question}", question.strip())
@@ -168,7 +181,7 @@ class PromptFormat(BaseModel):
         leading = self.leading(example.question)
         opened = self.prompt(example.question) + self.opening
         at = len(opened)
-        if not leading or not whole.text.startswith(opened):
+        if not leading or not whole.plain.startswith(opened):
             return [whole]
         calls, words = ([one for one in whole.calls if one[0] == at], [one for one in whole.words if one == at])
         if not calls and not words:
