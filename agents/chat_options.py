@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from toolken.agents.errors import OptionError, unknown_option
+from toolken.agents.grammar.missing_values import Missing
 from toolken.training.examples import FewShotExample
 
 
@@ -16,7 +17,7 @@ class CallOptions(BaseModel):
     ----------
     tools, tool_choice, grounded, few_shot
         As `bind_tools` takes them.
-    temperature, top_p, seed, max_tokens, timeout, parallel_tool_calls
+    temperature, top_p, seed, max_tokens, timeout, parallel_tool_calls, missing
         Override the model's own.
     model
         Accepted if it is the model's own name: one object holds one LM.
@@ -36,6 +37,7 @@ class CallOptions(BaseModel):
     max_tokens: int | None = Field(default=None, gt=0)
     timeout: float | None = Field(default=None, gt=0)
     parallel_tool_calls: bool | None = None
+    missing: Missing | None = None
     model: Any = None
     strict: Any = None
     stream: Any = None

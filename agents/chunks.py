@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -11,7 +12,15 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils.json import parse_partial_json
 
 from toolken.agents.conversation import Prompt
-from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
+from toolken.agents.decoding.events import (
+    ArgumentsPiece,
+    CallFinished,
+    CallStarted,
+    Event,
+    Finished,
+    Question,
+    TextPiece,
+)
 
 
 class ChunkWriter:
@@ -33,8 +42,12 @@ class ChunkWriter:
 
         A message has the whole answer so far, so that the last one of a turn can be read alone.
         """
-        if opening := prompt.answer.lstrip():
+        opening = prompt.answer.lstrip()
+        events = iter(events)
+        first = next(events, None)
+        if opening and not isinstance(first, Question):
             yield _chunk(opening)
+        events = events if first is None else chain([first], events)
         calls: list[dict[str, Any]] = []
         call_id = ""
         # The index counts the content blocks of the message; its text is one of them.
@@ -45,6 +58,9 @@ class ChunkWriter:
                     if text:
                         index = max(index, 0)
                         yield _chunk(text)
+                case Question(text):
+                    index = max(index, 0)
+                    yield _chunk(text)
                 case CallStarted(name, probability, runners_up):
                     calls.append({"tool": name, "probability": probability, "runners_up": dict(runners_up)})
                     call_id = f"call_{uuid.uuid4().hex[:24]}"

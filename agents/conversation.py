@@ -38,6 +38,8 @@ class Prompt:
         Number of calls made for this question, answered or not.
     before
         Arguments of the calls that brought `results`, in the same order.
+    earlier
+        The turns directly before, as far as they had no call: question and answer, in order.
     """
 
     text: str
@@ -50,6 +52,7 @@ class Prompt:
     answered: frozenset[tuple[str, str]] = frozenset()
     calls: int = 0
     before: tuple[dict[str, Any], ...] = ()
+    earlier: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -114,7 +117,18 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         answered=frozenset(current.answered),
         calls=current.calls,
         before=tuple(current.before),
+        earlier=tuple(_without_calls(turns[:-1])),
     )
+
+
+def _without_calls(turns: Sequence[_Turn]) -> list[tuple[str, str]]:
+    """Return question and answer of the last turns that had no call."""
+    found: list[tuple[str, str]] = []
+    for turn in reversed(turns):
+        if turn.calls or turn.results:
+            break
+        found.insert(0, (turn.question, turn.answer.strip()))
+    return found
 
 
 def canonical(arguments: dict[str, Any]) -> str:

@@ -1,20 +1,33 @@
 """`Decoder`: one assistant turn as a stream of events: text from the LM, and calls where tools win."""
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Literal
 
 import torch
 
 from toolken.agents.conversation import Prompt, canonical
 from toolken.agents.decoding.arguments import ArgumentWriter, Feed, feed_alone
-from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
+from toolken.agents.decoding.events import (
+    ArgumentsPiece,
+    CallFinished,
+    CallStarted,
+    Event,
+    Finished,
+    Question,
+    TextPiece,
+)
 from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.request_parts import parts_of
 from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
+from toolken.agents.grammar.argument_evidence import ArgumentEvidence, EvidencedArguments, ValueSource
 from toolken.agents.grammar.copy_limits import CopyRule
+from toolken.agents.grammar.missing_values import Missing, question_for, refusal_of
+from toolken.agents.grammar.word_evidence import WordEvidence
 from toolken.training.lm.prefix_cache import Prefill, PrefixCache
+from toolken.training.tool_spec import ToolSpec
 
 #: Runner-up tools that are reported with their probabilities.
 RUNNERS_UP = 4
@@ -45,6 +58,12 @@ class DecodingOptions:
     copy_rule
         Limits the numbers that a call copies, given the earlier calls of the question; for instance
         `toolken.agents.number_habits.NumberHabits`. None: a call may copy every number of the conversation.
+    missing
+        What happens where nothing in the conversation says a required argument, or the schema forbids the value:
+        "ask" ends the turn with a question instead of a call, "refuse" makes the call invalid and names the argument,
+        "write" lets the LM write a value that the schema admits.
+    evidence
+        Finds the values that the conversation speaks for.
     """
 
     tools: tuple[str, ...] = ()
@@ -56,6 +75,8 @@ class DecodingOptions:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     copy_rule: CopyRule | None = None
+    missing: Missing = "ask"
+    evidence: ArgumentEvidence = field(default_factory=WordEvidence)
 
 
 class Decoder:
@@ -110,6 +131,7 @@ class _Turn:
         #: Calls of this turn that are answered or made.
         self._calls = set(prompt.answered)
         self._made = 0
+        self._asked = False
         self._encoded: dict[str, list[int]] = {}
 
     def events(self) -> Iterator[Event]:
@@ -121,6 +143,8 @@ class _Turn:
             yield from self._calls_at_the_opening()
         if self._made:
             reason = "tool_calls"
+        elif self._asked:
+            pass
         elif prompt.ends_with_result and not form.everywhere:
             # The results are the answer: a small LM copies digits with errors.
             yield TextPiece(form.closing)
@@ -136,6 +160,12 @@ class _Turn:
         """Yield the calls that win at the opening of the answer or after its last result."""
         prompt, form = self._prompt, self._toolset.prompt
         after_result = prompt.ends_with_result
+        if not prompt.answered and (pending := self._pending()) is not None:
+            tools, request = pending
+            # The user answers a question for the values of a call, which is decided already.
+            self._must_call = True
+            yield from self._call(self._read(form.query(request)).hidden, request, results=0, tools=tools)
+            return
         parts = parts_of(prompt.question) if self._options.parallel and not after_result else []
         decided = []
         for part in parts:
@@ -150,6 +180,32 @@ class _Turn:
             decided = [(prompt.question, self._read(text).hidden)]
         for question, hidden in decided:
             yield from self._call(hidden, question, results=len(prompt.results) if after_result else 0)
+
+    def _pending(self) -> tuple[tuple[str, ...], str] | None:
+        """Return the tools whose missing values the last message gives, and the whole request; None where it does not.
+
+        The question is recognised by its text, so that a conversation needs no further state.
+        """
+        earlier, options, question = self._prompt.earlier, self._options, self._prompt.question
+        before = self._prompt.context.removesuffix(question).rstrip("\n")
+        if not earlier or options.missing != "ask":
+            return None
+        for first in range(len(earlier) - 1, -1, -1):
+            request = "\n".join(question for question, _ in earlier[first:])
+            tools = [name for name in options.tools if self._question(name, request, before) == earlier[-1][1]]
+            if tools:
+                whole = f"{request}\n{question}"
+                context = self._prompt.context
+                answered = tuple(name for name in tools if self._question(name, whole, context) != earlier[-1][1])
+                return (answered, whole) if answered else None
+        return None
+
+    def _question(self, tool: str, request: str, context: str) -> str | None:
+        """Return what a request for a tool is answered with where it lacks values."""
+        spec = self._toolset.spec(tool)
+        known = self._toolset.all_few_shot(tool)
+        found = self._options.evidence.of(spec, ValueSource(request, context), known)
+        return question_for(spec, found.missing, found.refused) or None
 
     def _text(self, before: str) -> Generator[Event, None, "_Reason"]:
         """Yield text up to the end of the answer or, in running text with calls, up to the call that wins.
@@ -219,10 +275,16 @@ class _Turn:
         return self._sampler.calls(probability, self._toolset.head.threshold)
 
     def _call(
-        self, hidden: torch.Tensor, question: str, *, results: int, text: GrowingText | None = None
+        self,
+        hidden: torch.Tensor,
+        question: str,
+        *,
+        results: int,
+        text: GrowingText | None = None,
+        tools: Sequence[str] | None = None,
     ) -> Iterator[Event]:
         """Yield the call that is decided at a hidden state `(d,)`, if any, after text that was held back."""
-        left = self._options.tools
+        left = self._options.tools if tools is None else tools
         while True:
             started = self._winner(hidden, left, results=results, must=self._must_call)
             if started is None:
@@ -231,6 +293,11 @@ class _Turn:
             # A call that may repeat an earlier one is yielded only after its arguments are known.
             may_repeat = any(name == started.name for name, _ in self._calls)
             events = self._arguments(started.name, hidden, question, None if text is None else text.text)
+            first = next(events)
+            if isinstance(first, Question):
+                yield from self._ask(first, results, text)
+                return
+            events = chain([first], events)
             written = list(events) if may_repeat else []
             if may_repeat and self._repeats(written[-1]):
                 if not self._must_call:
@@ -247,6 +314,17 @@ class _Turn:
             self._made += 1
             return
 
+    def _ask(self, question: Question, results: int, text: GrowingText | None) -> Iterator[Event]:
+        """Yield a question for the values of a call; after a result, the call is dropped, as it hardly is one."""
+        self._must_call = False
+        if results:
+            return
+        self._asked = True
+        if text is not None:
+            yield TextPiece(f"{text.finish()} {question.text}")
+        else:
+            yield question
+
     def _repeats(self, event: Event) -> bool:
         """Return whether a finished call repeats one of this turn."""
         assert isinstance(event, CallFinished)
@@ -254,7 +332,8 @@ class _Turn:
 
     def _arguments(
         self, tool: str, hidden: torch.Tensor, question: str, written: str | None
-    ) -> Iterator[ArgumentsPiece | CallFinished]:
+    ) -> Iterator[ArgumentsPiece | CallFinished | Question]:
+        """Yield the pieces of the arguments and the finished call, or only a question for their values."""
         head, prompt, spec = self._toolset.head, self._prompt, self._toolset.spec(tool)
         assert head is not None
         shown = self._toolset.few_shot(tool, hidden)
@@ -268,10 +347,26 @@ class _Turn:
         # Where the context is too short for all of them, the few-shot examples go first, then the earlier results.
         prompts = [form.argument_prompt(spec, shown, question, results)]
         prompts += [form.argument_prompt(spec, [], question, known) for known in (results, ())]
+        source = ValueSource("\n".join([question, *results]), context)
+        known = self._toolset.all_few_shot(tool)
+
+        def evidence(finished: dict[str, Any]) -> EvidencedArguments:
+            return self._options.evidence.of(spec, source, known, finished)
+
+        found = evidence({})
+        if self._options.missing != "write" and (found.missing or found.refused):
+            yield self._lacking(spec, found)
+            return
         writer = ArgumentWriter(self._toolset, self._texts, self._feed)
         budget = self._options.max_tokens - self._drawn
-        yield from writer.write(tool, prompts, context, self._sampler, budget, limits)
+        yield from writer.write(tool, prompts, context, self._sampler, budget, limits, evidence)
         self._drawn += writer.drawn
+
+    def _lacking(self, spec: ToolSpec, found: EvidencedArguments) -> Question | CallFinished:
+        """Return what the turn says about a call that lacks values."""
+        if self._options.missing == "ask":
+            return Question(question_for(spec, found.missing, found.refused))
+        return CallFinished(spec.name, {}, "{}", refusal_of(spec, found.missing, found.refused))
 
     def _tokens(self, text: str) -> list[int]:
         """Return the token ids of a text, tokenised once per turn."""

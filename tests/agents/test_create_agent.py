@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from toolken import FrozenLM, ToolkenChatModel, ToolkenHead
+from toolken import FrozenLM, Grounded, ToolkenChatModel, ToolkenHead
 from toolken.agents.errors import InputError, OptionError
 
 QUESTION = "What is 12 plus 30 in Paris?"
@@ -34,7 +34,7 @@ def clock() -> str:
 
 
 @tool
-def thermometer(room: str) -> str:
+def thermometer(room: Annotated[str, Grounded(False)]) -> str:
     """Measure how warm a room is."""
     return "21 degrees"
 
