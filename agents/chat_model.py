@@ -70,8 +70,8 @@ class ToolkenChatModel(LazyChatModel):
     max_calls
         Calls per question, after which the turn is finished in text, so that an agent loop ends; None for no bound.
     parallel_tool_calls
-        Whether each part of a request is decided separately, so that one message may have several calls. Off by
-        default: a call often needs the result of the previous one.
+        Whether each part of a request is decided separately, so that one message may have several calls. Parts that
+        lack a required value, as those that need the result of another call do, are decided together.
     missing
         What happens where nothing in the conversation says a required argument, or the schema forbids the value: "ask"
         ends the turn with a question instead of a call, "refuse" makes the call invalid and names the argument, "write"
@@ -99,7 +99,7 @@ class ToolkenChatModel(LazyChatModel):
     max_tokens: int = Field(256, gt=0)
     stop: list[str] | None = None
     max_calls: int | None = Field(default=16, ge=0)
-    parallel_tool_calls: bool = False
+    parallel_tool_calls: bool = True
     missing: Missing | None = None
     streaming: bool = False
 
@@ -181,7 +181,7 @@ class ToolkenChatModel(LazyChatModel):
             names none of them.
         """
         if "ls_structured_output_format" in kwargs:  # LangChain's structured output: an object to write, not a call
-            kwargs.setdefault("missing", "write")
+            kwargs = {"missing": "write", "parallel_tool_calls": False} | kwargs
             grounded = False if grounded == () else grounded
         bound = BoundTools.of(tools, grounded=grounded)
         if few_shot:

@@ -29,7 +29,7 @@ _DATE = re.compile(
     r"|(?P<d4>\d{1,2})\.(?P<m4>\d{1,2})\.(?P<y4>\d{4})"
     r"|(?P<d5>1[3-9]|2\d|3[01])/(?P<m5>\d{1,2})/(?P<y5>\d{4})"
     r"|(?P<m6>\d{1,2})/(?P<d6>1[3-9]|2\d|3[01])/(?P<y6>\d{4})"
-    r")(?!\w|-\d{1,2}(?![\d.]))",
+    r")(?!\w|\.\d|-\d{1,2}(?![\d.]))",
     re.IGNORECASE,
 )
 _MONTH_YEAR = re.compile(
@@ -45,7 +45,7 @@ _SPOKEN = re.compile(
     re.IGNORECASE,
 )
 _OCLOCK = re.compile(
-    r"\b(?P<hour>[a-z]+|\d{1,2}) (?:o'?\s?clock|(?=(?:sharp|in the|tonight|at night)\b))", re.IGNORECASE
+    r"(?<![:.\d])\b(?P<hour>[a-z]+|\d{1,2}) (?:o'?\s?clock|(?=(?:sharp|in the|tonight|at night)\b))", re.IGNORECASE
 )
 _NAMED = re.compile(r"\b(?:at )?(noon|midday|midnight)\b", re.IGNORECASE)
 _SPOKEN_PAIR = re.compile(r"\b(?P<hour>[a-z]+) (?P<minute>fifteen|thirty|forty-five|forty five)\b", re.IGNORECASE)

@@ -1,5 +1,6 @@
 """`Decoder`: one assistant turn as a stream of events: text from the LM, and calls where tools win."""
 
+import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -19,7 +20,7 @@ from toolken.agents.decoding.events import (
     TextPiece,
 )
 from toolken.agents.decoding.growing_text import GrowingText
-from toolken.agents.decoding.request_parts import parts_of
+from toolken.agents.decoding.request_parts import parts_of, shared_parts_of
 from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
 from toolken.agents.grammar.argument_evidence import ArgumentEvidence, EvidencedArguments, ValueSource
@@ -44,7 +45,8 @@ class DecodingOptions:
     must_call
         Call one of them instead of writing text.
     parallel
-        Decide about each part of a request separately, so that one turn may have several calls.
+        Decide about each part of a request separately, so that one turn may have several calls. Parts that lack a
+        required value are decided together.
     max_tokens
         Bound on the tokens of text and arguments together.
     temperature
@@ -68,7 +70,7 @@ class DecodingOptions:
 
     tools: tuple[str, ...] = ()
     must_call: bool = False
-    parallel: bool = False
+    parallel: bool = True
     max_tokens: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
@@ -166,13 +168,7 @@ class _Turn:
             self._must_call = True
             yield from self._call(self._read(form.query(request)).hidden, request, results=0, tools=tools)
             return
-        parts = parts_of(prompt.question) if self._options.parallel and not after_result else []
-        decided = []
-        for part in parts:
-            hidden = self._read(form.query(part)).hidden
-            # A required call need not be in every part of the request.
-            if self._winner(hidden, self._options.tools, results=0, must=False) is not None:
-                decided.append((part, hidden))
+        decided = self._requests() if self._options.parallel and not after_result else []
         if len(decided) < 2:
             # After a result, the decision follows the text that would introduce another result.
             opened = not after_result and prompt.answer == form.opening
@@ -180,6 +176,54 @@ class _Turn:
             decided = [(prompt.question, self._read(text).hidden)]
         for question, hidden in decided:
             yield from self._call(hidden, question, results=len(prompt.results) if after_result else 0)
+
+    def _requests(self) -> list[tuple[str, torch.Tensor]]:
+        """Return the requests of a message with their hidden states, if it has several and each is complete.
+
+        A part of a request that lacks what its tool requires is no request, such as "a high chair" in "a table for 4
+        and a high chair".
+        """
+        form, question, tools = self._toolset.prompt, self._prompt.question, self._options.tools
+        decided: list[tuple[str, torch.Tensor]] = []
+        for part in parts_of(question):
+            hidden = self._read(form.query(part)).hidden
+            # A required call need not be in every part of the request.
+            started = self._winner(hidden, tools, results=0, must=False)
+            if started is not None and self._question(started.name, part, part) is None:
+                decided.append((part, hidden))
+        if len(decided) > 1:
+            return decided
+        shares = shared_parts_of(question) or self._coded_parts()
+        shared = [(part, self._read(form.query(part)).hidden) for part in shares]
+        started = [self._winner(hidden, tools, results=0, must=self._must_call) for _, hidden in shared]
+        names = {one.name for one in started if one is not None}
+        if None in started or len(names) != 1 or not self._toolset.spec(*names).parameters.get("required"):
+            return []
+        if _takes_lists(self._toolset.spec(*names)) or any(self._question(*names, part, part) for part, _ in shared):
+            return []
+        return shared
+
+    def _coded_parts(self) -> list[str]:
+        """Return a request for each code of a message, such as "cancel A1 and A2", for a tool that takes only one."""
+        question, tools = self._prompt.question, self._options.tools
+        if not re.search(r"\band\b|,|&", question) or not any(character.isdigit() for character in question):
+            return []
+        started = self._winner(
+            self._read(self._toolset.prompt.query(question)).hidden, tools, results=0, must=self._must_call
+        )
+        if started is None:
+            return []
+        spec = self._toolset.spec(started.name)
+        coded = [name for name, schema in spec.arguments.items() if "pattern" in schema]
+        if len(coded) != 1 or spec.parameters.get("required") != coded:
+            return []
+        found = self._options.evidence.of(spec, ValueSource(question, question), self._toolset.all_few_shot(spec.name))
+        values = found.parameters["properties"].get(coded[0], {}).get("enum") or []
+        if len(values) < 2 or not all(value in question for value in values):
+            return []
+        return [
+            " ".join(re.sub("|".join(map(re.escape, set(values) - {value})), "", question).split()) for value in values
+        ]
 
     def _pending(self) -> tuple[tuple[str, ...], str] | None:
         """Return the tools whose missing values the last message gives, and the whole request; None where it does not.
@@ -379,6 +423,11 @@ class _Turn:
         reading = self._texts.prefill(self._tokens(text))
         self._cached = max(self._cached, reading.reused - before)
         return reading
+
+
+def _takes_lists(spec: ToolSpec) -> bool:
+    """Tell whether one call of a tool may take several values."""
+    return any("array" in str(schema.get("type") or schema.get("anyOf") or "") for schema in spec.arguments.values())
 
 
 _Reason = Literal["stop", "length", "tool_calls"]

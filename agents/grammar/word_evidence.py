@@ -101,6 +101,8 @@ _PROSE = re.compile(
     r"message|text|body|content|note|comment|description|reason|explanation|subject|feedback|question|query|summary|detail"
 )
 _TITLED = re.compile(r"title|task|event|goal|activity|what|topic|item|object|name|destination|reference|purpose")
+#: What introduces a remark at the end of a request.
+_APPENDED = re.compile(r"(?:[,:;\u2013\u2014-]|\b(?:because|since|as|that|saying))\s*\Z", re.IGNORECASE)
 _DATED = re.compile(r"date|day|time|when|deadline|period|month|week")
 _RELATIVE = re.compile(
     r"\b(?:(?:the )?day after tomorrow|today|tonight|tomorrow|yesterday)(?: (?:morning|afternoon|evening|night))?\b"
@@ -438,9 +440,11 @@ class _Reader:
         quoted = {(one.start, one.end) for one in text.quoted}
         for one in spans:
             inside = one.start > 0 and not re.search(r"[.!?:]\s*\Z", text.text[: one.start])
-            if (one.start, one.end) in quoted or (inside and one.value[:1].isupper()):
+            if (one.start, one.end) in quoted or (inside and not prose and one.value[:1].isupper()):
                 return True
-        return prose and any(one.value.count(" ") > 1 for one in spans)
+            if prose and one.value.count(" ") > 1 and _APPENDED.search(text.text[: one.start]):
+                return True
+        return False
 
     def _code(self, path: tuple[str, ...], given: Any, schema: dict[str, Any], required: bool) -> _Finding:
         """Return the finding for a string with a pattern or format."""
@@ -592,7 +596,7 @@ class _Reader:
     def _array(self, path: tuple[str, ...], given: Any, schema: dict[str, Any], required: bool) -> _Finding:
         item = self._resolved(schema.get("items"))
         least = max(int(schema.get("minItems") or 0), 1)
-        if not item or _kind(item) in ("object", "array", "boolean", ""):
+        if not item or ("enum" not in item and _kind(item) in ("object", "array", "boolean", "")):
             return _Finding(given if required or self._named(path, schema) else None)
         for text in self._texts(required):
             if "enum" in item:

@@ -170,7 +170,7 @@ def toolken_answerer(
     copy_rule
         Limits the numbers that later calls copy; see `DecodingOptions`.
     """
-    options = DecodingOptions(max_tokens=max_tokens, copy_rule=copy_rule)
+    options = DecodingOptions(max_tokens=max_tokens, copy_rule=copy_rule, parallel=False, missing="write")
     agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=options, retry=offered_name)
     answers = cache if cache is not None else AnswerCache()
 
@@ -233,7 +233,7 @@ def retriever_answerer(
         return [_forced(question.text, tools[at].name) for question, at in zip(questions, best, strict=True)]
 
     def _forced(text: str, tool: str) -> Attempt:
-        options = DecodingOptions(tools=(tool,), must_call=True)
+        options = DecodingOptions(tools=(tool,), must_call=True, parallel=False, missing="write")
         pieces: list[TracePiece] = []
         events = decoder.decode(to_prompt([HumanMessage(render(text))], head.prompt), options)
         event = next((one for one in events if isinstance(one, CallFinished)), None)
