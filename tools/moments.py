@@ -36,7 +36,8 @@ _MONTH_YEAR = re.compile(
     rf"(?<![\w-])(?:(?P<m>{_MONTH})\.?,? (?P<y>\d{{4}})|(?P<y2>\d{{4}})-(?P<m2>\d\d))(?![\w-])", re.I
 )
 _TIME = re.compile(
-    r"(?<![\w:.])(?<![A-Za-z]-)(?P<h>\d{1,2})(?:(?P<sep>[:.h])(?P<m>[0-5]\d))?(?P<s>:[0-5]\d)?\s?(?P<half>[ap]\.?m\b\.?)?(?![\w:]|\.\d)",
+    r"(?<![\w:.])(?<![A-Za-z]-)(?P<h>\d{1,2})(?:(?P<sep>[:.h])(?P<m>[0-5]\d))?(?P<s>:[0-5]\d)?\s?(?P<half>[ap]\.?m\b\.?)?"
+    r"(?![\w:]|\.\d)",
     re.IGNORECASE,
 )
 _SPOKEN = re.compile(
@@ -50,7 +51,8 @@ _OCLOCK = re.compile(
 _NAMED = re.compile(r"\b(?:at )?(noon|midday|midnight)\b", re.IGNORECASE)
 _SPOKEN_PAIR = re.compile(r"\b(?P<hour>[a-z]+) (?P<minute>fifteen|thirty|forty-five|forty five)\b", re.IGNORECASE)
 _LATE = re.compile(
-    r"\s*,?\s*(?:sharp )?(?:(?:in the|at) )?(?P<when>afternoon|evening|night|tonight|morning|pm|p\.m\.|am|a\.m\.)(?!\w)",
+    r"\s*,?\s*(?:sharp )?(?:(?:in the|at) )?"
+    r"(?P<when>afternoon|evening|night|tonight|morning|pm|p\.m\.|am|a\.m\.)(?!\w)",
     re.I,
 )
 _WHOLE_MINUTES = {"quarter": 15, "half": 30, "five": 5, "ten": 10, "twenty": 20, "twenty-five": 25}

@@ -16,7 +16,8 @@ _REPEATED = re.compile(
 )
 #: "weather in Oslo and Rome": two names after one preposition of place.
 _NAMES = re.compile(
-    r"^(?P<order>.*\S) (?P<preposition>[iI]n) (?P<first>[A-Z]\S*(?: [A-Z]\S*)*) and (?P<second>[A-Z]\S*?(?: [A-Z]\S*?)*)[.!?]*$",
+    r"^(?P<order>.*\S) (?P<preposition>[iI]n) (?P<first>[A-Z]\S*(?: [A-Z]\S*)*) and "
+    r"(?P<second>[A-Z]\S*?(?: [A-Z]\S*?)*)[.!?]*$",
     re.DOTALL,
 )
 #: Words of a value that shares its verb with another one.

@@ -8,6 +8,30 @@ from typing import Any
 from toolken.agents.grammar.argument_evidence import EvidencedArguments, RefusedValue, ValueSource
 from toolken.agents.grammar.schema_check import is_valid
 from toolken.agents.grammar.text_values import FUNCTION_WORDS, Span, TextValues, stem, stems
+from toolken.agents.grammar.value_cues import (
+    APPENDED,
+    BARE_HOUR,
+    DATE_STEMS,
+    DATED,
+    FILLERS,
+    FORMS,
+    NEGATIONS,
+    NUMBERS,
+    PROSE,
+    RELATIVE,
+    TITLED,
+    contains,
+    cue_of,
+    demand,
+    is_numeric,
+    joined_moments,
+    kind_of,
+    limit_cue,
+    limit_of,
+    moment_forms,
+    prepositions,
+    role_of,
+)
 from toolken.tools.grounding import GROUNDED
 from toolken.tools.moments import impossible_dates_in
 from toolken.training.examples import FewShotExample
@@ -18,99 +42,6 @@ MAX_TEXT = 4000
 #: Objects inside objects whose arguments are searched for.
 MAX_DEPTH = 3
 
-_DATE_WORDS = frozenset(
-    [
-        "today",
-        "tonight",
-        "tomorrow",
-        "yesterday",
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-        "jan",
-        "feb",
-        "mar",
-        "apr",
-        "jun",
-        "jul",
-        "aug",
-        "sep",
-        "sept",
-        "oct",
-        "nov",
-        "dec",
-        "week",
-        "weekend",
-        "month",
-        "year",
-        "day",
-        "morning",
-        "afternoon",
-        "evening",
-        "noon",
-        "midnight",
-        "clock",
-        "hour",
-        "minute",
-        "second",
-        "now",
-        "next",
-        "last",
-        "ago",
-        "later",
-        "christmas",
-        "easter",
-        "eve",
-    ]
-)
-_NEGATIONS = frozenset(
-    [
-        "no",
-        "not",
-        "without",
-        "don't",
-        "dont",
-        "never",
-        "isn't",
-        "aren't",
-        "disable",
-        "off",
-        "un",
-        "non",
-        "skip",
-        "except",
-    ]
-)
-_PROSE = re.compile(
-    r"message|text|body|content|note|comment|description|reason|explanation|subject|feedback|question|query|summary|detail"
-)
-_TITLED = re.compile(r"title|task|event|goal|activity|what|topic|item|object|name|destination|reference|purpose")
-#: What introduces a remark at the end of a request.
-_APPENDED = re.compile(r"(?:[,:;\u2013\u2014-]|\b(?:because|since|as|that|saying))\s*\Z", re.IGNORECASE)
-_DATED = re.compile(r"date|day|time|when|deadline|period|month|week")
-_RELATIVE = re.compile(
-    r"\b(?:(?:the )?day after tomorrow|today|tonight|tomorrow|yesterday)(?: (?:morning|afternoon|evening|night))?\b"
-    r"|\b(?:(?:this|next|last|coming) )*(?:week |month )?(?:mon|tues|wednes|thurs|fri|satur|sun)day"
-    r"(?: (?:morning|afternoon|evening|night))?\b|\b(?:this|next|last|past) (?:\w+ )?(?:week(?:end)?|month|year|days?)\b"
-    r"|\bthe \d{1,2}(?:st|nd|rd|th)\b",
-    re.IGNORECASE,
-)
 _DEMANDS = ("pattern", "format", "const")
 
 
@@ -173,7 +104,7 @@ class _Reader:
         properties = self._spec.arguments
         required = [name for name in self._root.get("required") or [] if name in properties]
         order = sorted(properties, key=lambda name: name not in required)
-        for name, value in written.items():
+        for value in written.values():
             self._use(value)
         kept: dict[str, Any] = {}
         certain: list[str] = []
@@ -204,7 +135,7 @@ class _Reader:
 
     def _short_of_numbers(self, required: Sequence[str], kept: Mapping[str, Any]) -> list[str]:
         """Return the required arguments that share too few numbers, those without a word beside a number."""
-        takers = [name for name in required if name in kept and kept[name].get(_NUMBERS)]
+        takers = [name for name in required if name in kept and kept[name].get(NUMBERS)]
         schemas = {name: self._resolved(self._spec.arguments[name]) for name in takers}
         available = [
             number
@@ -262,7 +193,7 @@ class _Reader:
         schema = self._resolved(given)
         if (found := self._habit(path, given, schema, required)) is not None:
             return found
-        kind = _kind(schema)
+        kind = kind_of(schema)
         if "const" in schema:
             return _Finding(given) if required else _Finding(given if self._named(path, schema) else None)
         if "enum" in schema:
@@ -286,11 +217,11 @@ class _Reader:
     def _habit(self, path: tuple[str, ...], given: Any, schema: dict[str, Any], required: bool) -> _Finding | None:
         """Return the finding for an argument that is marked, or that few-shot examples show not to be copied."""
         marked = given.get(GROUNDED, schema.get(GROUNDED)) if isinstance(given, dict) else None
-        items = self._resolved(schema.get("items")).get(GROUNDED) if _kind(schema) == "array" else None
+        items = self._resolved(schema.get("items")).get(GROUNDED) if kind_of(schema) == "array" else None
         if marked is False:
             return _Finding(given)
         if marked or items:
-            numeric = _kind(self._resolved(schema.get("items")) if _kind(schema) == "array" else schema)
+            numeric = kind_of(self._resolved(schema.get("items")) if kind_of(schema) == "array" else schema)
             if required and not self._has_any(numeric in ("integer", "number")):
                 return _Finding(None, missing=[path])
             if required or self._has_any(numeric in ("integer", "number"), request=True):
@@ -336,22 +267,22 @@ class _Reader:
                     if text.text[one.start : one.end].lower() != "one" or self._beside(text, one, path, schema)
                 ]
             near = [one for one in free if self._beside(text, one, path, schema)]
-            bound = _limit(path[-1])
+            bound = limit_of(path[-1])
             if bound and not near and not required:
-                cues = [_limit_cue(text.text, one) for one in free]
+                cues = [limit_cue(text.text, one) for one in free]
                 free = [one for one, cue in zip(free, cues, strict=True) if cue in (bound, None)]
-                near = [one for one in free if _limit_cue(text.text, one) == bound]
+                near = [one for one in free if limit_cue(text.text, one) == bound]
             fitting = [one for one in near or free if self._is_valid(one.value, schema, given)]
             if fitting:
                 values = list(dict.fromkeys(one.value for one in fitting))
                 return _Finding(
-                    {"enum": values, _NUMBERS: True}, strong=True, certain=bool(near) or self._is_only_number(path)
+                    {"enum": values, NUMBERS: True}, strong=True, certain=bool(near) or self._is_only_number(path)
                 )
             others = [self._resolved(one) for name, one in self._spec.arguments.items() if name != path[0]]
-            odd = [one for one in free if not any(_is_numeric(o) and self._is_valid(one.value, o, o) for o in others)]
+            odd = [one for one in free if not any(is_numeric(o) and self._is_valid(one.value, o, o) for o in others)]
             wrong = wrong or near or (odd if required or self._named(path, schema) else [])
         if wrong and (required or self._named(path, schema)):
-            return _Finding(None, refused=[RefusedValue(path, f"{wrong[-1].value:g}", _demand(schema))])
+            return _Finding(None, refused=[RefusedValue(path, f"{wrong[-1].value:g}", demand(schema))])
         return _Finding(None, missing=[path] if required else [])
 
     def _is_only_number(self, path: tuple[str, ...]) -> bool:
@@ -364,7 +295,7 @@ class _Reader:
         if not after or after in mine:
             return False
         return any(
-            after in stems(name) for name, one in self._spec.arguments.items() if name != path[0] and _is_numeric(one)
+            after in stems(name) for name, one in self._spec.arguments.items() if name != path[0] and is_numeric(one)
         )
 
     def _after(self, text: TextValues, number: Span) -> str:
@@ -378,8 +309,8 @@ class _Reader:
         return self._after(text, number) in mine or bool(before and stem(before[1]) in mine)
 
     def _string(self, path: tuple[str, ...], given: Any, schema: dict[str, Any], required: bool) -> _Finding:
-        prose = _PROSE.search(path[-1].lower()) is not None
-        titled = _TITLED.search(path[-1].lower()) is not None
+        prose = PROSE.search(path[-1].lower()) is not None
+        titled = TITLED.search(path[-1].lower()) is not None
         ignored = self._own | set(stems(path[-1])) | self._silent
         for text in self._texts(required):
             taken = [*self._taken(text, path), *([] if prose else text.moments)]
@@ -388,7 +319,7 @@ class _Reader:
                 for one in self._free(text, text.strings(ignored, prose=prose, joints=titled))
                 if self._is_valid(one.value, schema, given) and (prose or not any(one.overlaps(t) for t in taken))
             ]
-            if _DATED.search(path[-1].lower()):
+            if DATED.search(path[-1].lower()):
                 spans = self._dated(text, schema) or spans
             introduced = [one for one in spans if self._introduced(text, one, path)]
             spans = introduced or spans
@@ -402,7 +333,7 @@ class _Reader:
         iso = "yyyy-mm-dd" in str(schema.get("description", "")).lower()
         found = [Span(one.start, one.end, one.value if iso else text.text[one.start : one.end]) for one in text.moments]
         if not found and not iso:
-            found = [Span(match.start(), match.end(), match[0].strip()) for match in _RELATIVE.finditer(text.text)]
+            found = [Span(match.start(), match.end(), match[0].strip()) for match in RELATIVE.finditer(text.text)]
         return [one for one in self._free(text, found) if self._is_valid(one.value, schema, schema)]
 
     def _taken(self, text: TextValues, path: tuple[str, ...]) -> list[Span]:
@@ -412,10 +343,10 @@ class _Reader:
             found: list[Span] = []
             schemas = [self._resolved(one) for one in self._spec.arguments.values()]
             inner = [self._resolved(s) for one in schemas for s in (one.get("properties") or {}).values()]
-            if any(_kind(one) == "string" and any(key in one for key in _DEMANDS) for one in [*schemas, *inner]):
+            if any(kind_of(one) == "string" and any(key in one for key in _DEMANDS) for one in [*schemas, *inner]):
                 found += text.moments
             for one in [*schemas, *inner]:
-                if _kind(one) == "string" and ("pattern" in one or one.get("format") == "email"):
+                if kind_of(one) == "string" and ("pattern" in one or one.get("format") == "email"):
                     found += text.codes(lambda run, schema=one: self._is_valid(run, schema, schema))  # type: ignore[misc]
             self._claimed[key] = found
         bare = [one for one in text.numbers if self._numeric_names() or path[-1].lower() not in text.text.lower()]
@@ -432,7 +363,7 @@ class _Reader:
         if not before:
             return False
         names = list(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", path[-1]).lower()))
-        return stem(before[-1]) in {stem(one) for one in names} or before[-1] in _prepositions(names)
+        return stem(before[-1]) in {stem(one) for one in names} or before[-1] in prepositions(names)
 
     @staticmethod
     def _speaks(text: TextValues, spans: Sequence[Span], *, prose: bool) -> bool:
@@ -442,7 +373,7 @@ class _Reader:
             inside = one.start > 0 and not re.search(r"[.!?:]\s*\Z", text.text[: one.start])
             if (one.start, one.end) in quoted or (inside and not prose and one.value[:1].isupper()):
                 return True
-            if prose and one.value.count(" ") > 1 and _APPENDED.search(text.text[: one.start]):
+            if prose and one.value.count(" ") > 1 and APPENDED.search(text.text[: one.start]):
                 return True
         return False
 
@@ -459,30 +390,29 @@ class _Reader:
                 certain = not is_moment or len(found) >= self._takers(found[0].value) or self._cued(text, found, path)
                 return _Finding({"type": "string", "enum": values}, strong=True, certain=certain)
         if schema.get("format") in ("date", "date-time") and (wrong := impossible_dates_in(self._request.text)):
-            if required or len(wrong) >= 1:
-                return _Finding(None, refused=[RefusedValue(path, wrong[0], "a date of the calendar")])
+            return _Finding(None, refused=[RefusedValue(path, wrong[0], "a date of the calendar")])
         if self._may_be_meant(schema, required):
             if not required:
                 return _Finding(given if self._named(path, schema) else None)
             return _Finding(given)
         if required and (odd := self._odd_code(schema)) is not None:
-            return _Finding(None, refused=[RefusedValue(path, odd, _demand(schema))])
+            return _Finding(None, refused=[RefusedValue(path, odd, demand(schema))])
         return _Finding(None, missing=[path] if required else [])
 
     def _moments(self, text: TextValues, schema: dict[str, Any]) -> list[Span]:
         """Return the free dates or times that a schema admits, in the form that it demands."""
         found: dict[int, Span] = {}
-        for one in _joined_moments(text.moments):
-            for value in _moment_forms(str(one.value)):
+        for one in joined_moments(text.moments):
+            for value in moment_forms(str(one.value)):
                 if self._is_valid(value, schema, schema) and self._is_free(text, one):
                     found.setdefault(one.start, Span(one.start, one.end, value))
         if not found:
             hours = [
                 Span(match.start(), match.end(), f"{int(match[1] or match[3]):02d}:{match[4] or '00'}")
-                for match in _BARE_HOUR.finditer(text.text)
+                for match in BARE_HOUR.finditer(text.text)
             ]
             for one in hours:
-                value = next((v for v in _moment_forms(one.value) if self._is_valid(v, schema, schema)), None)
+                value = next((v for v in moment_forms(one.value) if self._is_valid(v, schema, schema)), None)
                 dated = any(one.overlaps(moment) for moment in text.moments)
                 if value is not None and not dated and self._is_free(text, one):
                     found[one.start] = Span(one.start, one.end, value)
@@ -492,16 +422,16 @@ class _Reader:
         """Return how many arguments may take a value of this form."""
         schemas = [self._resolved(one) for one in self._spec.arguments.values()]
         return sum(
-            _kind(one) == "string" and any(key in one for key in _DEMANDS) and self._is_valid(value, one, one)
+            kind_of(one) == "string" and any(key in one for key in _DEMANDS) and self._is_valid(value, one, one)
             for one in schemas
         )
 
     def _in_role(self, text: TextValues, found: list[Span], path: tuple[str, ...]) -> list[Span]:
         """Return the spans whose prepositions do not speak against the argument: "until" against a start."""
-        role = _role(path[-1])
+        role = role_of(path[-1])
         if role is None:
             return found
-        roles = [_cue(text.text, one) for one in found]
+        roles = [cue_of(text.text, one) for one in found]
         mine = [one for one, cue in zip(found, roles, strict=True) if cue == role]
         if mine:
             return mine
@@ -511,15 +441,15 @@ class _Reader:
         return free if len(found) > 1 or self._used[id(text)] else []
 
     def _cued(self, text: TextValues, found: list[Span], path: tuple[str, ...]) -> bool:
-        role = _role(path[-1])
-        return role is not None and any(_cue(text.text, one) == role for one in found)
+        role = role_of(path[-1])
+        return role is not None and any(cue_of(text.text, one) == role for one in found)
 
     def _may_be_meant(self, schema: dict[str, Any], required: bool) -> bool:
         """Tell whether the LM may derive a date, a time or a code without digits from the request's words."""
         form, words = schema.get("format", ""), [stem(word.value) for word in self._request.words]
         if form in ("date", "time", "date-time", "duration") or "\\d{2}:\\d{2}" in schema.get("pattern", ""):
             slashed = re.search(r"\d/\d{1,2}/\d|\d\.\d{1,2}\.\d", self._request.text) is not None
-            return slashed or any(word in _DATE_STEMS for word in words)
+            return slashed or any(word in DATE_STEMS for word in words)
         if form in ("email", "idn-email", "ipv4", "ipv6", "uuid", "uri", "iri"):
             return False
         pattern = schema.get("pattern", "")
@@ -539,7 +469,7 @@ class _Reader:
             for one in self._request.code_like()
             if self._is_free(self._request, one)
             and not any(
-                _kind(other) == "string"
+                kind_of(other) == "string"
                 and any(key in other for key in _DEMANDS)
                 and self._is_valid(one.value, other, other)
                 for other in others
@@ -555,13 +485,13 @@ class _Reader:
         return found[-1] if found else None
 
     def _numeric_names(self) -> list[str]:
-        return [name for name, one in self._spec.arguments.items() if _is_numeric(self._resolved(one))]
+        return [name for name, one in self._spec.arguments.items() if is_numeric(self._resolved(one))]
 
     def _enumeration(self, path: tuple[str, ...], given: Any, schema: dict[str, Any], required: bool) -> _Finding:
         values = [one for one in schema["enum"] if one is not None]
         for text in self._texts(required):
             named = [one for one in values if self._says(text, one)]
-            longest = [one for one in named if not any(one != other and _contains(other, one) for other in named)]
+            longest = [one for one in named if not any(one != other and contains(other, one) for other in named)]
             if longest:
                 return _Finding({"enum": longest}, strong=True, certain=True)
         if required:
@@ -583,12 +513,12 @@ class _Reader:
         return bool(wanted) and (f" {' '.join(wanted)} " in f" {joined} " or "".join(wanted) in heard)
 
     def _boolean(self, path: tuple[str, ...], given: Any, schema: dict[str, Any], required: bool) -> _Finding:
-        names = set(stems(path[-1])) - _FILLERS
+        names = set(stems(path[-1])) - FILLERS
         words = self._request.words
         for at, word in enumerate(words):
             if stem(word.value) in names:
                 before = {one.value for one in words[max(at - 3, 0) : at]}
-                return _Finding({"enum": [not before & _NEGATIONS]}, strong=True, certain=True)
+                return _Finding({"enum": [not before & NEGATIONS]}, strong=True, certain=True)
         if required:
             return _Finding(given)
         return _Finding(None)
@@ -596,13 +526,13 @@ class _Reader:
     def _array(self, path: tuple[str, ...], given: Any, schema: dict[str, Any], required: bool) -> _Finding:
         item = self._resolved(schema.get("items"))
         least = max(int(schema.get("minItems") or 0), 1)
-        if not item or ("enum" not in item and _kind(item) in ("object", "array", "boolean", "")):
+        if not item or ("enum" not in item and kind_of(item) in ("object", "array", "boolean", "")):
             return _Finding(given if required or self._named(path, schema) else None)
         for text in self._texts(required):
             if "enum" in item:
                 found = [one for one in item["enum"] if self._says(text, one)]
                 found.sort(key=lambda one: text.text.lower().find(str(one).lower()))
-            elif _kind(item) in ("integer", "number"):
+            elif kind_of(item) in ("integer", "number"):
                 lists = self._number_lists(text, item, least, path)
                 if len(lists) > 1:
                     return _Finding({"enum": lists}, strong=True, certain=True)
@@ -686,7 +616,7 @@ class _Reader:
 
     def _named(self, path: tuple[str, ...], schema: Mapping[str, Any]) -> bool:
         """Tell whether the request has a word of the argument's name."""
-        names = set(stems(path[-1])) - _FILLERS - self._own
+        names = set(stems(path[-1])) - FILLERS - self._own
         return any(stem(word.value) in names for word in self._request.words)
 
     def _resolved(self, schema: Any) -> dict[str, Any]:
@@ -712,177 +642,7 @@ class _Reader:
 
     def _is_valid(self, value: Any, schema: Mapping[str, Any], given: Any) -> bool:
         definitions = {key: self._root[key] for key in ("$defs", "definitions") if key in self._root}
-        form = _FORMS.get(schema.get("format", ""))
+        form = FORMS.get(schema.get("format", ""))
         if form is not None and not (isinstance(value, str) and form.fullmatch(value)):
             return False
         return is_valid({**schema, **definitions}, value)
-
-
-#: The forms of strings that validators hardly check.
-_FORMS = {
-    "date": re.compile(r"\d{4}-\d\d-\d\d"),
-    "time": re.compile(r"\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"),
-    "date-time": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"),
-    "email": re.compile(r"[^\s@,;:<>\"']+@[^\s@,;:<>\"']+\.[^\s@,;:<>\"'.]{2,}"),
-    "uri": re.compile(r"[a-zA-Z][\w+.-]*:\S+"),
-    "uuid": re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
-    "ipv4": re.compile(r"\d{1,3}(?:\.\d{1,3}){3}"),
-}
-_BARE_HOUR = re.compile(
-    r"\b(?:at|from|till|until|to|by|before|after|around) (\d{1,2})()\b(?!\s*[:%.]?\w)|(?<![\w.,:])(\d{1,2})[.h](\d\d)(?![\w.])",
-    re.IGNORECASE,
-)
-_START = frozenset(
-    stem(word)
-    for word in [
-        "from",
-        "since",
-        "start",
-        "after",
-        "begin",
-        "depart",
-        "earliest",
-        "new",
-        "onwards",
-        "departure",
-        "checkin",
-        "pickup",
-    ]
-)
-_END = frozenset(
-    stem(word)
-    for word in [
-        "to",
-        "until",
-        "till",
-        "end",
-        "before",
-        "by",
-        "return",
-        "arrive",
-        "arrival",
-        "latest",
-        "due",
-        "deadline",
-        "checkout",
-        "dropoff",
-        "through",
-    ]
-)
-_LEAST = frozenset(stem(word) for word in ["min", "minimum", "least", "over", "above", "more", "lowest"])
-_MOST = frozenset(
-    stem(word) for word in ["max", "maximum", "most", "under", "below", "less", "within", "limit", "highest"]
-)
-
-
-def _role(name: str) -> str | None:
-    """Return whether an argument is the start or the end of a period."""
-    words = set(stems(name))
-    return "end" if words & _END else "start" if words & _START else None
-
-
-def _cue(text: str, span: Span) -> str | None:
-    """Return whether the words before a moment introduce a start or an end."""
-    before = re.findall(r"[a-z]+|-|–", text[max(span.start - 24, 0) : span.start].lower())[-2:]
-    for word in reversed(before):
-        if stem(word) in _END or word in "-–":
-            return "end"
-        if stem(word) in _START:
-            return "start"
-    return "start" if re.match(r"\W*(?:onwards?|on\b)", text[span.end : span.end + 10]) else None
-
-
-def _limit(name: str) -> str | None:
-    """Return whether an argument is a lower or an upper bound."""
-    words = set(stems(name))
-    return "least" if words & {"min", "minimum"} else "most" if words & {"max", "maximum"} else None
-
-
-def _limit_cue(text: str, span: Span) -> str | None:
-    before = re.findall(r"[a-z]+", text[max(span.start - 20, 0) : span.start].lower())[-2:]
-    for word in reversed(before):
-        if stem(word) in _LEAST or word == "from":
-            return "least"
-        if stem(word) in _MOST or (word == "to" and "up" in before):
-            return "most"
-    return None
-
-
-#: Marks an enumeration of numbers of the conversation; validators ignore it.
-_NUMBERS = "x-numbers"
-_FILLERS = frozenset(
-    {"is", "has", "the", "a", "an", "of", "to", "in", "on", "at", "for", "by", "id", "with", "and", "or"}
-)
-_DATE_STEMS = frozenset(stem(word) for word in _DATE_WORDS)
-
-
-def _prepositions(names: Sequence[str]) -> set[str]:
-    """Return the prepositions that introduce the value of an argument with such a name."""
-    found = {
-        one for one in names if one in ("from", "to", "in", "at", "by", "via", "near", "with", "for", "on", "of", "as")
-    }
-    kinds = {
-        "from": "from origin source start departure pickup sender old",
-        "to": "to destination target dropoff recipient arrival receiver goal into new",
-        "in": "city location place country town region area where folder room",
-        "at": "location place address venue station branch store shop where",
-        "near": "location place near address",
-        "by": "author artist creator",
-        "with": "doctor dentist stylist trainer person contact",
-        "called": "name title label",
-    }
-    return found | {word for word, listed in kinds.items() if set(names) & set(listed.split())}
-
-
-def _kind(schema: Mapping[str, Any]) -> str:
-    """Return the type of a schema's values; "" where it has none or several."""
-    kind = schema.get("type")
-    return kind if isinstance(kind, str) else ""
-
-
-def _is_numeric(schema: Any) -> bool:
-    return isinstance(schema, dict) and schema.get("type") in ("integer", "number") and "enum" not in schema
-
-
-def _contains(longer: Any, shorter: Any) -> bool:
-    """Tell whether the words of a value are among those of another."""
-    return set(stems(str(shorter))) < set(stems(str(longer)))
-
-
-def _joined_moments(moments: Sequence[Span]) -> list[Span]:
-    """Return the moments, and each date joined with each time."""
-    dates = [one for one in moments if len(str(one.value)) == 10]
-    times = [one for one in moments if ":" in str(one.value)]
-    both = [Span(day.start, day.end, f"{day.value}T{time.value}") for day in dates for time in times]
-    return [*moments, *both]
-
-
-def _moment_forms(iso: str) -> list[str]:
-    """Return the ways to write a moment."""
-    if "T" in iso:
-        return [f"{iso}:00", f"{iso}:00Z", iso]
-    if ":" in iso:
-        return [f"{iso}:00", iso, f"{iso}:00Z"]
-    return [iso]
-
-
-def _demand(schema: Mapping[str, Any]) -> str:
-    """Return in words what a schema demands of a value."""
-    least, most = schema.get("minimum"), schema.get("maximum")
-    if least is not None and most is not None:
-        return f"between {least:g} and {most:g}"
-    if most is not None:
-        return f"at most {most:g}"
-    if least is not None:
-        return f"at least {least:g}"
-    if "exclusiveMaximum" in schema:
-        return f"less than {schema['exclusiveMaximum']:g}"
-    if "exclusiveMinimum" in schema:
-        return f"more than {schema['exclusiveMinimum']:g}"
-    if "multipleOf" in schema:
-        return f"a multiple of {schema['multipleOf']:g}"
-    if "pattern" in schema:
-        return f"of the form {schema['pattern']}"
-    if "format" in schema:
-        return {"email": "an e-mail address", "uri": "an address"}.get(schema["format"], f"a valid {schema['format']}")
-    return "a whole number" if schema.get("type") == "integer" else "valid"

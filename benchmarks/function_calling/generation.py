@@ -139,3 +139,4 @@ def _branch(spec: str) -> str:
 def _union(branches: tuple[str, ...]) -> str:
     schema = {"anyOf": [json.loads(branch) for branch in branches]}
     return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=OVERRIDES))
+

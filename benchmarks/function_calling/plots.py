@@ -124,3 +124,5 @@ def _by_tools(rows: Sequence[Row], metric: str, label: str, *, shares: bool) -> 
 
 def _spread(rows: Sequence[Row]) -> list[list[float]]:
     return [[max(0.0, row.value - row.low) for row in rows], [max(0.0, row.high - row.value) for row in rows]]
+
+

@@ -139,10 +139,7 @@ class FewShotPrompt:
                 calls = [_call_text(call["name"], call["args"]) for call in message.tool_calls]
                 turns.append(("assistant", "\n".join([*([content] if content else []), *calls])))
         first = next((at for at, (role, _) in enumerate(turns) if role == "user"), 0)
-        turns[first] = (
-            "user",
-            f"{_functions(tools)}\n\n{system}\n\nRequest: {turns[first][1]}".replace("\n\n\n\n", "\n\n"),
-        )
+        turns[first] = ("user", f"{_functions(tools)}\n\n{system}\n\nRequest: {turns[first][1]}".replace("\n\n\n\n", "\n\n"))
         return self._tokens([*_SOLVED, *turns])
 
     def shared_ids(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> list[int]:

@@ -90,7 +90,9 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
     known = methods_for(lm)
     for name in options.methods or ():
         if name not in known:
-            raise DataFormatError(f"There is no method called {name!r} for {lm.name}: choose among {', '.join(known)}.")
+            raise DataFormatError(
+                f"There is no method called {name!r} for {lm.name}: choose among {', '.join(known)}."
+            )
     records = dev_and_test(call_set)[options.split == "test"]
     categories: dict[str, list[CallRecord]] = {}
     for record in records:
@@ -123,9 +125,7 @@ def plan(lm: FrozenLM, call_set: CallSet, options: CallOptions) -> Plan:
                 if isinstance(trial, Trial):
                     trials.append(trial)
                 elif options.methods is not None or name != "toolken-k":
-                    notes.append(
-                        f"{name} is not applicable to {category}{f' with {count} tools' * bool(count)}: {trial}."
-                    )
+                    notes.append(f"{name} is not applicable to {category}{f' with {count} tools' * bool(count)}: {trial}.")
     if not trials:
         raise DataFormatError(" ".join(["Nothing can be measured.", *notes]))
     return Plan(trials, list(dict.fromkeys(notes)))
@@ -227,9 +227,7 @@ def _trial(
         method=method,
         build=lambda settings: _answerer(build(), by_id),
         identity={
-            "records": hashlib.sha256(
-                repr([(r.id, [s.digest for s in r.tools]) for r in records]).encode()
-            ).hexdigest(),
+            "records": hashlib.sha256(repr([(r.id, [s.digest for s in r.tools]) for r in records]).encode()).hexdigest(),
             "max_tokens": MAX_TOKENS,
         },
         examples_per_tool=options.examples if method == "toolken-k" else 0,
@@ -307,9 +305,7 @@ def _lines(record: CallRecord) -> Iterator[str]:
 
 def expected_text(record: CallRecord) -> str:
     """Return what is right for a record, for display."""
-    calls = [
-        f"{call.tool}({', '.join(f'{k}={v[0]!r}' for k, v in call.accepted.items() if v)})" for call in record.expected
-    ]
+    calls = [f"{call.tool}({', '.join(f'{k}={v[0]!r}' for k, v in call.accepted.items() if v)})" for call in record.expected]
     if calls:
         return ", ".join(calls)
     asked = [*(name for names in record.missing.values() for name in names), *record.wrong]

@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 
 from toolken.tools.number_words import number_words_in
 
-UNITS = (
+_UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
-).split(" ")
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split(" ")
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+UNITS, TENS = _UNITS.split(), _TENS.split()
 
 
 def spelt(number: int) -> str:
