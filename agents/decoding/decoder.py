@@ -195,11 +195,12 @@ class _Turn:
             return decided
         shares = shared_parts_of(question) or self._coded_parts()
         shared = [(part, self._read(form.query(part)).hidden) for part in shares]
-        started = [self._winner(hidden, tools, results=0, must=self._must_call) for _, hidden in shared]
-        names = {one.name for one in started if one is not None}
-        if None in started or len(names) != 1 or not self._toolset.spec(*names).parameters.get("required"):
+        winners = [self._winner(hidden, tools, results=0, must=self._must_call) for _, hidden in shared]
+        names = {None if one is None else one.name for one in winners}
+        name = names.pop() if len(names) == 1 else None
+        if name is None or not self._toolset.spec(name).parameters.get("required"):
             return []
-        if _takes_lists(self._toolset.spec(*names)) or any(self._question(*names, part, part) for part, _ in shared):
+        if _takes_lists(self._toolset.spec(name)) or any(self._question(name, part, part) for part, _ in shared):
             return []
         return shared
 

@@ -412,10 +412,10 @@ class _Reader:
                 for match in BARE_HOUR.finditer(text.text)
             ]
             for one in hours:
-                value = next((v for v in moment_forms(one.value) if self._is_valid(v, schema, schema)), None)
+                hour = next((v for v in moment_forms(one.value) if self._is_valid(v, schema, schema)), None)
                 dated = any(one.overlaps(moment) for moment in text.moments)
-                if value is not None and not dated and self._is_free(text, one):
-                    found[one.start] = Span(one.start, one.end, value)
+                if hour is not None and not dated and self._is_free(text, one):
+                    found[one.start] = Span(one.start, one.end, hour)
         return list(found.values())
 
     def _takers(self, value: str) -> int:
@@ -645,4 +645,4 @@ class _Reader:
         form = FORMS.get(schema.get("format", ""))
         if form is not None and not (isinstance(value, str) and form.fullmatch(value)):
             return False
-        return is_valid({**schema, **definitions}, value)
+        return is_valid(dict(schema) | definitions, value)

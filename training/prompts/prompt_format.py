@@ -10,7 +10,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from toolken.training.examples import Example, FewShotExample
-from toolken.training.prompts.argument_lines import argument_lines
 from toolken.training.tool_spec import ToolSpec
 
 #: Largest number of characters of a tool's result in the text; small LMs lose track in longer results.
@@ -141,11 +140,10 @@ class PromptFormat(BaseModel):
     ) -> str:
         """Return the prompt after which the LM writes the arguments of a call as one JSON object.
 
-        It contains the description of the tool and its arguments only if there is no few-shot example of its arguments. The prompt is
+        It contains the description of the tool only if there is no few-shot example of its arguments. The prompt is
         separate from the conversation.
         """
-        lines = argument_lines(spec)
-        blocks = [f"{spec.words}\n{lines}".strip() + self.separator] if not shown else []
+        blocks = [spec.words + self.separator] if not shown else []
         blocks += [
             self._argument_block(one.question, one.results) + json.dumps(one.args, ensure_ascii=False) + self.separator
             for one in shown
