@@ -24,7 +24,7 @@ WEATHER = {
 @pytest.fixture
 def model(tiny_lm: FrozenLM, tiny_head: ToolkenHead) -> ToolkenChatModel:
     """A chat model over a random LM that calls a tool wherever it may."""
-    return ToolkenChatModel(lm=tiny_lm, head=replace(tiny_head, threshold=0.0), max_tokens=60)
+    return ToolkenChatModel(lm=tiny_lm, head=replace(tiny_head, threshold=0.0), max_tokens=400)
 
 
 def test_a_missing_value_is_asked_for_and_the_answer_completes_the_call(model: ToolkenChatModel) -> None:
