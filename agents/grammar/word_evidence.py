@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolken.agents.grammar.argument_evidence import EvidencedArguments, RefusedValue, ValueSource
+from toolken.agents.grammar.function_words import FUNCTION_WORDS
 from toolken.agents.grammar.schema_check import is_valid
-from toolken.agents.grammar.text_values import FUNCTION_WORDS, Span, TextValues, stem, stems
+from toolken.agents.grammar.text_values import Span, TextValues, stem, stems
 from toolken.agents.grammar.value_cues import (
     APPENDED,
     BARE_HOUR,
