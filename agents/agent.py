@@ -29,10 +29,19 @@ from toolken.agents.decoding.batching import (
     joined,
 )
 from toolken.agents.decoding.decoder import DecodingOptions
-from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
+from toolken.agents.decoding.events import (
+    ArgumentsPiece,
+    CallFinished,
+    CallStarted,
+    Event,
+    Finished,
+    Question,
+    TextPiece,
+)
 from toolken.agents.decoding.lazy_model import LazyModel
 from toolken.agents.decoding.stepping import Stepping
 from toolken.agents.errors import OptionError
+from toolken.agents.grammar.missing_values import Missing
 from toolken.agents.retry import Retries, RetryStep
 from toolken.agents.runnable_tools import runnable_tools
 from toolken.agents.tool_runner import ToolRunner
@@ -112,10 +121,14 @@ class ToolkenAgent(Runnable[Any, Answer]):
         Corrects the arguments of a failed call, which is then made again, once per tool and question; for instance
         `toolken.agents.retry.offered_name`. None: failed calls are not made again.
     grounded
-        Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city" or
-        "weather.city", or True for every string and number.
+        Arguments whose value is any span or number of the conversation, besides those whose schemas say so: names such
+        as "city" or "weather.city", or True for every string and number. False: the LM writes all other values.
     format
         How conversations are written, as for `ToolkenChatModel`; a head has its own format.
+    missing
+        What happens where nothing in the conversation says a required argument, or the schema forbids the value: "ask"
+        ends the turn with a question instead of a call, "refuse" makes the call fail and names the argument, "write"
+        lets the LM write some value that the schema admits. By default what `options` says, which is "ask".
 
     Raises
     ------
@@ -143,7 +156,8 @@ class ToolkenAgent(Runnable[Any, Answer]):
         tool_retries: int = 0,
         retry: RetryStep | None = None,
         grounded: bool | Sequence[str] = (),
-        format: ConversationFormat | FormatName = "auto",
+        format: ConversationFormat | FormatName | None = None,
+        missing: Missing | None = None,
     ) -> None:
         _check_bounds(max_calls, tool_timeout, tool_retries)
         given = list(tools) if isinstance(tools, Iterator) else tools
@@ -160,11 +174,14 @@ class ToolkenAgent(Runnable[Any, Answer]):
             "retry": retry,
             "grounded": grounded,
             "format": format,
+            "missing": missing,
         }
         self.tools = {tool.name: tool for tool in found}
         self.decoder = LazyModel(lm, head, by_name=True, form=format).decoder(BoundTools.of(found, grounded=grounded))
         self.max_calls = max_calls
         self.options = options or DecodingOptions()
+        if missing is not None:
+            self.options = replace(self.options, missing=missing)
         self._retry = retry
         self._runner = ToolRunner(self.tools, timeout=tool_timeout, retries=tool_retries)
 
@@ -289,6 +306,8 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 yield event
                 if isinstance(event, TextPiece):
                     text += event.text
+                elif isinstance(event, Question):
+                    text = event.text
                 elif isinstance(event, CallStarted):
                     started = event
                 elif isinstance(event, CallFinished):

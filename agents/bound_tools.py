@@ -69,8 +69,9 @@ class BoundTools(list[dict[str, Any]]):
         tools
             The tools; duplicates count once.
         grounded
-            Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city"
-            or "weather.city", or True for every string and number.
+            Arguments whose value is any span or number of the conversation, besides those whose schemas say so: names
+            such as "city" or "weather.city", or True for every string and number. False: the LM writes all values
+            whose schemas say nothing.
         few_shot
             Examples of the tools' arguments.
 
@@ -80,7 +81,7 @@ class BoundTools(list[dict[str, Any]]):
             If a tool cannot be read, two different ones share a name, `grounded` names no argument, or a few-shot
             example names another tool.
         """
-        if isinstance(tools, BoundTools) and not grounded and not few_shot:
+        if isinstance(tools, BoundTools) and not grounded and grounded is not False and not few_shot:
             return tools
         if isinstance(tools, BaseTool | str | dict) or not isinstance(tools, Iterable | None):
             raise ToolSpecError(f"`tools` is {tools!r:.120}: give a list of tools, even of one.")
@@ -99,7 +100,8 @@ class BoundTools(list[dict[str, Any]]):
         unknown_tools([one.tool for one in shown], [spec.name for spec in read])
         if isinstance(tools, BoundTools):
             classes, shown = tools.classes, [*shown, *tools.few_shot]
-        return cls(_with_grounded(read, grounded) if grounded else read, classes, shown)
+        marked = _with_grounded(read, grounded) if grounded or grounded is False else read
+        return cls(marked, classes, shown)
 
     def problem(self, name: str, arguments: dict[str, Any]) -> str | None:
         """Return why arguments violate the tool's schema or its pydantic class, or None if they are valid."""
@@ -215,7 +217,9 @@ def _untitled(schema: Any) -> Any:
 
 
 def _with_grounded(specs: Sequence[ToolSpec], grounded: bool | Sequence[str]) -> list[ToolSpec]:
-    wanted = None if grounded is True else set(grounded or ())
+    if grounded is False:
+        return [_written(spec) for spec in specs]
+    wanted = None if grounded is True else set(grounded)
     found: set[str] = set()
     result = []
     for spec in specs:
@@ -231,6 +235,12 @@ def _with_grounded(specs: Sequence[ToolSpec], grounded: bool | Sequence[str]) ->
         known = [name for spec in specs for name in spec.arguments]
         raise ToolSpecError(f"No tool has an argument {missing[0]!r} to copy: the arguments are {known[:20]}.")
     return result
+
+
+def _written(spec: ToolSpec) -> ToolSpec:
+    """Return a tool whose arguments the LM writes, apart from those whose schemas say that they are copied."""
+    properties = {name: {GROUNDED: False} | argument for name, argument in spec.arguments.items()}
+    return spec.model_copy(update={"parameters": spec.parameters | {"properties": properties}})
 
 
 def _class_problem(schema: ArgumentsClass | None, arguments: dict[str, Any]) -> str | None:

@@ -123,4 +123,24 @@ def _progress(messages: Sequence[BaseMessage]) -> Prompt:
         calls=calls,
         before=tuple(before),
         errors=tuple(failed.items()),
+        earlier=tuple(_without_calls(messages[:begin])),
     )
+
+
+def _without_calls(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:
+    """Return question and answer of the last exchanges that had no call."""
+    found: list[tuple[str, str]] = []
+    answer = ""
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage) or (isinstance(message, AIMessage) and calls_of(message)):
+            break
+        text = message_text(message).strip()
+        if isinstance(message, AIMessage):
+            answer = f"{text}\n{answer}".strip()
+        elif isinstance(message, HumanMessage):
+            if answer or not found:
+                found.insert(0, (text, answer))
+            else:  # consecutive questions are one question
+                found[0] = (f"{text}\n{found[0][0]}", found[0][1])
+            answer = ""
+    return found

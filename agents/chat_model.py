@@ -22,6 +22,7 @@ from toolken.agents.decoding.answers import AnswerKind
 from toolken.agents.decoding.batching import batch_configs, batched_decoding, claimed_batch, in_a_thread, joined
 from toolken.agents.decoding.decoder import DecodingOptions
 from toolken.agents.decoding.stepping import Stepping
+from toolken.agents.grammar.missing_values import Missing
 from toolken.agents.lazy_chat_model import LazyChatModel
 from toolken.agents.structured_output import structured_output
 from toolken.training.examples import FewShotExample
@@ -62,7 +63,7 @@ class ToolkenChatModel(LazyChatModel):
     format
         How conversations are written: `"chat"` in the LM's chat template, `"question"` as questions and answers in
         plain text, `"auto"` in the chat template where it takes tools; or a format, such as
-        `ChatTemplateFormat.of(lm, enable_thinking=False)`. A head has its own format.
+        `ChatTemplateFormat.of(lm, enable_thinking=False)`. By default the head's format, and `"question"` without one.
     answer
         What answers after tool results: `"write"`, the LM in its own words, with the numbers of the conversation only;
         or `"results"`, the results alone. By default `"write"` in a chat template, otherwise `"results"`.
@@ -77,8 +78,13 @@ class ToolkenChatModel(LazyChatModel):
     max_calls
         Calls per question, after which the turn is finished in text, so that an agent loop ends; None for no bound.
     parallel_tool_calls
-        Whether each part of a request is decided separately, so that one message may have several calls. Off by
-        default: a call often needs the result of the previous one.
+        Whether each part of a request is decided separately, so that one message may have several calls. Parts that
+        lack a required value, as those that need the result of another call do, are decided together.
+    missing
+        What happens where nothing in the conversation says a required argument, or the schema forbids the value: "ask"
+        ends the turn with a question instead of a call, "refuse" makes the call invalid and names the argument, "write"
+        lets the LM write some value that the schema admits. By default "ask", and "write" where `tool_choice` requires
+        a call.
     max_retries, api_key
         Sent to a server; a model in memory ignores them.
     streaming
@@ -102,7 +108,8 @@ class ToolkenChatModel(LazyChatModel):
     answer: AnswerKind | None = None
     stop: list[str] | None = None
     max_calls: int | None = Field(default=16, ge=0)
-    parallel_tool_calls: bool = False
+    parallel_tool_calls: bool = True
+    missing: Missing | None = None
     streaming: bool = False
 
     @field_validator("stop", mode="before")
@@ -141,7 +148,7 @@ class ToolkenChatModel(LazyChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        own = ("temperature", "top_p", "seed", "max_tokens", "max_calls", "parallel_tool_calls", "answer")
+        own = ("temperature", "top_p", "seed", "max_tokens", "max_calls", "parallel_tool_calls", "answer", "missing")
         identity = self._lazy.identity() if self._served is None else {"served": self.model_name, "at": self.base_url}
         # LangChain replaces the model's `stop` with that of the call.
         return identity | {name: getattr(self, name) for name in own} | {"own_stop": self.stop}
@@ -165,13 +172,14 @@ class ToolkenChatModel(LazyChatModel):
             None or "auto": the model decides; "none": no call; "any", "required" or True: a call is required; a tool's
             name, or `{"type": "function", "function": {"name": ...}}`: a call of that tool is required.
         grounded
-            Arguments that are copied from the conversation, besides those whose schemas say so: names such as "city"
-            or "weather.city", or True for every string and number.
+            Arguments whose value is any span or number of the conversation, besides those whose schemas say so: names
+            such as "city" or "weather.city", or True for every string and number. False: the LM writes all other
+            values.
         few_shot
             Examples of arguments, `{"tool": ..., "question": ..., "args": {...}}`; the LM sees them only while it
             writes arguments.
         kwargs
-            Options of the calls, such as `temperature`.
+            Options of the calls, such as `temperature` and `missing`.
 
         Raises
         ------
@@ -181,6 +189,9 @@ class ToolkenChatModel(LazyChatModel):
             If a tool cannot be read, two share a name, its schema cannot be compiled to a grammar, or `tool_choice`
             names none of them.
         """
+        if "ls_structured_output_format" in kwargs:  # LangChain's structured output: an object to write, not a call
+            kwargs = {"missing": "write", "parallel_tool_calls": False} | kwargs
+            grounded = False if grounded == () else grounded
         bound = BoundTools.of(tools, grounded=grounded)
         if few_shot:
             # As options of the call they are part of the keys of cached answers.
@@ -199,7 +210,8 @@ class ToolkenChatModel(LazyChatModel):
     ) -> Runnable[LanguageModelInput, Any]:
         """Return a runnable that answers with an object of a schema, as `BaseChatModel.with_structured_output` does.
 
-        An object that is invalid or incomplete raises an `OutputParserException`.
+        The LM writes the object: unlike a call's arguments, values that are not marked as copied are not, and none is
+        asked for. An object that is invalid or incomplete raises an `OutputParserException`.
         """
         return structured_output(super().with_structured_output(schema, include_raw=include_raw, **kwargs))
 
@@ -312,6 +324,7 @@ class ToolkenChatModel(LazyChatModel):
             seed=_first(given.seed, self.seed),
             answer=_first(given.answer, self.answer),
             stop=(*stop_texts(stop), *(self.stop or [])),
+            missing=_first(given.missing, self.missing) or ("write" if must_call else "ask"),
         )
         if served is not None:
             chunks = served.chunks(messages, bound, options)

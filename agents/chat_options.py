@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from toolken.agents.decoding.answers import AnswerKind
 from toolken.agents.errors import OptionError, unknown_option
+from toolken.agents.grammar.missing_values import Missing
 from toolken.training.examples import FewShotExample
 
 
@@ -17,7 +18,7 @@ class CallOptions(BaseModel):
     ----------
     tools, tool_choice, grounded, few_shot
         As `bind_tools` takes them.
-    temperature, top_p, seed, max_tokens, timeout, parallel_tool_calls, answer
+    temperature, top_p, seed, max_tokens, timeout, parallel_tool_calls, answer, missing
         Override the model's own.
     model
         Accepted if it is the model's own name: one object holds one LM.
@@ -38,6 +39,7 @@ class CallOptions(BaseModel):
     timeout: float | None = Field(default=None, gt=0)
     parallel_tool_calls: bool | None = None
     answer: AnswerKind | None = None
+    missing: Missing | None = None
     model: Any = None
     strict: Any = None
     stream: Any = None

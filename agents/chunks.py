@@ -12,7 +12,15 @@ from langchain_core.utils.json import parse_partial_json
 
 from toolken.agents.conversation import Prompt
 from toolken.agents.decoding.answers import call_failure
-from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
+from toolken.agents.decoding.events import (
+    ArgumentsPiece,
+    CallFinished,
+    CallStarted,
+    Event,
+    Finished,
+    Question,
+    TextPiece,
+)
 
 
 class ChunkWriter:
@@ -47,6 +55,11 @@ class ChunkWriter:
                         index = max(index, 0)
                         yield _chunk(opening + text)
                         opening = ""
+                case Question(text):
+                    index = max(index, 0)
+                    # A question is the whole answer, without the beginning of one.
+                    opening, said = "", text
+                    yield _chunk(text)
                 case CallStarted(name, probability, runners_up):
                     calls.append({"tool": name, "probability": probability, "runners_up": dict(runners_up)})
                     call_id = f"call_{uuid.uuid4().hex[:24]}"

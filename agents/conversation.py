@@ -46,6 +46,8 @@ class Prompt:
         The conversation as turns, in a chat template.
     errors
         Name and message of each tool whose call failed for this question.
+    earlier
+        The turns directly before, as far as they had no call: question and answer, in order.
     """
 
     text: str | MarkedText
@@ -61,6 +63,7 @@ class Prompt:
     decision: str | MarkedText = ""
     turns: tuple[Turn, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()
+    earlier: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -131,7 +134,18 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         before=tuple(current.before),
         decision=text + ahead,
         errors=tuple(current.failed.items()),
+        earlier=tuple(_without_calls(turns[:-1])),
     )
+
+
+def _without_calls(turns: Sequence[_Turn]) -> list[tuple[str, str]]:
+    """Return question and answer of the last turns that had no call."""
+    found: list[tuple[str, str]] = []
+    for turn in reversed(turns):
+        if turn.calls or turn.results:
+            break
+        found.insert(0, (turn.question, turn.answer.strip()))
+    return found
 
 
 def canonical(arguments: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ class LazyChatModel(BaseChatModel):
     dtype: str | torch.dtype | None = None
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     head: InstanceOf[ToolkenHead] | str | Path | None = Field(default=None, exclude=True)
-    format: InstanceOf[PromptFormat] | InstanceOf[ChatTemplateFormat] | FormatName = "auto"
+    format: InstanceOf[PromptFormat] | InstanceOf[ChatTemplateFormat] | FormatName | None = None
     timeout: float | None = Field(default=None, gt=0)
     max_retries: int | None = Field(default=None, ge=0)
     api_key: SecretStr | None = Field(default=None, exclude=True)

@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
+from llguidance import LLMatcher
 
 from toolken.agents.decoding.events import ArgumentsPiece, CallFinished
 from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.sampling import Sampler, masked
 from toolken.agents.decoding.toolset import Toolset
+from toolken.agents.grammar.argument_evidence import EvidencedArguments
 from toolken.agents.grammar.copy_limits import CopyLimits
+from toolken.agents.grammar.copying import has_copied
 from toolken.agents.grammar.schema_grammar import argument_matcher
 from toolken.errors import PromptTooLongError
 from toolken.training.lm import FrozenLM, Session
@@ -53,6 +57,7 @@ class ArgumentWriter:
         sampler: Sampler,
         budget: int,
         limits: CopyLimits | None = None,
+        evidence: Callable[[dict[str, Any]], EvidencedArguments] | None = None,
     ) -> Iterator[ArgumentsPiece | CallFinished]:
         """Yield pieces of the arguments, then the finished call.
 
@@ -68,6 +73,9 @@ class ArgumentWriter:
             Bound on the sampled tokens.
         limits
             Limits on the numbers copied from the context; ignored where no arguments satisfy them.
+        evidence
+            Returns the schema of the arguments, restricted to what the conversation speaks for, when some are written;
+            None for the tool's schema.
 
         Raises
         ------
@@ -77,7 +85,19 @@ class ArgumentWriter:
             If the tool's schema cannot be compiled to a grammar.
         """
         lm = self._texts.lm
-        matcher = argument_matcher(lm, self._toolset.spec(tool), context, budget, limits)
+        spec = self._toolset.spec(tool)
+        parameters = spec.parameters if evidence is None else evidence({}).parameters
+
+        def matcher_of(parameters: dict[str, Any]) -> LLMatcher:
+            narrowed = spec if parameters is spec.parameters else spec.model_copy(update={"parameters": parameters})
+            return argument_matcher(lm, narrowed, context, budget, limits)
+
+        matcher = matcher_of(parameters)
+        # The grammar of copied numbers counts their uses itself.
+        renews = evidence is not None and not has_copied(parameters) and len(parameters.get("properties") or {}) > 1
+        taken: list[int] = []
+        known, given = 0, 0
+        closed: str | None = None
         text = GrowingText(lm, ())
         session: Session | None = None
         fresh: list[int] = []
@@ -103,13 +123,30 @@ class ArgumentWriter:
                 if token in lm.stop_ids or not matcher.consume_token(token):
                     break
                 tokens, fresh = [token], [token]
+            taken += tokens
             for one in tokens:
                 piece, _ = text.add(one)
-                if piece:
+                if piece and not renews:
                     yield ArgumentsPiece(piece)
-        if tail := text.finish():
+            if renews and evidence is not None:
+                finished, end = _finished_members(text.text)
+                if len(finished) == known:
+                    continue
+                yield ArgumentsPiece(text.text[given:end])
+                known, given = len(finished), end
+                # What is written is used up; it stands in the new grammar as it is.
+                parameters = evidence(finished).parameters
+                renewed = matcher_of(parameters)
+                if renewed.try_consume_tokens(taken) == len(taken):
+                    matcher = renewed
+                elif not parameters["properties"].keys() - finished.keys():
+                    closed = text.text[:end] + "}"  # nothing is left that the comma could introduce
+                    break
+        tail = text.finish()
+        whole = text.text if closed is None else closed
+        if tail := whole[given:] if renews else tail:
             yield ArgumentsPiece(tail)
-        yield self._finished(tool, text.text)
+        yield self._finished(tool, whole)
 
     def _finished(self, tool: str, text: str) -> CallFinished:
         try:
@@ -119,6 +156,32 @@ class ArgumentWriter:
         if not isinstance(arguments, dict):
             return CallFinished(tool, {}, text, "The arguments are not a JSON object.")
         return CallFinished(tool, arguments, text, self._toolset.tools.problem(tool, arguments))
+
+
+def _finished_members(text: str) -> tuple[dict[str, Any], int]:
+    """Return the members of an unfinished JSON object before its last comma, and where the comma is.
+
+    >>> _finished_members('{"a": [1, 2], "b": "x, y", "c": 3')
+    ({'a': [1, 2], 'b': 'x, y'}, 25)
+    """
+    depth, at, quoted, escaped = 0, -1, False, False
+    for place, character in enumerate(text):
+        if quoted:
+            quoted = escaped or character != '"'
+            escaped = character == "\\" and not escaped
+        elif character == '"':
+            quoted = True
+        elif character in "[{":
+            depth += 1
+        elif character in "]}":
+            depth -= 1
+        elif character == "," and depth == 1:
+            at = place
+    try:
+        found = json.loads(text[:at] + "}") if at > 0 else {}
+    except json.JSONDecodeError:
+        return {}, 0
+    return (found, at) if isinstance(found, dict) else ({}, 0)
 
 
 def prompt_ids(

@@ -1,8 +1,10 @@
 """`Decoder`: one assistant turn as a stream of events: text from the LM, and calls where tools win."""
 
+import re
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Literal
 
 import torch
 
@@ -10,16 +12,28 @@ from toolken.agents.conversation import Prompt, canonical
 from toolken.agents.decoding.answers import AnswerKind, answer_kind, longest_answer, nothing_said, results_text
 from toolken.agents.decoding.argument_prompts import argument_prompts
 from toolken.agents.decoding.arguments import ArgumentWriter, Feed, feed_alone
-from toolken.agents.decoding.events import ArgumentsPiece, CallFinished, CallStarted, Event, Finished, TextPiece
+from toolken.agents.decoding.events import (
+    ArgumentsPiece,
+    CallFinished,
+    CallStarted,
+    Event,
+    Finished,
+    Question,
+    TextPiece,
+)
 from toolken.agents.decoding.growing_text import GrowingText
-from toolken.agents.decoding.request_parts import parts_of
+from toolken.agents.decoding.request_parts import parts_of, shared_parts_of
 from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
 from toolken.agents.decoding.written_answer import WrittenAnswer
+from toolken.agents.grammar.argument_evidence import ArgumentEvidence, EvidencedArguments, ValueSource
 from toolken.agents.grammar.copy_limits import CopyRule
+from toolken.agents.grammar.missing_values import Missing, question_for, refusal_of
+from toolken.agents.grammar.word_evidence import WordEvidence
 from toolken.training.lm.marked_text import MarkedText
 from toolken.training.lm.prefix_cache import Prefill, PrefixCache
 from toolken.training.prompts.prompt_format import PromptFormat
+from toolken.training.tool_spec import ToolSpec
 
 #: Runner-up tools that are reported with their probabilities.
 RUNNERS_UP = 4
@@ -36,7 +50,8 @@ class DecodingOptions:
     must_call
         Call one of them instead of writing text.
     parallel
-        Decide about each part of a request separately, so that one turn may have several calls.
+        Decide about each part of a request separately, so that one turn may have several calls. Parts that lack a
+        required value are decided together.
     max_tokens
         Bound on the tokens of text and arguments together; by default 512 in a chat template, otherwise 256.
     temperature
@@ -53,11 +68,17 @@ class DecodingOptions:
     answer
         What answers after tool results: `"write"`, the LM in its own words, with the numbers of the conversation only;
         or `"results"`, the results alone. None: `"write"` in a chat template, otherwise `"results"`.
+    missing
+        What happens where nothing in the conversation says a required argument, or the schema forbids the value:
+        "ask" ends the turn with a question instead of a call, "refuse" makes the call invalid and names the argument,
+        "write" lets the LM write a value that the schema admits.
+    evidence
+        Finds the values that the conversation speaks for.
     """
 
     tools: tuple[str, ...] = ()
     must_call: bool = False
-    parallel: bool = False
+    parallel: bool = True
     max_tokens: int | None = None
     temperature: float = 0.0
     top_p: float = 1.0
@@ -65,6 +86,8 @@ class DecodingOptions:
     stop: tuple[str, ...] = ()
     copy_rule: CopyRule | None = None
     answer: AnswerKind | None = None
+    missing: Missing = "ask"
+    evidence: ArgumentEvidence = field(default_factory=WordEvidence)
 
 
 class Decoder:
@@ -120,6 +143,7 @@ class _Turn:
         #: Calls of this turn that are answered or made.
         self._calls = set(prompt.answered)
         self._made = 0
+        self._asked = False
         self._encoded: dict[str | MarkedText, list[int]] = {}
 
     def events(self) -> Iterator[Event]:
@@ -131,6 +155,8 @@ class _Turn:
             yield from self._calls_at_the_opening()
         if self._made:
             reason = "tool_calls"
+        elif self._asked:
+            pass
         elif prompt.ends_with_result and not form.everywhere and self._answers_with == "results":
             yield TextPiece(results_text(prompt, form))
         else:
@@ -142,13 +168,13 @@ class _Turn:
         """Yield the calls that win at the opening of the answer or after its last result."""
         prompt, form = self._prompt, self._toolset.prompt
         after_result = prompt.ends_with_result
-        parts = parts_of(prompt.question) if self._options.parallel and not after_result else []
-        decided = []
-        for part in parts:
-            hidden = self._decision_state(form.query(part))
-            # A required call need not be in every part of the request.
-            if self._winner(hidden, self._options.tools, results=0, must=False) is not None:
-                decided.append((part, hidden))
+        if not prompt.answered and (pending := self._pending()) is not None:
+            tools, request = pending
+            # The user answers a question for the values of a call, which is decided already.
+            self._must_call = True
+            yield from self._call(self._decision_state(form.query(request)), request, results=0, tools=tools)
+            return
+        decided = self._requests() if self._options.parallel and not after_result else []
         if len(decided) < 2:
             decided = [(prompt.question, self._decision_state(prompt.decision))]
         for question, hidden in decided:
@@ -180,6 +206,81 @@ class _Turn:
         # In a short context, the conversation comes first.
         fits = len(self._tokens(before + text)) + self._max_tokens <= self._lm.max_length
         return before if fits else ""
+
+    def _requests(self) -> list[tuple[str, torch.Tensor]]:
+        """Return the requests of a message with their hidden states, if it has several and each is complete.
+
+        A part of a request that lacks what its tool requires is no request, such as "a high chair" in "a table for 4
+        and a high chair".
+        """
+        form, question, tools = self._toolset.prompt, self._prompt.question, self._options.tools
+        decided: list[tuple[str, torch.Tensor]] = []
+        for part in parts_of(question):
+            hidden = self._decision_state(form.query(part))
+            # A required call need not be in every part of the request.
+            started = self._winner(hidden, tools, results=0, must=False)
+            if started is not None and self._question(started.name, part, part) is None:
+                decided.append((part, hidden))
+        if len(decided) > 1:
+            return decided
+        shares = shared_parts_of(question) or self._coded_parts()
+        shared = [(part, self._decision_state(form.query(part))) for part in shares]
+        winners = [self._winner(hidden, tools, results=0, must=self._must_call) for _, hidden in shared]
+        names = {None if one is None else one.name for one in winners}
+        name = names.pop() if len(names) == 1 else None
+        if name is None or not self._toolset.spec(name).parameters.get("required"):
+            return []
+        if _takes_lists(self._toolset.spec(name)) or any(self._question(name, part, part) for part, _ in shared):
+            return []
+        return shared
+
+    def _coded_parts(self) -> list[str]:
+        """Return a request for each code of a message, such as "cancel A1 and A2", for a tool that takes only one."""
+        question, tools = self._prompt.question, self._options.tools
+        if not re.search(r"\band\b|,|&", question) or not any(character.isdigit() for character in question):
+            return []
+        started = self._winner(
+            self._decision_state(self._toolset.prompt.query(question)), tools, results=0, must=self._must_call
+        )
+        if started is None:
+            return []
+        spec = self._toolset.spec(started.name)
+        coded = [name for name, schema in spec.arguments.items() if "pattern" in schema]
+        if len(coded) != 1 or spec.parameters.get("required") != coded:
+            return []
+        found = self._options.evidence.of(spec, ValueSource(question, question), self._toolset.all_few_shot(spec.name))
+        values = found.parameters["properties"].get(coded[0], {}).get("enum") or []
+        if len(values) < 2 or not all(value in question for value in values):
+            return []
+        return [
+            " ".join(re.sub("|".join(map(re.escape, set(values) - {value})), "", question).split()) for value in values
+        ]
+
+    def _pending(self) -> tuple[tuple[str, ...], str] | None:
+        """Return the tools whose missing values the last message gives, and the whole request; None where it does not.
+
+        The question is recognised by its text, so that a conversation needs no further state.
+        """
+        earlier, options, question = self._prompt.earlier, self._options, self._prompt.question
+        before = self._prompt.context.removesuffix(question).rstrip("\n")
+        if not earlier or options.missing != "ask":
+            return None
+        for first in range(len(earlier) - 1, -1, -1):
+            request = "\n".join(question for question, _ in earlier[first:])
+            tools = [name for name in options.tools if self._question(name, request, before) == earlier[-1][1]]
+            if tools:
+                whole = f"{request}\n{question}"
+                context = self._prompt.context
+                answered = tuple(name for name in tools if self._question(name, whole, context) != earlier[-1][1])
+                return (answered, whole) if answered else None
+        return None
+
+    def _question(self, tool: str, request: str, context: str) -> str | None:
+        """Return what a request for a tool is answered with where it lacks values."""
+        spec = self._toolset.spec(tool)
+        known = self._toolset.all_few_shot(tool)
+        found = self._options.evidence.of(spec, ValueSource(request, context), known)
+        return question_for(spec, found.missing, found.refused) or None
 
     def _text(self, before: str) -> Generator[Event, None, "_Reason"]:
         """Yield text up to the end of the answer or, in running text with calls, up to the call that wins.
@@ -258,10 +359,16 @@ class _Turn:
         return self._sampler.calls(probability, self._toolset.head.threshold)
 
     def _call(
-        self, hidden: torch.Tensor, question: str, *, results: int, text: GrowingText | None = None
+        self,
+        hidden: torch.Tensor,
+        question: str,
+        *,
+        results: int,
+        text: GrowingText | None = None,
+        tools: Sequence[str] | None = None,
     ) -> Iterator[Event]:
         """Yield the call that is decided at a hidden state `(d,)`, if any, after text that was held back."""
-        left = self._options.tools
+        left = self._options.tools if tools is None else tools
         while True:
             started = self._winner(hidden, left, results=results, must=self._must_call)
             if started is None:
@@ -270,6 +377,11 @@ class _Turn:
             # A call that may repeat an earlier one is yielded only after its arguments are known.
             may_repeat = any(name == started.name for name, _ in self._calls)
             events = self._arguments(started.name, hidden, question, None if text is None else text.text)
+            first = next(events)
+            if isinstance(first, Question):
+                yield from self._ask(first, results, text)
+                return
+            events = chain([first], events)
             written = list(events) if may_repeat else []
             if may_repeat and self._repeats(written[-1]):
                 if not self._must_call:
@@ -286,6 +398,17 @@ class _Turn:
             self._made += 1
             return
 
+    def _ask(self, question: Question, results: int, text: GrowingText | None) -> Iterator[Event]:
+        """Yield a question for the values of a call; after a result, the call is dropped, as it hardly is one."""
+        self._must_call = False
+        if results:
+            return
+        self._asked = True
+        if text is not None:
+            yield TextPiece(f"{text.finish()} {question.text}")
+        else:
+            yield question
+
     def _repeats(self, event: Event) -> bool:
         """Return whether a finished call repeats one of this turn."""
         assert isinstance(event, CallFinished)
@@ -293,7 +416,8 @@ class _Turn:
 
     def _arguments(
         self, tool: str, hidden: torch.Tensor, question: str, written: str | None
-    ) -> Iterator[ArgumentsPiece | CallFinished]:
+    ) -> Iterator[ArgumentsPiece | CallFinished | Question]:
+        """Yield the pieces of the arguments and the finished call, or only a question for their values."""
         head, prompt, spec = self._toolset.head, self._prompt, self._toolset.spec(tool)
         assert head is not None
         shown = self._toolset.few_shot(tool, hidden)
@@ -305,10 +429,26 @@ class _Turn:
             question, results, limits = PromptFormat.recent(prompt.answer + written), (), None
             context = f"{context}\n{question}"
         prompts = argument_prompts(form, prompt, spec, shown, question, results)
+        source = ValueSource("\n".join([question, *results]), context)
+        known = self._toolset.all_few_shot(tool)
+
+        def evidence(finished: dict[str, Any]) -> EvidencedArguments:
+            return self._options.evidence.of(spec, source, known, finished)
+
+        found = evidence({})
+        if self._options.missing != "write" and (found.missing or found.refused):
+            yield self._lacking(spec, found)
+            return
         writer = ArgumentWriter(self._toolset, self._texts, self._feed)
         budget = self._max_tokens - self._drawn
-        yield from writer.write(tool, prompts, context, self._sampler, budget, limits)
+        yield from writer.write(tool, prompts, context, self._sampler, budget, limits, evidence)
         self._drawn += writer.drawn
+
+    def _lacking(self, spec: ToolSpec, found: EvidencedArguments) -> Question | CallFinished:
+        """Return what the turn says about a call that lacks values."""
+        if self._options.missing == "ask":
+            return Question(question_for(spec, found.missing, found.refused))
+        return CallFinished(spec.name, {}, "{}", refusal_of(spec, found.missing, found.refused))
 
     def _tokens(self, text: str | MarkedText) -> list[int]:
         """Return the token ids of a text, tokenised once per turn."""
@@ -321,6 +461,11 @@ class _Turn:
         reading = self._texts.prefill(self._tokens(text))
         self._cached = max(self._cached, reading.reused - before)
         return reading
+
+
+def _takes_lists(spec: ToolSpec) -> bool:
+    """Tell whether one call of a tool may take several values."""
+    return any("array" in str(schema.get("type") or schema.get("anyOf") or "") for schema in spec.arguments.values())
 
 
 _Reason = Literal["stop", "length", "tool_calls"]

@@ -12,6 +12,13 @@ class TextPiece:
 
 
 @dataclass(frozen=True)
+class Question:
+    """The whole text of an answer that asks for the values that a call lacks, or says which value is forbidden."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class CallStarted:
     """A tool has won: its name, its probability in the joint softmax, and the runner-up tools with theirs."""
 
@@ -63,4 +70,4 @@ class Finished:
     call_probabilities: tuple[float, ...] = field(default=(), compare=False)
 
 
-Event = TextPiece | CallStarted | ArgumentsPiece | CallFinished | Finished
+Event = TextPiece | Question | CallStarted | ArgumentsPiece | CallFinished | Finished

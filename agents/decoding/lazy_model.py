@@ -59,7 +59,7 @@ class LazyModel:
         backend: Backend = "transformers",
         by_name: bool = False,
         load_options: Mapping[str, Any] | None = None,
-        form: ConversationFormat | FormatName = "auto",
+        form: ConversationFormat | FormatName | None = None,
     ) -> None:
         _check_kinds(lm, head)
         if isinstance(form, str) and form not in FORMAT_NAMES:
@@ -84,7 +84,7 @@ class LazyModel:
         head: ToolkenHead | str | Path | None,
         backend: Backend,
         load_options: Mapping[str, Any],
-        form: ConversationFormat | FormatName = "auto",
+        form: ConversationFormat | FormatName | None = None,
     ) -> bool:
         """Tell whether these are the arguments it was made with: the same objects, and equal names and options."""
         same = all(
@@ -146,6 +146,8 @@ class LazyModel:
                 if head is not None:
                     _check_format(self.form, head)
                     self._prompt = head.prompt
+                elif self.form is None:
+                    self._prompt = PromptFormat()
                 elif isinstance(self.form, str):
                     self._prompt = named_format(self.form, self.lm)
                 else:
@@ -284,7 +286,9 @@ def _update(digest: Any, value: Any) -> None:
         digest.update(repr(value).encode())
 
 
-def _check_format(form: ConversationFormat | FormatName, head: ToolkenHead) -> None:
+def _check_format(form: ConversationFormat | FormatName | None, head: ToolkenHead) -> None:
+    if form is None:
+        return
     name = "question" if isinstance(head.prompt, PromptFormat) else "chat"
     same = form in ("auto", name) if isinstance(form, str) else form.fingerprint == head.prompt.fingerprint
     if not same:

@@ -80,6 +80,12 @@ class Toolset:
         given = [one for one in self.tools.few_shot if one.tool == tool]
         return given or self.head.few_shot_for(tool, hidden)
 
+    def all_few_shot(self, tool: str) -> list[FewShotExample]:
+        """Return all few-shot examples of a tool's arguments."""
+        assert self.head is not None
+        given = [one for one in self.tools.few_shot if one.tool == tool]
+        return given or [one for one in self.head.few_shot.shown if one.tool == tool]
+
 
 class Toolkens:
     """Gives toolkens to any tools: those of a head, and for all others output embeddings made from their descriptions.

@@ -77,7 +77,7 @@ def copied_subjects(
     shown = [train[at] for at in draw(train, EXAMPLES, 0, by_problem=False)]
     asked = _published(folder) if split == "test" else _dev(data.dev["supervised"])
     for what, grounded in (("copied from the question", True), ("written freely", False)):
-        subject = {"type": "string"} | ({GROUNDED: True} if grounded else {})
+        subject = {"type": "string"} | {GROUNDED: grounded}
         schema = {"type": "object", "properties": {"subject": subject}, "required": ["subject"]}
         specs = [spec.model_copy(update={"parameters": schema}) for spec in data.specs]
         head = fit(lm, specs, shown, cache=FeatureCache(lm), progress=progress)
@@ -167,7 +167,7 @@ def call_or_no_call(
 
 def _forced_call(decoder: Decoder, question: str, tools: Sequence[str]) -> CallFinished:
     """Return the forced call for a question, restricted to `tools`."""
-    options = DecodingOptions(tools=tuple(tools), must_call=True)
+    options = DecodingOptions(tools=tuple(tools), must_call=True, parallel=False, missing="write")
     prompt = conversation_prompt([HumanMessage(question)], decoder.toolset.prompt)
     return next(event for event in decoder.decode(prompt, options) if isinstance(event, CallFinished))
 

@@ -189,7 +189,9 @@ def _never_calling(model: ToolkenChatModel, count: int, form: Any) -> ToolkenHea
 
 def _tokens_per_second(decoder: Decoder) -> float:
     prompt = conversation_prompt([HumanMessage("Tell me a long story about a ship.")], decoder.toolset.prompt)
-    options = DecodingOptions(tools=tuple(decoder.toolset.tools.names), max_tokens=TOKENS)
+    options = DecodingOptions(
+        tools=tuple(decoder.toolset.tools.names), max_tokens=TOKENS, parallel=False, missing="write"
+    )
     list(decoder.decode(prompt, replace(options, max_tokens=4)))
     speeds = []
     for _ in range(3):

@@ -1,6 +1,6 @@
 """Answerers that decode with a head: the project's own, a published trainer's, or a retriever's choice of tool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -149,7 +149,7 @@ def toolken_answerer(
     copy_rule
         Limits the numbers that later calls copy; see `DecodingOptions`.
     """
-    options = DecodingOptions(max_tokens=max_tokens, copy_rule=copy_rule)
+    options = DecodingOptions(max_tokens=max_tokens, copy_rule=copy_rule, parallel=False, missing="write")
     agent = ToolkenAgent(lm, head, tools, max_calls=max_calls, options=options, retry=offered_name)
     answers = cache if cache is not None else AnswerCache()
 
@@ -210,7 +210,7 @@ def retriever_answerer(
         return [_forced(question.text, tools[at].name) for question, at in zip(questions, best, strict=True)]
 
     def _forced(text: str, tool: str) -> Attempt:
-        options = DecodingOptions(tools=(tool,), must_call=True)
+        options = DecodingOptions(tools=(tool,), must_call=True, parallel=False, missing="write")
         pieces: list[TracePiece] = []
         events = decoder.decode(conversation_prompt([HumanMessage(text)], head.prompt), options)
         event = next((one for one in events if isinstance(one, CallFinished)), None)

@@ -284,18 +284,18 @@ def test_few_shot_examples_are_seen_in_argument_mode_only(
     shown = {"tool": "find", "question": "Where is the record of Alan?", "args": {"name": "Alan"}}
     bound = model.bind_tools([find], tool_choice="find", few_shot=[shown])
     monkeypatch.setattr(tiny_lm, "encode", encode)
-    message = bound.invoke("Where is Ada?")
+    message = bound.invoke("Where is Ada of London?")
     with_it = [text for text in read if "Alan" in text]
     assert with_it
     assert all(text.endswith(model.head.prompt.arguments) for text in with_it)
-    assert message.usage_metadata["input_tokens"] == len(whole(model.head.prompt.query("Where is Ada?")).ids)
+    assert message.usage_metadata["input_tokens"] == len(whole(model.head.prompt.query("Where is Ada of London?")).ids)
 
 
 def test_parts_of_a_request_are_decided_separately(model: ToolkenChatModel, tools: list[dict[str, Any]]) -> None:
     question = "What is 12 plus 30? How is the weather in Oslo?"
-    one = model.bind_tools(tools).invoke(question)
+    one = model.bind_tools(tools, parallel_tool_calls=False).invoke(question)
     assert len(one.tool_calls) == 1
-    several = model.bind_tools(tools, parallel_tool_calls=True, max_tokens=120)
+    several = model.bind_tools(tools, max_tokens=120)
     message = several.invoke(question)
     assert 1 <= len(message.tool_calls) <= 2
     assert len({call["id"] for call in message.tool_calls}) == len(message.tool_calls)

@@ -157,7 +157,7 @@ def test_heads_that_decide_differently_have_different_keys(tiny_lm: FrozenLM, ti
         replace(tiny_head, estimate=vectors),
     )
     keys += map(key, others)
-    keys += [key(tiny_head, **option) for option in ({"top_p": 0.5}, {"max_calls": 1}, {"parallel_tool_calls": True})]
+    keys += [key(tiny_head, **option) for option in ({"top_p": 0.5}, {"max_calls": 1}, {"parallel_tool_calls": False})]
     assert len(set(keys)) == len(keys)
     assert key(copy.deepcopy(tiny_head)) == key(tiny_head)
 

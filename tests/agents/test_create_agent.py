@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
@@ -22,7 +22,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import BaseModel
 
-from toolken import FrozenLM, ToolkenChatModel, ToolkenHead
+from toolken import FrozenLM, Grounded, ToolkenChatModel, ToolkenHead
 from toolken.agents.errors import InputError, OptionError
 
 QUESTION = "What is 12 plus 30 in Paris?"
@@ -38,7 +38,7 @@ def clock() -> str:
 
 
 @tool
-def thermometer(room: str) -> str:
+def thermometer(room: Annotated[str, Grounded(False)]) -> str:
     """Measure how warm a room is."""
     return "21 degrees"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from toolken.agents.decoding.request_parts import parts_of
+from toolken.agents.decoding.request_parts import parts_of, shared_parts_of
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,18 @@ from toolken.agents.decoding.request_parts import parts_of
 )
 def test_a_request_has_parts(question: str, parts: list[str]) -> None:
     assert parts_of(question) == parts
+
+
+@pytest.mark.parametrize(
+    ("question", "parts"),
+    [
+        ("timer for 5 and for 9 minutes", ["timer for 5", "timer for 9 minutes"]),
+        ("How warm is it in Oslo and Rome?", ["How warm is it in Oslo", "How warm is it in Rome"]),
+        ("hours for Triana and for Nordpark?", ["hours for Triana", "hours for Nordpark"]),
+        ("a meeting with Ana and Bob", []),
+        ("from Oslo to Rome", []),
+        ("bread and butter", []),
+    ],
+)
+def test_requests_may_share_a_verb(question: str, parts: list[str]) -> None:
+    assert shared_parts_of(question) == parts
