@@ -232,7 +232,7 @@ def silent(lm: FrozenLM) -> FrozenLM:
 
 
 def test_an_lm_that_says_nothing_still_answers(native: FrozenLM, tiny_lm: FrozenLM) -> None:
-    chat, question = (ToolkenChatModel(lm=silent(lm), max_tokens=20) for lm in (native, tiny_lm))
+    chat, question = (ToolkenChatModel(lm=silent(lm), format="auto", max_tokens=20) for lm in (native, tiny_lm))
     failed = [*ASKED, ToolMessage("No such city.", tool_call_id="one", status="error")]
     assert chat.invoke("Hello").text == "I have no answer."
     assert chat.invoke(ANSWERED).text == "fine, 17 degrees"
@@ -311,7 +311,10 @@ def test_tokens_of_a_conversation_are_counted_in_the_template(model: ToolkenChat
 
 def test_more_tokens_fit_a_chat(native: FrozenLM, tiny_lm: FrozenLM) -> None:
     for lm, longest in ((native, 400), (tiny_lm, 256)):
-        lengths = [ToolkenChatModel(lm=lm, temperature=1.0, seed=seed, stop=["\x00"]).invoke("Hi") for seed in range(4)]
+        lengths = [
+            ToolkenChatModel(lm=lm, format="auto", temperature=1.0, seed=seed, stop=["\x00"]).invoke("Hi")
+            for seed in range(4)
+        ]
         counts = [one.usage_metadata["output_tokens"] for one in lengths if one.usage_metadata]
         assert max(counts) <= 512
         assert all(count <= longest or lm is native for count in counts)
