@@ -47,6 +47,7 @@ from toolken.agents.runnable_tools import runnable_tools
 from toolken.agents.tool_runner import ToolRunner
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
+from toolken.training.prior.pretrained import PretrainedPrior
 from toolken.training.prompts.conversation_format import ConversationFormat, FormatName
 from toolken.training.tool_spec import tool_specs
 
@@ -123,6 +124,8 @@ class ToolkenAgent(Runnable[Any, Answer]):
     grounded
         Arguments whose value is any span or number of the conversation, besides those whose schemas say so: names such
         as "city" or "weather.city", or True for every string and number. False: the LM writes all other values.
+    prior
+        A pretrained prior of the LM or its folder, where there is no head.
     format
         How conversations are written, as for `ToolkenChatModel`; a head has its own format.
     missing
@@ -156,6 +159,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
         tool_retries: int = 0,
         retry: RetryStep | None = None,
         grounded: bool | Sequence[str] = (),
+        prior: PretrainedPrior | str | Path | None = None,
         format: ConversationFormat | FormatName | None = None,
         missing: Missing | None = None,
     ) -> None:
@@ -173,11 +177,13 @@ class ToolkenAgent(Runnable[Any, Answer]):
             "tool_retries": tool_retries,
             "retry": retry,
             "grounded": grounded,
+            "prior": prior,
             "format": format,
             "missing": missing,
         }
         self.tools = {tool.name: tool for tool in found}
-        self.decoder = LazyModel(lm, head, by_name=True, form=format).decoder(BoundTools.of(found, grounded=grounded))
+        loaded = LazyModel(lm, head, by_name=True, form=format, prior=prior)
+        self.decoder = loaded.decoder(BoundTools.of(found, grounded=grounded))
         self.max_calls = max_calls
         self.options = options or DecodingOptions()
         if missing is not None:

@@ -123,8 +123,22 @@ def _progress(messages: Sequence[BaseMessage]) -> Prompt:
         calls=calls,
         before=tuple(before),
         errors=tuple(failed.items()),
+        exchanges=tuple(_exchanges(messages[:begin])),
         earlier=tuple(_without_calls(messages[:begin])),
     )
+
+
+def _exchanges(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:
+    """Return questions with their answers; where the assistant said nothing, the results of its calls."""
+    found: list[tuple[str, str]] = []
+    for message in messages:
+        text = message_text(message).strip()
+        if isinstance(message, HumanMessage):
+            found.append((text, ""))
+        elif found and text and isinstance(message, AIMessage | ToolMessage):
+            asked, answer = found[-1]
+            found[-1] = (asked, text if isinstance(message, AIMessage) else answer or text)
+    return found
 
 
 def _without_calls(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:

@@ -60,6 +60,9 @@ class ToolkenChatModel(LazyChatModel):
         Further arguments of `FrozenLM.from_pretrained`, such as `{"revision": ...}`.
     head
         A head fitted with the LM, or its folder. Without one, all toolkens come from descriptions.
+    prior
+        A pretrained prior of the LM or its folder (`toolken pretrain`), where there is no head: tools known by their
+        descriptions alone are chosen, and requests declined, more reliably.
     format
         How conversations are written: `"chat"` in the LM's chat template, `"question"` as questions and answers in
         plain text, `"auto"` in the chat template where it takes tools; or a format, such as

@@ -46,6 +46,8 @@ class Prompt:
         The conversation as turns, in a chat template.
     errors
         Name and message of each tool whose call failed for this question.
+    exchanges
+        All turns before, question and answer.
     earlier
         The turns directly before, as far as they had no call: question and answer, in order.
     """
@@ -63,6 +65,7 @@ class Prompt:
     decision: str | MarkedText = ""
     turns: tuple[Turn, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()
+    exchanges: tuple[tuple[str, str], ...] = ()
     earlier: tuple[tuple[str, str], ...] = ()
 
 
@@ -134,6 +137,7 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         before=tuple(current.before),
         decision=text + ahead,
         errors=tuple(current.failed.items()),
+        exchanges=tuple((turn.question, turn.answer.strip()) for turn in turns[:-1]),
         earlier=tuple(_without_calls(turns[:-1])),
     )
 

@@ -17,6 +17,7 @@ from toolken.agents.served import ServedModel
 from toolken.errors import ServerError
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import Backend, FrozenLM
+from toolken.training.prior.pretrained import PretrainedPrior
 from toolken.training.prompts.chat_format import ChatTemplateFormat
 from toolken.training.prompts.conversation_format import FormatName
 from toolken.training.prompts.prompt_format import PromptFormat
@@ -38,6 +39,7 @@ class LazyChatModel(BaseChatModel):
     dtype: str | torch.dtype | None = None
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     head: InstanceOf[ToolkenHead] | str | Path | None = Field(default=None, exclude=True)
+    prior: InstanceOf[PretrainedPrior] | str | Path | None = Field(default=None, exclude=True)
     format: InstanceOf[PromptFormat] | InstanceOf[ChatTemplateFormat] | FormatName | None = None
     timeout: float | None = Field(default=None, gt=0)
     max_retries: int | None = Field(default=None, ge=0)
@@ -135,8 +137,11 @@ class LazyChatModel(BaseChatModel):
             options["dtype"] = _dtype(self.dtype)
         with self._lock:
             used = self._used
-            if used is None or not used.is_of(self._source, self.head, self.backend, options, self.format):
-                used = LazyModel(self._source, self.head, backend=self.backend, load_options=options, form=self.format)
+            source = (self._source, self.head)
+            if used is None or not used.is_of(*source, self.backend, options, self.format, self.prior):
+                used = LazyModel(
+                    *source, backend=self.backend, load_options=options, form=self.format, prior=self.prior
+                )
                 self._used = used
             return used
 

@@ -30,6 +30,7 @@ from toolken.agents.grammar.argument_evidence import ArgumentEvidence, Evidenced
 from toolken.agents.grammar.copy_limits import CopyRule
 from toolken.agents.grammar.missing_values import Missing, question_for, refusal_of
 from toolken.agents.grammar.word_evidence import WordEvidence
+from toolken.training.head.described import DescribedTools
 from toolken.training.lm.marked_text import MarkedText
 from toolken.training.lm.prefix_cache import Prefill, PrefixCache
 from toolken.training.prompts.prompt_format import PromptFormat
@@ -172,17 +173,24 @@ class _Turn:
             tools, request = pending
             # The user answers a question for the values of a call, which is decided already.
             self._must_call = True
-            yield from self._call(self._decision_state(form.query(request)), request, results=0, tools=tools)
+            yield from self._call(self._decision_state(request), request, results=0, tools=tools)
             return
         decided = self._requests() if self._options.parallel and not after_result else []
         if len(decided) < 2:
-            decided = [(prompt.question, self._decision_state(prompt.decision))]
+            decided = [(prompt.question, self._decision_state(None))]
         for question, hidden in decided:
             yield from self._call(hidden, question, results=len(prompt.results) if after_result else 0)
 
-    def _decision_state(self, text: str | MarkedText) -> torch.Tensor:
-        """Return the hidden state `(d,)` at the decision position, the end of a text."""
-        return self._read(text).hidden
+    def _decision_state(self, request: str | None) -> torch.Tensor:
+        """Return what is decided from for a request alone, or for the conversation if it is None.
+
+        It is the hidden state `(d,)` at the decision position or, with a pretrained prior, the request in its metric.
+        """
+        head, prompt = self._toolset.head, self._prompt
+        if isinstance(head, DescribedTools):
+            alone = prompt.question if request is None else request
+            return head.request(self._lm, [*(prompt.exchanges if request is None else ()), (alone, "")])
+        return self._read(prompt.decision if request is None else self._toolset.prompt.query(request)).hidden
 
     @property
     def _answers_with(self) -> AnswerKind:
@@ -216,7 +224,7 @@ class _Turn:
         form, question, tools = self._toolset.prompt, self._prompt.question, self._options.tools
         decided: list[tuple[str, torch.Tensor]] = []
         for part in parts_of(question):
-            hidden = self._decision_state(form.query(part))
+            hidden = self._decision_state(part)
             # A required call need not be in every part of the request.
             started = self._winner(hidden, tools, results=0, must=False)
             if started is not None and self._question(started.name, part, part) is None:
@@ -224,7 +232,7 @@ class _Turn:
         if len(decided) > 1:
             return decided
         shares = shared_parts_of(question) or self._coded_parts()
-        shared = [(part, self._decision_state(form.query(part))) for part in shares]
+        shared = [(part, self._decision_state(part)) for part in shares]
         winners = [self._winner(hidden, tools, results=0, must=self._must_call) for _, hidden in shared]
         names = {None if one is None else one.name for one in winners}
         name = names.pop() if len(names) == 1 else None
@@ -239,9 +247,7 @@ class _Turn:
         question, tools = self._prompt.question, self._options.tools
         if not re.search(r"\band\b|,|&", question) or not any(character.isdigit() for character in question):
             return []
-        started = self._winner(
-            self._decision_state(self._toolset.prompt.query(question)), tools, results=0, must=self._must_call
-        )
+        started = self._winner(self._decision_state(question), tools, results=0, must=self._must_call)
         if started is None:
             return []
         spec = self._toolset.spec(started.name)

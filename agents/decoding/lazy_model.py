@@ -20,6 +20,7 @@ from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import Backend, FrozenLM
 from toolken.training.lm.embedded import EMBEDDED, cache_folder
 from toolken.training.lm.prefix_cache import PrefixCache
+from toolken.training.prior.pretrained import PretrainedPrior
 from toolken.training.prompts.conversation_format import FORMAT_NAMES, ConversationFormat, FormatName, named_format
 from toolken.training.prompts.prompt_format import PromptFormat
 
@@ -44,11 +45,13 @@ class LazyModel:
         Further arguments of `FrozenLM.from_pretrained`, such as `device` and `dtype`.
     form
         The format of conversations, or its name; a head has its own.
+    prior
+        A pretrained prior or its folder, for tools known by their descriptions alone.
 
     Raises
     ------
     OptionError
-        If `lm` or `head` is something else, or there is no such format.
+        If `lm` or `head` is something else, there is no such format, or both a head and a prior are given.
     """
 
     def __init__(
@@ -60,11 +63,16 @@ class LazyModel:
         by_name: bool = False,
         load_options: Mapping[str, Any] | None = None,
         form: ConversationFormat | FormatName | None = None,
+        prior: PretrainedPrior | str | Path | None = None,
     ) -> None:
         _check_kinds(lm, head)
+        if head is not None and prior is not None:
+            raise OptionError("`head` and `prior` exclude each other: a head has its own prior, so drop `prior`.")
         if isinstance(form, str) and form not in FORMAT_NAMES:
             raise OptionError(f"There is no format {form!r}: name one of {', '.join(FORMAT_NAMES)}.")
         self.form = form
+        self.prior = prior
+        self._prior: PretrainedPrior | None = None
         self._prompt: ConversationFormat | None = None
         self.given = (lm, head, backend)
         self.load_options = dict(load_options or {})
@@ -85,12 +93,14 @@ class LazyModel:
         backend: Backend,
         load_options: Mapping[str, Any],
         form: ConversationFormat | FormatName | None = None,
+        prior: PretrainedPrior | str | Path | None = None,
     ) -> bool:
         """Tell whether these are the arguments it was made with: the same objects, and equal names and options."""
         same = all(
             mine is yours or (isinstance(mine, str | Path) and mine == yours)
             for mine, yours in zip(self.given, (lm, head, backend), strict=True)
         )
+        same = same and (self.prior is prior or (isinstance(prior, str | Path) and self.prior == prior))
         return same and self.load_options == dict(load_options) and self.form == form
 
     @property
@@ -180,7 +190,8 @@ class LazyModel:
         """
         with self._lock:
             if self._toolkens is None or self._texts is None:
-                self._toolkens = Toolkens(self.lm, self.head, by_name=self._by_name, prompt=self.prompt)
+                prior = None if self.prior is None else self._prior_of(self.lm)
+                self._toolkens = Toolkens(self.lm, self.head, prior=prior, by_name=self._by_name, prompt=self.prompt)
                 self._texts = PrefixCache(self.lm)
         return Decoder(self._toolkens.of(tools), self._texts)
 
@@ -246,6 +257,16 @@ class LazyModel:
         length = {**config, **(config.get("text_config") or {})}.get("max_position_embeddings")
         return length if isinstance(length, int) else None
 
+    def _prior_of(self, lm: FrozenLM) -> PretrainedPrior:
+        """Return the prior, read at the first use."""
+        with self._lock:
+            if self._prior is None:
+                given = self.prior
+                assert given is not None
+                read = isinstance(given, str | Path)
+                self._prior = PretrainedPrior.from_pretrained(given, lm) if read else given
+            return self._prior
+
     def identity(self) -> dict[str, Any]:
         """Return what distinguishes this LM and head in caches of answers; large tensors are hashed once per head."""
         lm, head = self.lm, self.head
@@ -256,6 +277,7 @@ class LazyModel:
         }
         if head is None:
             form = self.prompt
+            identity |= {} if self.prior is None else {"prior": self._prior_of(lm).digest}
             return identity if form == PromptFormat() else identity | {"prompt": form.fingerprint}
         large = (head.output_embeddings, head.biases, head.gate, head.few_shot.states)
         with self._lock:

@@ -16,10 +16,12 @@ from toolken.training.examples import FewShotExample
 from toolken.training.features.background import background
 from toolken.training.features.decision_states import DecisionStates
 from toolken.training.head.decision import Decision
+from toolken.training.head.described import DescribedTools
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
 from toolken.training.lm.state_memory import StateMemory
 from toolken.training.prior.moments import BackgroundMoments
+from toolken.training.prior.pretrained import PretrainedPrior
 from toolken.training.prompts.conversation_format import ConversationFormat
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
@@ -45,7 +47,7 @@ class Toolset:
     """
 
     tools: BoundTools
-    head: ToolkenHead | None
+    head: ToolkenHead | DescribedTools | None
     prompt: ConversationFormat
     _last: dict[str, tuple[Any, ...]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -96,6 +98,8 @@ class Toolkens:
         The LM.
     head
         A head that was fitted with it; without one, all output embeddings are made from descriptions.
+    prior
+        A pretrained prior, which gives toolkens to tools where there is no head.
     prompt
         The format of conversations, where there is no head; a head has its own.
     by_name
@@ -113,24 +117,28 @@ class Toolkens:
         lm: FrozenLM,
         head: ToolkenHead | None = None,
         *,
+        prior: PretrainedPrior | None = None,
         by_name: bool = False,
         prompt: ConversationFormat | None = None,
     ) -> None:
         if head is not None:
             head.check(lm)
         self.lm = lm
+        if prior is not None:
+            prior.check(lm)
         self.head = head
+        self.prior = prior
         self.by_name = by_name
         self.prompt: ConversationFormat = head.prompt if head is not None else prompt or PromptFormat()
         self._reader = cast("FrozenLM", StateMemory(lm))
-        self._heads: OrderedDict[str, ToolkenHead] = OrderedDict()
+        self._heads: OrderedDict[str, ToolkenHead | DescribedTools] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, tools: BoundTools) -> Toolset:
         """Return a set of tools with their toolkens; toolkens of tools that were bound before are remembered."""
         return Toolset(tools, self._head_of(tools.specs), self.prompt)
 
-    def _head_of(self, specs: Sequence[ToolSpec]) -> ToolkenHead | None:
+    def _head_of(self, specs: Sequence[ToolSpec]) -> ToolkenHead | DescribedTools | None:
         fitted = {spec.name: spec for spec in self.head.specs} if self.head is not None else {}
         new = [spec for spec in specs if not self._is_same(spec, fitted.get(spec.name))]
         if not new:
@@ -150,9 +158,11 @@ class Toolkens:
             return False
         return self.by_name or not spec.description or spec.description == fitted.description
 
-    def _with_described(self, bound: Sequence[ToolSpec]) -> ToolkenHead:
+    def _with_described(self, bound: Sequence[ToolSpec]) -> ToolkenHead | DescribedTools:
         for spec in bound:
             check_schema(spec)
+        if self.head is None and self.prior is not None:
+            return DescribedTools.of(self.prior, self.lm, bound)
         new = [spec.model_copy(update={"description": _beginning(spec.description)}) for spec in bound]
         if self.head is not None:
             head = self.head.with_tools(new, self._reader, replace_existing=True)

@@ -62,7 +62,7 @@ class Decision:
         itself, and any decision in running text.
     """
 
-    rule: DecisionRule
+    rule: DecisionRule | None
     hidden: torch.Tensor
     tools: torch.Tensor | None
     results: int | torch.Tensor
@@ -114,6 +114,7 @@ class Decision:
     @cached_property
     def _scores(self) -> torch.Tensor:
         rule, states, tools = self.rule, self._states.float(), self.tools
+        assert rule is not None
         if tools is None:
             return torch.addmm(rule.biases, states, rule.output_embeddings.T)
         if len(tools) > len(rule.biases) * GATHERED:
@@ -123,6 +124,7 @@ class Decision:
     @cached_property
     def _log_odds(self) -> torch.Tensor:
         states = self._states
+        assert self.rule is not None
         odds = self.rule.gate.log_odds(states.to(decision_dtype(states.device)), results=self.results)
         evidence = self.rule.evidence
         if evidence is None or (isinstance(self.results, int) and self.results):

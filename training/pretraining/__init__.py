@@ -1,0 +1,1 @@
+"""Learning a `PretrainedPrior` from corpora of tools, requests and conversations."""
