@@ -51,7 +51,7 @@ class DecodingOptions:
         Call one of them instead of writing text.
     parallel
         Decide about each part of a request separately, so that one turn may have several calls. Parts that lack a
-        required value are decided together.
+        required value are decided together. None: where the head has no examples, which teach whole messages.
     max_tokens
         Bound on the tokens of text and arguments together; by default 512 in a chat template, otherwise 256.
     temperature
@@ -78,7 +78,7 @@ class DecodingOptions:
 
     tools: tuple[str, ...] = ()
     must_call: bool = False
-    parallel: bool = True
+    parallel: bool | None = None
     max_tokens: int | None = None
     temperature: float = 0.0
     top_p: float = 1.0
@@ -174,7 +174,9 @@ class _Turn:
             self._must_call = True
             yield from self._call(self._decision_state(form.query(request)), request, results=0, tools=tools)
             return
-        decided = self._requests() if self._options.parallel and not after_result else []
+        parallel = self._options.parallel
+        splits = self._toolset.splits_requests if parallel is None else parallel
+        decided = self._requests() if splits and not after_result else []
         if len(decided) < 2:
             decided = [(prompt.question, self._decision_state(prompt.decision))]
         for question, hidden in decided:
