@@ -28,7 +28,7 @@ from toolken.agents.decoding.toolset import Toolset
 from toolken.agents.decoding.written_answer import WrittenAnswer
 from toolken.agents.grammar.argument_evidence import ArgumentEvidence, EvidencedArguments, ValueSource
 from toolken.agents.grammar.copy_limits import CopyRule
-from toolken.agents.grammar.missing_values import Missing, question_for, refusal_of
+from toolken.agents.grammar.missing_values import Missing, may_be_question, question_for, refusal_of
 from toolken.agents.grammar.word_evidence import WordEvidence
 from toolken.training.lm.marked_text import MarkedText
 from toolken.training.lm.prefix_cache import Prefill, PrefixCache
@@ -265,7 +265,7 @@ class _Turn:
         """
         earlier, options, question = self._prompt.earlier, self._options, self._prompt.question
         before = self._prompt.context.removesuffix(question).rstrip("\n")
-        if not earlier or options.missing != "ask":
+        if not earlier or options.missing != "ask" or not may_be_question(earlier[-1][1]):
             return None
         for first in range(len(earlier) - 1, -1, -1):
             request = "\n".join(question for question, _ in earlier[first:])
