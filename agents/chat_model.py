@@ -82,7 +82,8 @@ class ToolkenChatModel(LazyChatModel):
         Calls per question, after which the turn is finished in text, so that an agent loop ends; None for no bound.
     parallel_tool_calls
         Whether each part of a request is decided separately, so that one message may have several calls. Parts that
-        lack a required value, as those that need the result of another call do, are decided together.
+        lack a required value, as those that need the result of another call do, are decided together. By default where
+        the head has no examples: these teach what a whole message calls.
     missing
         What happens where nothing in the conversation says a required argument, or the schema forbids the value: "ask"
         ends the turn with a question instead of a call, "refuse" makes the call invalid and names the argument, "write"
@@ -111,7 +112,7 @@ class ToolkenChatModel(LazyChatModel):
     answer: AnswerKind | None = None
     stop: list[str] | None = None
     max_calls: int | None = Field(default=16, ge=0)
-    parallel_tool_calls: bool = True
+    parallel_tool_calls: bool | None = None
     missing: Missing | None = None
     streaming: bool = False
 

@@ -90,7 +90,8 @@ class ArgumentWriter:
 
         def matcher_of(parameters: dict[str, Any]) -> LLMatcher:
             narrowed = spec if parameters is spec.parameters else spec.model_copy(update={"parameters": parameters})
-            return argument_matcher(lm, narrowed, context, budget, limits)
+            # Strings without a bound share the tokens that are left.
+            return argument_matcher(lm, narrowed, context, budget - self.drawn, limits)
 
         matcher = matcher_of(parameters)
         # The grammar of copied numbers counts their uses itself.

@@ -28,7 +28,7 @@ from toolken.agents.decoding.toolset import Toolset
 from toolken.agents.decoding.written_answer import WrittenAnswer
 from toolken.agents.grammar.argument_evidence import ArgumentEvidence, EvidencedArguments, ValueSource
 from toolken.agents.grammar.copy_limits import CopyRule
-from toolken.agents.grammar.missing_values import Missing, question_for, refusal_of
+from toolken.agents.grammar.missing_values import Missing, may_be_question, question_for, refusal_of
 from toolken.agents.grammar.word_evidence import WordEvidence
 from toolken.training.head.described import DescribedTools
 from toolken.training.lm.marked_text import MarkedText
@@ -52,7 +52,7 @@ class DecodingOptions:
         Call one of them instead of writing text.
     parallel
         Decide about each part of a request separately, so that one turn may have several calls. Parts that lack a
-        required value are decided together.
+        required value are decided together. None: where the head has no examples, which teach whole messages.
     max_tokens
         Bound on the tokens of text and arguments together; by default 512 in a chat template, otherwise 256.
     temperature
@@ -79,7 +79,7 @@ class DecodingOptions:
 
     tools: tuple[str, ...] = ()
     must_call: bool = False
-    parallel: bool = True
+    parallel: bool | None = None
     max_tokens: int | None = None
     temperature: float = 0.0
     top_p: float = 1.0
@@ -175,7 +175,9 @@ class _Turn:
             self._must_call = True
             yield from self._call(self._decision_state(request), request, results=0, tools=tools)
             return
-        decided = self._requests() if self._options.parallel and not after_result else []
+        parallel = self._options.parallel
+        splits = self._toolset.splits_requests if parallel is None else parallel
+        decided = self._requests() if splits and not after_result else []
         if len(decided) < 2:
             decided = [(prompt.question, self._decision_state(None))]
         for question, hidden in decided:
@@ -269,7 +271,7 @@ class _Turn:
         """
         earlier, options, question = self._prompt.earlier, self._options, self._prompt.question
         before = self._prompt.context.removesuffix(question).rstrip("\n")
-        if not earlier or options.missing != "ask":
+        if not earlier or options.missing != "ask" or not may_be_question(earlier[-1][1]):
             return None
         for first in range(len(earlier) - 1, -1, -1):
             request = "\n".join(question for question, _ in earlier[first:])

@@ -55,6 +55,14 @@ class Toolset:
         """Return a tool by its name."""
         return self.tools.by_name[name]
 
+    @property
+    def splits_requests(self) -> bool:
+        """Whether each part of a message is decided separately by default: where all tools are known by description.
+
+        Examples teach what a whole message calls, such as the first operation of a word problem.
+        """
+        return self.head is not None and not bool(self.head.statistics.counts.any())
+
     def decide(self, hidden: torch.Tensor, names: Sequence[str], *, results: int) -> Decision:
         """Decide at a state `(d,)` after a number of tool results whether one of some tools is called, and which.
 

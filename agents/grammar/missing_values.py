@@ -60,6 +60,15 @@ def question_for(spec: ToolSpec, missing: Sequence[tuple[str, ...]], refused: Se
     return " ".join(said)
 
 
+def may_be_question(answer: str) -> bool:
+    """Return whether an answer can be one of `question_for`, without the evidence of each tool.
+
+    >>> may_be_question("Which city?"), may_be_question("The answer is 4 degrees.")
+    (True, False)
+    """
+    return answer.endswith("?") or " must be " in answer
+
+
 def refusal_of(spec: ToolSpec, missing: Sequence[tuple[str, ...]], refused: Sequence[RefusedValue]) -> str:
     """Return the error of a call that lacks values or has forbidden ones, with the arguments by name."""
     parts = [f"{'.'.join(one.path)!r} must be {one.reason}, not {one.value}" for one in refused]

@@ -78,7 +78,8 @@ def test_batches_and_threads_answer_as_one_question_alone(lm: FrozenLM, head: To
 def test_text_is_streamed(lm: FrozenLM) -> None:
     model = ToolkenChatModel(lm=lm, max_tokens=12)
     pieces = [chunk.text for chunk in model.stream("Tell me about ships.")]
-    assert len(pieces) > 3
+    # The opening of the answer comes with the first piece of text.
+    assert len(pieces) > 2
     assert "".join(pieces) == model.invoke("Tell me about ships.").text
 
 
