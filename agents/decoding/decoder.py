@@ -426,10 +426,9 @@ class _Turn:
         self, tool: str, hidden: torch.Tensor, question: str, written: str | None
     ) -> Iterator[ArgumentsPiece | CallFinished | Question]:
         """Yield the pieces of the arguments and the finished call, or only a question for their values."""
-        head, prompt, spec = self._toolset.head, self._prompt, self._toolset.spec(tool)
-        assert head is not None
+        prompt, spec = self._prompt, self._toolset.spec(tool)
         shown = self._toolset.few_shot(tool, hidden)
-        form, results, context = head.prompt, prompt.results, prompt.context
+        form, results, context = self._toolset.prompt, prompt.results, prompt.context
         rule = self._options.copy_rule
         limits = None if rule is None else rule(tool, results, prompt.before)
         if written is not None:

@@ -263,8 +263,10 @@ class LazyModel:
             if self._prior is None:
                 given = self.prior
                 assert given is not None
-                read = isinstance(given, str | Path)
-                self._prior = PretrainedPrior.from_pretrained(given, lm) if read else given
+                if isinstance(given, PretrainedPrior):
+                    self._prior = given
+                else:
+                    self._prior = PretrainedPrior.from_pretrained(given, lm)
             return self._prior
 
     def identity(self) -> dict[str, Any]:

@@ -61,6 +61,8 @@ class Toolset:
 
         Examples teach what a whole message calls, such as the first operation of a word problem.
         """
+        if isinstance(self.head, DescribedTools):
+            return True
         return self.head is not None and not bool(self.head.statistics.counts.any())
 
     def decide(self, hidden: torch.Tensor, names: Sequence[str], *, results: int) -> Decision:

@@ -28,10 +28,10 @@ def logistic(inputs: torch.Tensor, targets: torch.Tensor, penalty: float) -> tup
         logits = inputs @ weights[:-1] + weights[-1]
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)
         loss = loss + penalty * weights[:-1].square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     found = weights.detach()
     return found[:-1], found[-1:]
 

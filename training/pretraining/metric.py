@@ -70,7 +70,8 @@ class Metric:
 
     def _whitened(self, views: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
         white = torch.einsum("nvd,vde->nve", views.double() - means, self.whitening)
-        return (normalize(white, dim=2) / len(means) ** 0.5).flatten(1)
+        flat: torch.Tensor = (normalize(white, dim=2) / len(means) ** 0.5).flatten(1)
+        return flat
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,8 @@ class PretrainedPrior:
 
     def _whitened(self, views: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
         white = torch.einsum("nvd,vde->nve", views.float() - means, self.whitening)
-        return (torch.nn.functional.normalize(white, dim=2) / len(means) ** 0.5).flatten(1)
+        flat: torch.Tensor = (torch.nn.functional.normalize(white, dim=2) / len(means) ** 0.5).flatten(1)
+        return flat
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the prior to a folder; it is whole or absent at any moment.
