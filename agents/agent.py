@@ -38,7 +38,8 @@ from toolken.agents.decoding.events import (
     Question,
     TextPiece,
 )
-from toolken.agents.decoding.lazy_model import LazyModel
+from toolken.agents.decoding.lazy_model import LazyModel, PriorChoice
+from toolken.agents.decoding.min_probability import MinProbability, check_min_probability
 from toolken.agents.decoding.stepping import Stepping
 from toolken.agents.errors import OptionError
 from toolken.agents.grammar.missing_values import Missing
@@ -47,7 +48,6 @@ from toolken.agents.runnable_tools import runnable_tools
 from toolken.agents.tool_runner import ToolRunner
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import FrozenLM
-from toolken.training.prior.pretrained import PretrainedPrior
 from toolken.training.prompts.conversation_format import ConversationFormat, FormatName
 from toolken.training.tool_spec import tool_specs
 
@@ -125,13 +125,17 @@ class ToolkenAgent(Runnable[Any, Answer]):
         Arguments whose value is any span or number of the conversation, besides those whose schemas say so: names such
         as "city" or "weather.city", or True for every string and number. False: the LM writes all other values.
     prior
-        A pretrained prior of the LM or its folder, where there is no head.
+        Where there is no head: a pretrained prior of the LM or its folder. By default the one that comes with toolken
+        for this LM, if there is one; False: none.
     format
         How conversations are written, as for `ToolkenChatModel`; a head has its own format.
     missing
         What happens where nothing in the conversation says a required argument, or the schema forbids the value: "ask"
         ends the turn with a question instead of a call, "refuse" makes the call fail and names the argument, "write"
         lets the LM write some value that the schema admits. By default what `options` says, which is "ask".
+    min_probability
+        P(tool) below which a tool is not called: one number, which replaces the threshold of a pretrained prior, or
+        numbers by the tools' names, such as `{"cancel_order": 0.9}`, which hold besides the threshold.
 
     Raises
     ------
@@ -159,9 +163,10 @@ class ToolkenAgent(Runnable[Any, Answer]):
         tool_retries: int = 0,
         retry: RetryStep | None = None,
         grounded: bool | Sequence[str] = (),
-        prior: PretrainedPrior | str | Path | None = None,
+        prior: PriorChoice | None = None,
         format: ConversationFormat | FormatName | None = None,
         missing: Missing | None = None,
+        min_probability: MinProbability | None = None,
     ) -> None:
         _check_bounds(max_calls, tool_timeout, tool_retries)
         given = list(tools) if isinstance(tools, Iterator) else tools
@@ -180,6 +185,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
             "prior": prior,
             "format": format,
             "missing": missing,
+            "min_probability": min_probability,
         }
         self.tools = {tool.name: tool for tool in found}
         loaded = LazyModel(lm, head, by_name=True, form=format, prior=prior)
@@ -188,6 +194,9 @@ class ToolkenAgent(Runnable[Any, Answer]):
         self.options = options or DecodingOptions()
         if missing is not None:
             self.options = replace(self.options, missing=missing)
+        if min_probability is not None:
+            check_min_probability(min_probability, tuple(self.tools))
+            self.options = replace(self.options, min_probability=min_probability)
         self._retry = retry
         self._runner = ToolRunner(self.tools, timeout=tool_timeout, retries=tool_retries)
 

@@ -21,6 +21,7 @@ from toolken.agents.chunks import ChunkWriter
 from toolken.agents.decoding.answers import AnswerKind
 from toolken.agents.decoding.batching import batch_configs, batched_decoding, claimed_batch, in_a_thread, joined
 from toolken.agents.decoding.decoder import DecodingOptions
+from toolken.agents.decoding.min_probability import check_min_probability
 from toolken.agents.decoding.stepping import Stepping
 from toolken.agents.grammar.missing_values import Missing
 from toolken.agents.lazy_chat_model import LazyChatModel
@@ -61,8 +62,9 @@ class ToolkenChatModel(LazyChatModel):
     head
         A head fitted with the LM, or its folder. Without one, all toolkens come from descriptions.
     prior
-        A pretrained prior of the LM or its folder (`toolken pretrain`), where there is no head: tools known by their
-        descriptions alone are chosen, and requests declined, more reliably.
+        Where there is no head: a pretrained prior of the LM or its folder (`toolken pretrain`), by which tools known by
+        their descriptions alone are chosen, and other requests declined. By default the one that comes with toolken for
+        this LM, if there is one; False: none.
     format
         How conversations are written: `"chat"` in the LM's chat template, `"question"` as questions and answers in
         plain text, `"auto"` in the chat template where it takes tools; or a format, such as
@@ -89,6 +91,9 @@ class ToolkenChatModel(LazyChatModel):
         ends the turn with a question instead of a call, "refuse" makes the call invalid and names the argument, "write"
         lets the LM write some value that the schema admits. By default "ask", and "write" where `tool_choice` requires
         a call.
+    min_probability
+        P(tool) below which a tool is not called: one number, which replaces the threshold of a pretrained prior, or
+        numbers by the tools' names, such as `{"cancel_order": 0.9}`, which hold besides the threshold.
     max_retries, api_key
         Sent to a server; a model in memory ignores them.
     streaming
@@ -114,6 +119,7 @@ class ToolkenChatModel(LazyChatModel):
     max_calls: int | None = Field(default=16, ge=0)
     parallel_tool_calls: bool | None = None
     missing: Missing | None = None
+    min_probability: float | dict[str, float] | None = None
     streaming: bool = False
 
     @field_validator("stop", mode="before")
@@ -152,7 +158,8 @@ class ToolkenChatModel(LazyChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        own = ("temperature", "top_p", "seed", "max_tokens", "max_calls", "parallel_tool_calls", "answer", "missing")
+        sampled = ("temperature", "top_p", "seed", "max_tokens")
+        own = (*sampled, "max_calls", "parallel_tool_calls", "answer", "missing", "min_probability")
         identity = self._lazy.identity() if self._served is None else {"served": self.model_name, "at": self.base_url}
         # LangChain replaces the model's `stop` with that of the call.
         return identity | {name: getattr(self, name) for name in own} | {"own_stop": self.stop}
@@ -183,7 +190,7 @@ class ToolkenChatModel(LazyChatModel):
             Examples of arguments, `{"tool": ..., "question": ..., "args": {...}}`; the LM sees them only while it
             writes arguments.
         kwargs
-            Options of the calls, such as `temperature` and `missing`.
+            Options of the calls, such as `temperature`, `missing` and `min_probability`.
 
         Raises
         ------
@@ -318,6 +325,8 @@ class ToolkenChatModel(LazyChatModel):
         prompt = conversation_prompt(messages, decoder.toolset.prompt if decoder is not None else PromptFormat())
         if self.max_calls is not None and prompt.calls >= self.max_calls:
             names = ()
+        least = _first(given.min_probability, self.min_probability)
+        check_min_probability(least)
         options = DecodingOptions(
             tools=names,
             must_call=must_call,
@@ -329,6 +338,7 @@ class ToolkenChatModel(LazyChatModel):
             answer=_first(given.answer, self.answer),
             stop=(*stop_texts(stop), *(self.stop or [])),
             missing=_first(given.missing, self.missing) or ("write" if must_call else "ask"),
+            min_probability=least,
         )
         if served is not None:
             chunks = served.chunks(messages, bound, options)

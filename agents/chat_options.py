@@ -18,7 +18,7 @@ class CallOptions(BaseModel):
     ----------
     tools, tool_choice, grounded, few_shot
         As `bind_tools` takes them.
-    temperature, top_p, seed, max_tokens, timeout, parallel_tool_calls, answer, missing
+    temperature, top_p, seed, max_tokens, timeout, parallel_tool_calls, answer, missing, min_probability
         Override the model's own.
     model
         Accepted if it is the model's own name: one object holds one LM.
@@ -40,6 +40,7 @@ class CallOptions(BaseModel):
     parallel_tool_calls: bool | None = None
     answer: AnswerKind | None = None
     missing: Missing | None = None
+    min_probability: float | dict[str, float] | None = None
     model: Any = None
     strict: Any = None
     stream: Any = None

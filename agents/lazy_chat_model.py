@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from langchain_core.language_models import BaseChatModel, LangSmithParams, ModelProfile
@@ -39,7 +39,7 @@ class LazyChatModel(BaseChatModel):
     dtype: str | torch.dtype | None = None
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     head: InstanceOf[ToolkenHead] | str | Path | None = Field(default=None, exclude=True)
-    prior: InstanceOf[PretrainedPrior] | str | Path | None = Field(default=None, exclude=True)
+    prior: InstanceOf[PretrainedPrior] | str | Path | Literal[False] | None = Field(default=None, exclude=True)
     format: InstanceOf[PromptFormat] | InstanceOf[ChatTemplateFormat] | FormatName | None = None
     timeout: float | None = Field(default=None, gt=0)
     max_retries: int | None = Field(default=None, ge=0)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,6 +177,11 @@ class Corpus:
     split: str = ""
     tools: tuple[ToolSpec, ...] = ()
     records: tuple[CorpusRecord, ...] = ()
+
+
+def shipped_corpus() -> Path:
+    """Return the folder of the corpus that comes with toolken: one file per domain."""
+    return Path(str(files("toolken.training") / "data" / "corpus"))
 
 
 def read_corpus(path: str | Path) -> Corpus:

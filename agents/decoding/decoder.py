@@ -22,6 +22,7 @@ from toolken.agents.decoding.events import (
     TextPiece,
 )
 from toolken.agents.decoding.growing_text import GrowingText
+from toolken.agents.decoding.min_probability import MinProbability, least_probability
 from toolken.agents.decoding.request_parts import parts_of, shared_parts_of
 from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
@@ -75,6 +76,9 @@ class DecodingOptions:
         "write" lets the LM write a value that the schema admits.
     evidence
         Finds the values that the conversation speaks for.
+    min_probability
+        P(tool) below which a tool is not called: one number, which replaces the threshold of a pretrained prior, or
+        numbers by the tools' names, which hold besides the threshold.
     """
 
     tools: tuple[str, ...] = ()
@@ -89,6 +93,7 @@ class DecodingOptions:
     answer: AnswerKind | None = None
     missing: Missing = "ask"
     evidence: ArgumentEvidence = field(default_factory=WordEvidence)
+    min_probability: MinProbability | None = None
 
 
 class Decoder:
@@ -167,7 +172,7 @@ class _Turn:
 
     def _calls_at_the_opening(self) -> Iterator[Event]:
         """Yield the calls that win at the opening of the answer or after its last result."""
-        prompt, form = self._prompt, self._toolset.prompt
+        prompt, _form = self._prompt, self._toolset.prompt
         after_result = prompt.ends_with_result
         if not prompt.answered and (pending := self._pending()) is not None:
             tools, request = pending
@@ -223,7 +228,7 @@ class _Turn:
         A part of a request that lacks what its tool requires is no request, such as "a high chair" in "a table for 4
         and a high chair".
         """
-        form, question, tools = self._toolset.prompt, self._prompt.question, self._options.tools
+        _form, question, tools = self._toolset.prompt, self._prompt.question, self._options.tools
         decided: list[tuple[str, torch.Tensor]] = []
         for part in parts_of(question):
             hidden = self._decision_state(part)
@@ -347,12 +352,16 @@ class _Turn:
             self._call_probability = probability
         if not tools or decision is None:
             return None
-        if not must and not self._calls_at(probability):
+        if not must and not self._calls_at(float(decision.decisive)):
             return None
         if tools is not self._options.tools:
             decision = self._toolset.decide(hidden, tools, results=results)
         shares = decision.shares
         best = self._sampler.tool(shares)
+        if not must and probability * float(shares[best]) < least_probability(
+            self._options.min_probability, tools[best]
+        ):
+            return None
         scale = 1.0 if must else probability
         order = torch.topk(shares, min(RUNNERS_UP + 1, len(tools))).indices.tolist()
         others = [at for at in order if at != best and float(shares[at]) > 0][:RUNNERS_UP]
@@ -361,10 +370,12 @@ class _Turn:
         )
 
     def _calls_at(self, probability: float) -> bool:
-        """Return whether a tool is called at a P(call), which is recorded."""
-        assert self._toolset.head is not None
+        """Return whether a tool is called at the probability that decides, which is recorded."""
+        head, least = self._toolset.head, self._options.min_probability
+        assert head is not None
         self._decided.append(probability)
-        return self._sampler.calls(probability, self._toolset.head.threshold)
+        own = isinstance(head, DescribedTools) and isinstance(least, float | int)
+        return self._sampler.calls(probability, 0.0 if own else head.threshold)
 
     def _call(
         self,

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from langchain_core.language_models import ModelProfile
@@ -21,11 +21,15 @@ from toolken.training.lm import Backend, FrozenLM
 from toolken.training.lm.embedded import EMBEDDED, cache_folder
 from toolken.training.lm.prefix_cache import PrefixCache
 from toolken.training.prior.pretrained import PretrainedPrior
+from toolken.training.prior.shipped import shipped_prior
 from toolken.training.prompts.conversation_format import FORMAT_NAMES, ConversationFormat, FormatName, named_format
 from toolken.training.prompts.prompt_format import PromptFormat
 
 #: New schemas that are compiled when tools are bound; of many thousands, the others are compiled at the first call.
 COMPILED_AT_ONCE = 100
+
+#: A pretrained prior or its folder, or False for none.
+PriorChoice = PretrainedPrior | str | Path | Literal[False]
 
 
 class LazyModel:
@@ -46,7 +50,8 @@ class LazyModel:
     form
         The format of conversations, or its name; a head has its own.
     prior
-        A pretrained prior or its folder, for tools known by their descriptions alone.
+        A pretrained prior or its folder, for tools known by their descriptions alone. None: the one that comes with
+        toolken for this LM, if there is one; False: none.
 
     Raises
     ------
@@ -63,10 +68,10 @@ class LazyModel:
         by_name: bool = False,
         load_options: Mapping[str, Any] | None = None,
         form: ConversationFormat | FormatName | None = None,
-        prior: PretrainedPrior | str | Path | None = None,
+        prior: PriorChoice | None = None,
     ) -> None:
         _check_kinds(lm, head)
-        if head is not None and prior is not None:
+        if head is not None and prior:
             raise OptionError("`head` and `prior` exclude each other: a head has its own prior, so drop `prior`.")
         if isinstance(form, str) and form not in FORMAT_NAMES:
             raise OptionError(f"There is no format {form!r}: name one of {', '.join(FORMAT_NAMES)}.")
@@ -93,7 +98,7 @@ class LazyModel:
         backend: Backend,
         load_options: Mapping[str, Any],
         form: ConversationFormat | FormatName | None = None,
-        prior: PretrainedPrior | str | Path | None = None,
+        prior: PriorChoice | None = None,
     ) -> bool:
         """Tell whether these are the arguments it was made with: the same objects, and equal names and options."""
         same = all(
@@ -190,7 +195,7 @@ class LazyModel:
         """
         with self._lock:
             if self._toolkens is None or self._texts is None:
-                prior = None if self.prior is None else self._prior_of(self.lm)
+                prior = self._prior_of(self.lm)
                 self._toolkens = Toolkens(self.lm, self.head, prior=prior, by_name=self._by_name, prompt=self.prompt)
                 self._texts = PrefixCache(self.lm)
         return Decoder(self._toolkens.of(tools), self._texts)
@@ -257,16 +262,16 @@ class LazyModel:
         length = {**config, **(config.get("text_config") or {})}.get("max_position_embeddings")
         return length if isinstance(length, int) else None
 
-    def _prior_of(self, lm: FrozenLM) -> PretrainedPrior:
-        """Return the prior, read at the first use."""
+    def _prior_of(self, lm: FrozenLM) -> PretrainedPrior | None:
+        """Return the prior, read at the first use; None where a head or the LM's own states decide."""
         with self._lock:
-            if self._prior is None:
-                given = self.prior
-                assert given is not None
-                if isinstance(given, PretrainedPrior):
-                    self._prior = given
+            if self._prior is None and self.head is None and self.prior is not False:
+                if self.prior is None:
+                    self._prior = shipped_prior(lm)
+                elif isinstance(self.prior, PretrainedPrior):
+                    self._prior = self.prior
                 else:
-                    self._prior = PretrainedPrior.from_pretrained(given, lm)
+                    self._prior = PretrainedPrior.from_pretrained(self.prior, lm)
             return self._prior
 
     def identity(self) -> dict[str, Any]:
@@ -279,7 +284,8 @@ class LazyModel:
         }
         if head is None:
             form = self.prompt
-            identity |= {} if self.prior is None else {"prior": self._prior_of(lm).digest}
+            prior = self._prior_of(lm)
+            identity |= {} if prior is None else {"prior": prior.digest}
             return identity if form == PromptFormat() else identity | {"prompt": form.fingerprint}
         large = (head.output_embeddings, head.biases, head.gate, head.few_shot.states)
         with self._lock:

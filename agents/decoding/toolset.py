@@ -22,6 +22,7 @@ from toolken.training.lm import FrozenLM
 from toolken.training.lm.state_memory import StateMemory
 from toolken.training.prior.moments import BackgroundMoments
 from toolken.training.prior.pretrained import PretrainedPrior
+from toolken.training.prior.request_reader import described
 from toolken.training.prompts.conversation_format import ConversationFormat
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_spec import ToolSpec
@@ -142,11 +143,19 @@ class Toolkens:
         self.prompt: ConversationFormat = head.prompt if head is not None else prompt or PromptFormat()
         self._reader = cast("FrozenLM", StateMemory(lm))
         self._heads: OrderedDict[str, ToolkenHead | DescribedTools] = OrderedDict()
+        self._rows: dict[str, torch.Tensor] = {}
         self._lock = threading.Lock()
 
     def of(self, tools: BoundTools) -> Toolset:
         """Return a set of tools with their toolkens; toolkens of tools that were bound before are remembered."""
         return Toolset(tools, self._head_of(tools.specs), self.prompt)
+
+    def _embeddings(self, prior: PretrainedPrior, specs: Sequence[ToolSpec]) -> torch.Tensor:
+        """Return the output embeddings of tools; the LM reads only descriptions that it has not read before."""
+        new = {described(spec): spec for spec in specs if described(spec) not in self._rows}
+        if new:
+            self._rows |= zip(new, prior.output_embeddings(self.lm, list(new.values())), strict=True)
+        return torch.stack([self._rows[described(spec)] for spec in specs])
 
     def _head_of(self, specs: Sequence[ToolSpec]) -> ToolkenHead | DescribedTools | None:
         fitted = {spec.name: spec for spec in self.head.specs} if self.head is not None else {}
@@ -172,7 +181,7 @@ class Toolkens:
         for spec in bound:
             check_schema(spec)
         if self.head is None and self.prior is not None:
-            return DescribedTools.of(self.prior, self.lm, bound)
+            return DescribedTools(self.prior, list(bound), self._embeddings(self.prior, bound), self.prior.threshold)
         new = [spec.model_copy(update={"description": _beginning(spec.description)}) for spec in bound]
         if self.head is not None:
             head = self.head.with_tools(new, self._reader, replace_existing=True)

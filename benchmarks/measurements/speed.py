@@ -182,8 +182,9 @@ def _decoder(model: ToolkenChatModel, *, everywhere: bool) -> Decoder:
 
 def _never_calling(model: ToolkenChatModel, count: int, form: Any) -> ToolkenHead:
     """Return a head of `count` synthetic tools that never calls one: its threshold is above 1."""
-    head = model._lazy.decoder(BoundTools.of(synthetic_tools(count))).toolset.head
-    assert head is not None
+    # Only output embeddings that lie in the LM's own space are decided at every token.
+    head = model.model_copy(update={"prior": False})._lazy.decoder(BoundTools.of(synthetic_tools(count))).toolset.head
+    assert isinstance(head, ToolkenHead)
     return replace(head, prompt=form, threshold=2.0)
 
 

@@ -10,7 +10,8 @@ import torch
 from toolken.training.examples import FewShotExample
 from toolken.training.head.decision import Decision
 from toolken.training.lm import FrozenLM
-from toolken.training.prior.pretrained import Exchange, PretrainedPrior
+from toolken.training.prior.pretrained import PretrainedPrior
+from toolken.training.prior.request_reader import Exchange
 from toolken.training.prompts.few_shot import FewShotExamples
 from toolken.training.tool_spec import ToolSpec, unknown_tools
 
@@ -20,7 +21,7 @@ AFTER_RESULT = -30.0
 
 @dataclass(frozen=True, eq=False)
 class PriorDecision(Decision):
-    """A decision by a pretrained prior; `hidden` holds requests in the prior's metric, `(n, m)` or `(m,)`.
+    """A decision by a pretrained prior; `hidden` holds the views of requests, `(n, m)` or `(m,)`.
 
     Attributes
     ----------
@@ -33,9 +34,14 @@ class PriorDecision(Decision):
     prior: PretrainedPrior
     embeddings: torch.Tensor
 
+    @property
+    def decisive(self) -> torch.Tensor:
+        """P(tool) of the most likely tool, `(n,)`: where two tools are alike, neither is called lightly."""
+        return self.probabilities.amax(-1)
+
     @cached_property
     def _similarities(self) -> torch.Tensor:
-        return self._states.float() @ self.embeddings.T
+        return self.prior.metric.placed(self._states.float(), "request") @ self.embeddings.T
 
     @cached_property
     def _scores(self) -> torch.Tensor:
@@ -61,7 +67,7 @@ class DescribedTools:
     embeddings
         `(T, m) float32`.
     threshold
-        P(call) from which a tool is called.
+        P(tool) from which a tool is called.
     """
 
     few_shot: ClassVar[FewShotExamples] = FewShotExamples()
@@ -70,19 +76,6 @@ class DescribedTools:
     specs: Sequence[ToolSpec]
     embeddings: torch.Tensor
     threshold: float
-
-    @classmethod
-    def of(cls, prior: PretrainedPrior, lm: FrozenLM, specs: Sequence[ToolSpec]) -> "DescribedTools":
-        """Return tools with their output embeddings; the LM reads each description once.
-
-        Raises
-        ------
-        FingerprintError
-            If the prior was learned with another LM.
-        BackendError
-            If the LM's backend does not give the states between layers.
-        """
-        return cls(prior, list(specs), prior.output_embeddings(lm, specs), prior.threshold)
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -102,8 +95,8 @@ class DescribedTools:
         return None if chosen == list(range(len(self.specs))) else torch.tensor(chosen, dtype=torch.long)
 
     def request(self, lm: FrozenLM, conversation: Sequence[Exchange]) -> torch.Tensor:
-        """Return a conversation that ends with a user's message in the prior's metric, `(m,) float32`."""
-        return self.prior.requests(self.prior.reader.read(lm, [conversation]))[0]
+        """Return the views `(m,) float32` of a conversation that ends with a user's message."""
+        return self.prior.request(lm, conversation)
 
     def decide(
         self, hidden: torch.Tensor, tools: torch.Tensor | None = None, *, results: int | torch.Tensor = 0
@@ -113,7 +106,7 @@ class DescribedTools:
         Parameters
         ----------
         hidden
-            Requests as `request` returns them, `(m,)` or `(n, m)`.
+            Views of requests as `request` returns them, `(m,)` or `(n, m)`.
         tools
             Indices of the tools that may be called; all by default.
         results

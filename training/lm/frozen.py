@@ -358,50 +358,51 @@ class FrozenLM:
         self._check_virtual(sequences, virtual)
         yield from self._network.virtual_states(self, sequences, virtual.detach(), advance)
 
-    def views(
+    @property
+    def gives_layer_states(self) -> bool:
+        """Whether the backend gives the states between layers, which `span_states` returns."""
+        return self._network.gives_layer_states
+
+    def span_states(
         self,
         sequences: Sequence[Sequence[int]],
         spans: Sequence[tuple[int, int]],
         layers: Sequence[int],
-        virtual: torch.Tensor | None = None,
         *,
         advance: Callable[[int], None] | None = None,
-    ) -> Iterator[tuple[int, torch.Tensor]]:
-        """Run the LM once over token sequences and yield several views of each: its words, and its decision states.
+    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """Run the LM once over token sequences and yield the states of a span of each after some layers.
 
         Parameters
         ----------
         sequences
             Token ids, one nonempty list a text.
         spans
-            For each text the tokens `[begin, end)` whose states are averaged.
+            For each text the tokens `[begin, end)` whose states are returned.
         layers
-            After which layers they are averaged; 1 is the first.
-        virtual
-            Input embeddings `(k, e)` that follow each text; see `virtual_states`.
+            After which layers; 1 is the first.
         advance
             Called after each batch with the number of sequences done in it.
 
         Yields
         ------
-        index, views
-            Index of a sequence, and `(len(layers) + 1, d) float32`: the averages, and the state after the last token;
-            with `virtual` also the state after the last virtual token.
+        index, states, last
+            Index of a sequence, the states of its span `(n, len(layers), d) float32`, and the state after its last
+            token and the final norm `(d,) float32`.
 
         Raises
         ------
         PromptTooLongError
-            If a text, with the virtual tokens, is longer than the LM's context.
+            If a text is longer than the LM's context.
         BackendError
-            If the backend does not give the states between layers, or does not take input embeddings.
+            If the backend does not give the states between layers.
         """
-        count = 0 if virtual is None else len(virtual)
         for index, ids in enumerate(sequences):
-            if len(ids) + count > self.max_length:
+            if len(ids) > self.max_length:
                 raise PromptTooLongError(
                     f"Text {index} has {len(ids)} tokens, and {self.name} takes {self.max_length}: shorten it."
                 )
-        yield from self._network.views(self, sequences, spans, layers, virtual, advance)
+        yield from self._network.span_states(self, sequences, spans, layers, advance)
 
     def virtual_batch(
         self, sequences: Sequence[Sequence[int]], virtual: torch.Tensor, *, kept: "KeptTexts | None" = None

@@ -112,16 +112,20 @@ class Network(ABC):
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield what `FrozenLM.virtual_states` yields, for sequences that fit the context with the virtual tokens."""
 
-    def views(
+    @property
+    def gives_layer_states(self) -> bool:
+        """Whether `span_states` works."""
+        return False
+
+    def span_states(
         self,
         lm: "FrozenLM",
         sequences: Sequence[Sequence[int]],
         spans: Sequence[tuple[int, int]],
         layers: Sequence[int],
-        virtual: torch.Tensor | None,
         advance: Callable[[int], None] | None,
-    ) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield what `FrozenLM.views` yields, for sequences that fit the context with the virtual tokens.
+    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """Yield what `FrozenLM.span_states` yields, for sequences that fit the context.
 
         Raises
         ------

@@ -1,7 +1,8 @@
 """Learning P(call): the request's own logit, then a logistic model over sampled sets of tools."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 import torch
 
@@ -10,12 +11,13 @@ from toolken.training.prior.call_features import CallGate, expanded, score_featu
 
 #: Penalty of the request's logit, chosen on dev domains, and of the model over sampled sets.
 REQUEST_PENALTY, PENALTY = 1e-4, 1e-4
-#: Parts of the train domains, each of which is scored by what was learned on the others.
-FOLDS = 5
+#: Sampled sets of each request.
+REPEATS = 2
 #: Share of the requests whose right tool is left out of the set.
 LEFT_OUT = 0.3
-#: Numbers of tools of other domains that are added to a set.
+#: Numbers of tools of other domains that are added to a set, and the most tools of its own.
 OTHERS = (0, 0, 5, 20, 60)
+OWN = 20
 
 
 def logistic(inputs: torch.Tensor, targets: torch.Tensor, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,6 +70,7 @@ class SampledSets:
         """
         request, rng = self.data.requests[at], self._rng
         own = list(self._tools[request.domain])
+        own = own if len(own) <= OWN else rng.sample(own, OWN)
         right = request.tool if request.tool >= 0 else request.about if request.asks else -1
         pool = [tool for domain, tools in self._tools.items() if domain != request.domain for tool in tools]
         count = rng.choice(OTHERS) if others is None else others
@@ -83,54 +86,63 @@ class SampledSets:
         return (chosen if right in chosen else [*chosen, right]), True
 
 
-def fit_gate(
-    data: LearningSet,
-    requests: torch.Tensor,
-    embeddings_without: Callable[[Sequence[str]], torch.Tensor],
-    *,
-    repeats: int = 2,
-    seed: int = 0,
-) -> CallGate:
+@dataclass(frozen=True)
+class PlacedTexts:
+    """Requests and tools in a metric that was learned without some domains.
+
+    Attributes
+    ----------
+    held_out
+        The domains.
+    views
+        Whitened views of all requests, `(n, m)`.
+    requests, tools
+        Places `(n, m)` and `(T, m)`.
+    """
+
+    held_out: Collection[str]
+    views: torch.Tensor
+    requests: torch.Tensor
+    tools: torch.Tensor
+
+
+def fit_gate(data: LearningSet, folds: Iterable[PlacedTexts], everything: PlacedTexts, *, seed: int = 0) -> CallGate:
     """Fit the gate on the train domains.
 
-    Each fold of domains is scored by a request logit and output embeddings that were learned on the others, as they
-    are for tools that were never seen.
+    Each fold of domains is scored by a request logit and a metric that were learned on the others, as they are for
+    tools that were never seen.
 
     Parameters
     ----------
     data
         The corpora.
-    requests
-        All requests in the metric, `(n, m) float64`.
-    embeddings_without
-        Returns the output embeddings of all tools, `(T, m)`, learned without some domains.
-    repeats
-        Sampled sets per request.
+    folds
+        The texts in the metric of each fold.
+    everything
+        The texts in the metric of all train domains.
     seed
-        Seed of the sets.
+        Seed of the sampled sets.
     """
     train = data.of_split("train")
     asks = torch.tensor([float(one.asks) for one in data.requests], dtype=torch.float64)
-    domains = sorted({data.requests[at].domain for at in train})
     sets = SampledSets(data, "train", seed)
     rows: list[torch.Tensor] = []
     labels: list[float] = []
-    for number in range(FOLDS):
-        held_out = set(domains[number::FOLDS])
-        inside = [at for at in train if data.requests[at].domain not in held_out]
-        outside = [at for at in train if data.requests[at].domain in held_out]
+    for fold in folds:
+        inside = [at for at in train if data.requests[at].domain not in fold.held_out]
+        outside = [at for at in train if data.requests[at].domain in fold.held_out]
         if not inside or not outside:
             continue
-        weights, bias = logistic(requests[inside], asks[inside], REQUEST_PENALTY)
-        scores = requests[outside] @ embeddings_without(sorted(held_out)).T
-        logits = requests[outside] @ weights + bias
-        for _ in range(repeats):
-            for place, at in enumerate(outside):
-                chosen, right = sets.draw(at)
+        weights, bias = logistic(fold.views[inside].double(), asks[inside], REQUEST_PENALTY)
+        logits = (fold.views[outside].double() @ weights + bias).float()
+        scores = fold.requests[outside] @ fold.tools.T
+        for _ in range(REPEATS):
+            for place in range(len(outside)):
+                chosen, right = sets.draw(outside[place])
                 rows.append(score_features(scores[place : place + 1, chosen], logits[place : place + 1]))
                 labels.append(float(right))
-    features, targets = torch.cat(rows), torch.tensor(labels, dtype=torch.float64)
+    features, targets = torch.cat(rows).double(), torch.tensor(labels, dtype=torch.float64)
     mean, deviation = features.mean(0), features.std(0).clamp(min=1e-3)
     weights, bias = logistic(expanded((features - mean) / deviation), targets, PENALTY)
-    request, request_bias = logistic(requests[train], asks[train], REQUEST_PENALTY)
+    request, request_bias = logistic(everything.views[train].double(), asks[train], REQUEST_PENALTY)
     return CallGate(*(one.float() for one in (request, request_bias, mean, deviation, weights, bias)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from toolken.errors import DataFormatError
 from toolken.training.corpus import Corpus, CorpusMessage, read_corpus
-from toolken.training.prior.pretrained import Exchange
+from toolken.training.prior.request_reader import Exchange
 from toolken.training.tool_spec import ToolSpec
 
 #: Kinds of requests without a call that still ask for a tool: a value is missing or not allowed.

@@ -56,8 +56,8 @@ class CallGate:
     Attributes
     ----------
     request, request_bias
-        The request's own logit is `x request + request_bias`: `(m,)` and `(1,)`. It knows negated, hypothetical and
-        quoted requests, thanks and small talk.
+        The request's own logit is `z request + request_bias`: `(m,)` and `(1,)`, of its views z. It knows negated,
+        hypothetical and quoted requests, thanks and small talk.
     mean, deviation
         Mean and standard deviation of the features, `(5,)`.
     weights, bias
@@ -72,7 +72,7 @@ class CallGate:
     bias: torch.Tensor
 
     def log_odds(self, requests: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the log odds of a call `(n,)`, given requests `(n, m)` and similarities to the tools `(n, T)`."""
+        """Return the log odds of a call `(n,)`, given the requests' views `(n, m)` and similarities `(n, T)`."""
         features = score_features(scores, requests @ self.request + self.request_bias)
         return expanded((features - self.mean) / self.deviation) @ self.weights + self.bias
 

@@ -194,18 +194,21 @@ class TensorNetwork(Network):
             if advance is not None:
                 advance(len(batch))
 
-    def views(
+    @property
+    def gives_layer_states(self) -> bool:
+        return True
+
+    def span_states(
         self,
         lm: "FrozenLM",
         sequences: Sequence[Sequence[int]],
         spans: Sequence[tuple[int, int]],
         layers: Sequence[int],
-        virtual: torch.Tensor | None,
         advance: Callable[[int], None] | None,
-    ) -> Iterator[tuple[int, torch.Tensor]]:
-        from toolken.training.lm.pytorch.views import views
+    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        from toolken.training.lm.pytorch.span_states import span_states
 
-        yield from views(lm, self, sequences, spans, layers, virtual, advance)
+        yield from span_states(lm, self, sequences, spans, layers, advance)
 
     def virtual_batch(
         self,
