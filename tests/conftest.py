@@ -1,6 +1,7 @@
 """Shared fixtures: tiny random LMs built in memory, and the embedded LM for tests of quality."""
 
 import copy
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from hypothesis import settings
 from toolken import Call, Example, FrozenLM, ToolkenHead, ToolSpec, fit
 from toolken.errors import LMNotFoundError
 from toolken.training.lm.embedded import embedded_gguf
+from toolken.training.pretraining.pretrain import pretrain
+from toolken.training.prior.pretrained import PretrainedPrior
 
 # Parallel test workers share the cores; more threads than cores are slower than one thread.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -223,6 +226,82 @@ def fitted_head(
 def tiny_head(fitted_head: ToolkenHead) -> ToolkenHead:
     """A head fitted on the tiny examples; a copy, which the test may change."""
     return copy.deepcopy(fitted_head)
+
+
+#: Things that the tools of a domain are about.
+CORPUS_DOMAINS = {
+    "kitchen": ("oven", "kettle", "fridge", "toaster"),
+    "garden": ("hose", "lawn", "roses", "hedge"),
+    "office": ("printer", "desk", "calendar", "meeting"),
+    "music": ("guitar", "album", "concert", "radio"),
+    "travel": ("train", "hotel", "flight", "ferry"),
+    "sport": ("tennis", "score", "team", "stadium"),
+}
+CORPUS_SPLITS = {"travel": "dev", "sport": "test"}
+CORPUS_CALLS = (
+    "please start the {0} now",
+    "I want the {0}",
+    "could you check my {0}?",
+    "{0} for Anna",
+    "what about the {0}",
+)
+CORPUS_PLAIN = (("thanks", "thanks a lot"), ("small_talk", "how are you today"), ("knowledge", "why is the sky blue"))
+
+
+def corpus_lines(domain: str, split: str) -> list[dict[str, Any]]:
+    """Return a corpus of a domain."""
+    found: list[dict[str, Any]] = [{"domain": domain, "split": split}]
+    for thing in CORPUS_DOMAINS[domain]:
+        parameters = {"type": "object", "properties": {"who": {"type": "string"}}}
+        tool = {"name": f"{domain}_{thing}", "description": f"Handles the {thing}.", "parameters": parameters}
+        found.append({"tool": tool})
+    for thing in CORPUS_DOMAINS[domain]:
+        name = f"{domain}_{thing}"
+        found += [{"request": text.format(thing), "calls": [{"tool": name, "args": {}}]} for text in CORPUS_CALLS]
+        found.append({"request": f"do not touch the {thing}", "calls": [], "kind": "negated", "tool": name})
+    found += [{"request": f"{text}, {domain}", "calls": [], "kind": kind} for kind, text in CORPUS_PLAIN]
+    return found
+
+
+def write_corpus_file(folder: Path, domain: str, split: str) -> Path:
+    """Write a corpus file and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{domain}.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in corpus_lines(domain, split)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus_domains() -> dict[str, tuple[str, ...]]:
+    """Domains of the small corpora and what their tools are about; "travel" is dev, "sport" test."""
+    return CORPUS_DOMAINS
+
+
+@pytest.fixture(scope="session")
+def write_corpus() -> Callable[[Path, str, str], Path]:
+    """A function that writes the small corpus of a domain with a split into a folder and returns its path."""
+    return write_corpus_file
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus of each domain."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for domain in CORPUS_DOMAINS:
+        write_corpus_file(folder, domain, CORPUS_SPLITS.get(domain, "train"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prior_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny prior keeps what the LM has read."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(tiny_lm: FrozenLM, corpus_folder: Path, prior_work: Path) -> PretrainedPrior:
+    """The prior that the tiny LM learned from these corpora."""
+    return pretrain(tiny_lm, [corpus_folder], prior_work, steps=20)
 
 
 @pytest.fixture(scope="session")

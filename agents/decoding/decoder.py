@@ -172,7 +172,7 @@ class _Turn:
 
     def _calls_at_the_opening(self) -> Iterator[Event]:
         """Yield the calls that win at the opening of the answer or after its last result."""
-        prompt, _form = self._prompt, self._toolset.prompt
+        prompt = self._prompt
         after_result = prompt.ends_with_result
         if not prompt.answered and (pending := self._pending()) is not None:
             tools, request = pending
@@ -228,7 +228,7 @@ class _Turn:
         A part of a request that lacks what its tool requires is no request, such as "a high chair" in "a table for 4
         and a high chair".
         """
-        _form, question, tools = self._toolset.prompt, self._prompt.question, self._options.tools
+        question, tools = self._prompt.question, self._options.tools
         decided: list[tuple[str, torch.Tensor]] = []
         for part in parts_of(question):
             hidden = self._decision_state(part)
