@@ -59,6 +59,9 @@ class PretrainedPrior:
     threshold: float
     card: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"PretrainedPrior(lm_name={self.lm_name!r}, threshold={self.threshold}, digest={self.digest!r})"
+
     @cached_property
     def digest(self) -> str:
         """Hex digest of the numbers that decisions depend on."""
