@@ -67,11 +67,11 @@ class ToolkenChatModel(LazyChatModel):
         this LM, if there is one; False: none.
     format
         How conversations are written: `"chat"` in the LM's chat template, `"question"` as questions and answers in
-        plain text, `"auto"` in the chat template where it takes tools; or a format, such as
-        `ChatTemplateFormat.of(lm, enable_thinking=False)`. By default the head's format, and `"question"` without one.
+        plain text, `"auto"` in the chat template where the LM has one; or a format, such as
+        `ChatTemplateFormat.of(lm, enable_thinking=False)`. By default the head's format, and `"auto"` without one.
     answer
         What answers after tool results: `"write"`, the LM in its own words, with the numbers of the conversation only;
-        or `"results"`, the results alone. By default `"write"` in a chat template, otherwise `"results"`.
+        or `"results"`, the results alone. By default `"write"` where the chat template takes tools.
     temperature, top_p, seed
         How tokens are drawn; temperature 0 takes the most likely one.
     max_tokens

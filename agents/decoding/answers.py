@@ -3,6 +3,7 @@
 from typing import Literal
 
 from toolken.agents.conversation import Prompt
+from toolken.training.prompts.chat_format import ChatTemplateFormat
 from toolken.training.prompts.conversation_format import ConversationFormat
 from toolken.training.prompts.prompt_format import PromptFormat
 
@@ -14,11 +15,13 @@ QUESTION_TOKENS, CHAT_TOKENS = 256, 512
 
 
 def answer_kind(given: AnswerKind | None, form: ConversationFormat) -> AnswerKind:
-    """Return what answers after results: by default the LM in a chat template, otherwise the results."""
+    """Return what answers after results: by default the LM if its chat template takes tools, otherwise the results.
+
+    LMs that were not trained with tools copy results with errors and add to them.
+    """
     if given is not None:
         return given
-    # With questions and answers, small LMs copy digits with errors.
-    return "results" if isinstance(form, PromptFormat) else "write"
+    return "write" if isinstance(form, ChatTemplateFormat) and form.takes_tools else "results"
 
 
 def longest_answer(given: int | None, form: ConversationFormat) -> int:

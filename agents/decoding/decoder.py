@@ -69,7 +69,7 @@ class DecodingOptions:
         `toolken.agents.number_habits.NumberHabits`. None: a call may copy every number of the conversation.
     answer
         What answers after tool results: `"write"`, the LM in its own words, with the numbers of the conversation only;
-        or `"results"`, the results alone. None: `"write"` in a chat template, otherwise `"results"`.
+        or `"results"`, the results alone. None: `"write"` where the chat template takes tools.
     missing
         What happens where nothing in the conversation says a required argument, or the schema forbids the value:
         "ask" ends the turn with a question instead of a call, "refuse" makes the call invalid and names the argument,

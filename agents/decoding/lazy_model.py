@@ -161,10 +161,8 @@ class LazyModel:
                 if head is not None:
                     _check_format(self.form, head)
                     self._prompt = head.prompt
-                elif self.form is None:
-                    self._prompt = PromptFormat()
-                elif isinstance(self.form, str):
-                    self._prompt = named_format(self.form, self.lm)
+                elif self.form is None or isinstance(self.form, str):
+                    self._prompt = named_format(self.form or "auto", self.lm)
                 else:
                     self._prompt = self.form
             return self._prompt

@@ -77,9 +77,9 @@ def test_an_agent_names_unknown_tools_of_min_probability(tiny_lm: FrozenLM, tiny
 def test_the_agent_decides_alike(tiny_lm: FrozenLM, tiny_prior: PretrainedPrior) -> None:
     agent = ToolkenAgent(tiny_lm, None, TOOLS, prior=tiny_prior, min_probability=0.0)
     answer = agent.invoke("I want the stadium")
-    assert [call.tool for call in answer.calls] == ["sport_stadium"]
+    assert [step.tool for step in answer.steps] == ["sport_stadium"]
     declined = ToolkenAgent(tiny_lm, None, TOOLS, prior=tiny_prior, min_probability=1.0, options=DecodingOptions())
-    assert declined.invoke("I want the stadium").calls == ()
+    assert declined.invoke("I want the stadium").steps == ()
 
 
 def test_a_description_is_read_once(

@@ -1,6 +1,7 @@
 """`ChatTemplateFormat`: conversations in the LM's own chat template, with the decision at the assistant's turn."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -15,6 +16,8 @@ from toolken.training.prompts.chat_template import ChatTemplate, PlainCalls
 from toolken.training.prompts.prompt_format import Rendered
 from toolken.training.prompts.turns import Turn, TurnCall
 from toolken.training.tool_spec import ToolSpec
+
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 
 
 class ChatTemplateFormat(BaseModel):
@@ -83,6 +86,11 @@ class ChatTemplateFormat(BaseModel):
     def fingerprint(self) -> str:
         """Hex digest of all fields."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the template writes tools, as those of LMs that were trained to call tools do."""
+        return bool(self.tool_template) or "tools" in _COMMENT.sub("", self.template)
 
     def background_form(self) -> "ChatTemplateFormat":
         """Return the format whose background this one shares: itself."""
