@@ -352,7 +352,7 @@ class _Turn:
             self._call_probability = probability
         if not tools or decision is None:
             return None
-        if not must and not self._calls_at(float(decision.decisive)):
+        if not must and not self._calls_at(probability):
             return None
         if tools is not self._options.tools:
             decision = self._toolset.decide(hidden, tools, results=results)
@@ -370,7 +370,7 @@ class _Turn:
         )
 
     def _calls_at(self, probability: float) -> bool:
-        """Return whether a tool is called at the probability that decides, which is recorded."""
+        """Return whether a tool is called at a P(call), which is recorded."""
         head, least = self._toolset.head, self._options.min_probability
         assert head is not None
         self._decided.append(probability)

@@ -78,11 +78,6 @@ class Decision:
         return torch.sigmoid(self.log_odds)
 
     @property
-    def decisive(self) -> torch.Tensor:
-        """The probability, `(n,)`, that the head's threshold is compared with: P(call)."""
-        return self.call_probability
-
-    @property
     def scores(self) -> torch.Tensor:
         """`W h + b` of the m tools, `(n, m) float32`."""
         return self._scores if self.hidden.ndim == 2 else self._scores[0]

@@ -10,6 +10,7 @@ import torch
 from toolken.training.examples import FewShotExample
 from toolken.training.head.decision import Decision
 from toolken.training.lm import FrozenLM
+from toolken.training.prior.call_gate import both
 from toolken.training.prior.pretrained import PretrainedPrior
 from toolken.training.prior.request_reader import Exchange
 from toolken.training.prompts.few_shot import FewShotExamples
@@ -21,7 +22,7 @@ AFTER_RESULT = -30.0
 
 @dataclass(frozen=True, eq=False)
 class PriorDecision(Decision):
-    """A decision by a pretrained prior; `hidden` holds the views of requests, `(n, m)` or `(m,)`.
+    """A decision by a pretrained prior; `hidden` is what `PretrainedPrior.request` returns, `(n, m + 1)` or `(m + 1,)`.
 
     Attributes
     ----------
@@ -34,14 +35,9 @@ class PriorDecision(Decision):
     prior: PretrainedPrior
     embeddings: torch.Tensor
 
-    @property
-    def decisive(self) -> torch.Tensor:
-        """P(tool) of the most likely tool, `(n,)`: where two tools are alike, neither is called lightly."""
-        return self.probabilities.amax(-1)
-
     @cached_property
     def _similarities(self) -> torch.Tensor:
-        return self.prior.metric.placed(self._states.float(), "request") @ self.embeddings.T
+        return self.prior.metric.placed(self._states[:, :-1].float(), "request") @ self.embeddings.T
 
     @cached_property
     def _scores(self) -> torch.Tensor:
@@ -49,7 +45,8 @@ class PriorDecision(Decision):
 
     @cached_property
     def _log_odds(self) -> torch.Tensor:
-        odds = self.prior.gate.log_odds(self._states.float(), self._similarities).double()
+        fits = self.prior.gate.log_odds(self._similarities).double()
+        odds = both(self._states[:, -1].double(), fits)
         results = torch.as_tensor(self.results)
         return odds.masked_fill((results > 0).expand(odds.shape), AFTER_RESULT)
 
@@ -67,7 +64,7 @@ class DescribedTools:
     embeddings
         `(T, m) float32`.
     threshold
-        P(tool) from which a tool is called.
+        P(call) from which a tool is called.
     """
 
     few_shot: ClassVar[FewShotExamples] = FewShotExamples()
@@ -95,7 +92,7 @@ class DescribedTools:
         return None if chosen == list(range(len(self.specs))) else torch.tensor(chosen, dtype=torch.long)
 
     def request(self, lm: FrozenLM, conversation: Sequence[Exchange]) -> torch.Tensor:
-        """Return the views `(m,) float32` of a conversation that ends with a user's message."""
+        """Return what a conversation that ends with a user's message is decided from, `(m + 1,) float32`."""
         return self.prior.request(lm, conversation)
 
     def decide(
@@ -106,7 +103,7 @@ class DescribedTools:
         Parameters
         ----------
         hidden
-            Views of requests as `request` returns them, `(m,)` or `(n, m)`.
+            Requests as `request` returns them, `(m + 1,)` or `(n, m + 1)`.
         tools
             Indices of the tools that may be called; all by default.
         results

@@ -15,7 +15,8 @@ from safetensors.torch import load, save
 from toolken.errors import FingerprintError, HeadError
 from toolken.training.head.atomic_file import replace_file
 from toolken.training.lm import FrozenLM
-from toolken.training.prior.call_features import CallGate
+from toolken.training.prior.asking import AskingModel
+from toolken.training.prior.call_gate import CallGate
 from toolken.training.prior.request_metric import RequestMetric
 from toolken.training.prior.request_reader import Exchange, RequestReader, read_tools
 from toolken.training.tool_spec import ToolSpec
@@ -40,12 +41,14 @@ class PretrainedPrior:
         How texts are read.
     metric
         Where requests and tools lie.
+    asking
+        Whether a message asks for anything.
     scale
         What similarities are multiplied by in the softmax over the tools.
     gate
-        P(call).
+        Whether one of the tools at hand fits.
     threshold
-        P(tool) from which a tool is called.
+        P(call), that a message asks for something and that a tool fits, from which a tool is called.
     card
         What it was learned from and measured on: sources, licences, counts and figures.
     """
@@ -54,6 +57,7 @@ class PretrainedPrior:
     lm_fingerprint: str
     reader: RequestReader
     metric: RequestMetric
+    asking: AskingModel
     scale: float
     gate: CallGate
     threshold: float
@@ -66,8 +70,8 @@ class PretrainedPrior:
     def digest(self) -> str:
         """Hex digest of the numbers that decisions depend on."""
         found = hashlib.sha256(f"{self.lm_fingerprint} {self.reader.layers} {self.scale} {self.threshold}".encode())
-        for tensor in (*self.metric.tensors().values(), *self.gate.tensors().values()):
-            found.update(tensor.contiguous().numpy().tobytes())
+        for tensor in self._tensors().values():
+            found.update(tensor.numpy().tobytes())
         return found.hexdigest()[:32]
 
     def check(self, lm: FrozenLM) -> None:
@@ -100,8 +104,15 @@ class PretrainedPrior:
         return self.metric.tools(read_tools(self.reader, lm, specs, advance=advance))
 
     def request(self, lm: FrozenLM, conversation: Sequence[Exchange]) -> torch.Tensor:
-        """Return the views `(m,) float32` of a conversation that ends with a user's message."""
-        return self.metric.views(self.reader.read(lm, [conversation]), "request")[0]
+        """Return what a conversation that ends with a user's message is decided from, `(m + 1,) float32`.
+
+        These are the views of the message, and the log odds that it asks for something.
+        """
+        read = self.reader.read(lm, [conversation])
+        return torch.cat([self.metric.views(read, "request")[0], self.asking.log_odds(read)])
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {**self.metric.tensors(), **self.asking.tensors(), **self.gate.tensors()}
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the prior to a folder; it is whole or absent at any moment.
@@ -111,8 +122,7 @@ class PretrainedPrior:
         HeadError
             If the folder cannot be written.
         """
-        tensors = {**self.metric.tensors(), **self.gate.tensors()}
-        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        data = save(self._tensors())
         text = {
             "version": VERSION,
             "lm_name": self.lm_name,
@@ -166,6 +176,7 @@ class PretrainedPrior:
                 lm_fingerprint=text["lm_fingerprint"],
                 reader=RequestReader(tuple(text["layers"])),
                 metric=RequestMetric.of(tensors),
+                asking=AskingModel.of(tensors),
                 scale=float(text["scale"]),
                 gate=CallGate.of(tensors),
                 threshold=float(text["threshold"]),

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch.nn.functional import normalize
 
+from toolken.training.prior.attention import averages, chunks
 from toolken.training.prior.request_reader import ReadTexts
 
 #: Whose texts are placed in the space: they have maps of their own.
@@ -52,11 +53,14 @@ class RequestMetric:
 
     def requests(self, texts: ReadTexts) -> torch.Tensor:
         """Return requests `(n, m) float32`, each of length 1."""
-        return self.placed(self.views(texts, "request"), "request")
+        return self._all(texts, "request")
 
     def tools(self, texts: ReadTexts) -> torch.Tensor:
         """Return the output embeddings of tools `(T, m) float32`, each of length 1."""
-        return self.placed(self.views(texts, "tool"), "tool")
+        return self._all(texts, "tool")
+
+    def _all(self, texts: ReadTexts, side: Side) -> torch.Tensor:
+        return torch.cat([self.placed(self.views(texts, side, rows), side) for rows in chunks(len(texts))])
 
     def views(
         self, texts: ReadTexts, side: Side, rows: Sequence[int] | None = None, dropped: float = 0
@@ -75,22 +79,17 @@ class RequestMetric:
             Share of the words that are left out by chance, while the metric is learned.
         """
         at = 0 if side == "request" else 1
-        chosen = torch.arange(len(texts)) if rows is None else torch.tensor(rows)
-        begins, lengths = texts.offsets[chosen], texts.offsets.diff()[chosen]
-        places = torch.arange(max(int(lengths.max()), 1))
-        inside = places[None] < lengths[:, None]
-        where = (begins[:, None] + places[None]).clamp(max=len(texts.tokens) - 1)
-        if dropped:
-            inside &= (torch.rand(inside.shape) >= dropped) | (places == 0)
-        states, tokens = texts.states[where].float(), texts.tokens[where]
-        found = []
-        for head, layer in enumerate(self.head_layers):
-            own = states[:, :, layer]
-            logits = own @ self.queries[at, head] + self.token_weights[head][tokens]
-            weights = logits.masked_fill(~inside, float("-inf")).softmax(1).nan_to_num(0)
-            found.append(torch.einsum("nt,ntd->nd", weights, own))
-        found.append(texts.last[chosen].float())
-        white = torch.einsum("nvd,vde->nve", torch.stack(found, dim=1) - self.means[at], self.whitening)
+        words = averages(
+            texts,
+            self.queries[at],
+            self.head_layers,
+            token_weights=self.token_weights,
+            rows=rows,
+            dropped=dropped,
+        )
+        last = texts.last if rows is None else texts.last[list(rows)]
+        found = torch.cat([words, last.float()[:, None]], dim=1)
+        white = torch.einsum("nvd,vde->nve", found - self.means[at], self.whitening)
         flat: torch.Tensor = (normalize(white, dim=2) / len(self.whitening) ** 0.5).flatten(1)
         return flat
 

@@ -24,7 +24,7 @@ def test_tools_never_seen_are_found_by_their_descriptions(
     embeddings = tiny_prior.output_embeddings(tiny_lm, specs)
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(4))
     views = torch.stack([tiny_prior.request(tiny_lm, [(f"I want the {one}", "")]) for one in things])
-    found = (tiny_prior.metric.placed(views, "request") @ embeddings.T).argmax(1)
+    found = (tiny_prior.metric.placed(views[:, :-1], "request") @ embeddings.T).argmax(1)
     assert found.tolist() == [0, 1, 2, 3]
 
 
@@ -71,10 +71,8 @@ def test_progress_is_reported_to_the_end(tiny_lm: FrozenLM, corpus_folder: Path,
         return advance
 
     pretrain(tiny_lm, [corpus_folder], prior_work, steps=2, progress=start)
-    # Four train domains are one fold each; the fifth has none.
-    assert done.pop("Learning the metric") <= totals.pop("Learning the metric")
     assert done == totals
-    assert len(totals) == 2
+    assert len(totals) == 4
 
 
 @pytest.mark.parametrize(

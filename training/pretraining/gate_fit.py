@@ -1,4 +1,4 @@
-"""Learning P(call): the request's own logit, then a logistic model over sampled sets of tools."""
+"""Learning whether a tool fits: a logistic model over sampled sets of tools, with the right one in or out."""
 
 import random
 from collections.abc import Collection, Iterable
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import torch
 
+from toolken.errors import DataFormatError
 from toolken.training.pretraining.learning_set import LearningSet
-from toolken.training.prior.call_features import CallGate, expanded, score_features
+from toolken.training.prior.call_gate import CallGate, expanded, score_features
 
-#: Penalty of the request's logit, chosen on dev domains, and of the model over sampled sets.
-REQUEST_PENALTY, PENALTY = 1e-4, 1e-4
+#: Penalty of the squared weights.
+PENALTY = 1e-4
+#: The kind of requests that ask for something that no tool of their domain does.
+NO_TOOL = "no_tool"
 #: Sampled sets of each request.
 REPEATS = 2
 #: Share of the requests whose right tool is left out of the set.
@@ -94,23 +97,19 @@ class PlacedTexts:
     ----------
     held_out
         The domains.
-    views
-        Whitened views of all requests, `(n, m)`.
     requests, tools
         Places `(n, m)` and `(T, m)`.
     """
 
     held_out: Collection[str]
-    views: torch.Tensor
     requests: torch.Tensor
     tools: torch.Tensor
 
 
-def fit_gate(data: LearningSet, folds: Iterable[PlacedTexts], everything: PlacedTexts, *, seed: int = 0) -> CallGate:
-    """Fit the gate on the train domains.
+def fit_gate(data: LearningSet, folds: Iterable[PlacedTexts], *, seed: int = 0) -> CallGate:
+    """Fit the gate on requests of the train domains that ask for something, for which a tool may be there or not.
 
-    Each fold of domains is scored by a request logit and a metric that were learned on the others, as they are for
-    tools that were never seen.
+    Each fold of domains is scored by a metric that was learned on the others, as it is for tools that were never seen.
 
     Parameters
     ----------
@@ -118,31 +117,24 @@ def fit_gate(data: LearningSet, folds: Iterable[PlacedTexts], everything: Placed
         The corpora.
     folds
         The texts in the metric of each fold.
-    everything
-        The texts in the metric of all train domains.
     seed
         Seed of the sampled sets.
     """
-    train = data.of_split("train")
-    asks = torch.tensor([float(one.asks) for one in data.requests], dtype=torch.float64)
+    asking = [at for at in data.of_split("train") if data.requests[at].asks or data.requests[at].kind == NO_TOOL]
     sets = SampledSets(data, "train", seed)
     rows: list[torch.Tensor] = []
     labels: list[float] = []
     for fold in folds:
-        inside = [at for at in train if data.requests[at].domain not in fold.held_out]
-        outside = [at for at in train if data.requests[at].domain in fold.held_out]
-        if not inside or not outside:
-            continue
-        weights, bias = logistic(fold.views[inside].double(), asks[inside], REQUEST_PENALTY)
-        logits = (fold.views[outside].double() @ weights + bias).float()
+        outside = [at for at in asking if data.requests[at].domain in fold.held_out]
         scores = fold.requests[outside] @ fold.tools.T
         for _ in range(REPEATS):
-            for place in range(len(outside)):
-                chosen, right = sets.draw(outside[place])
-                rows.append(score_features(scores[place : place + 1, chosen], logits[place : place + 1]))
+            for place, at in enumerate(outside):
+                chosen, right = sets.draw(at)
+                rows.append(score_features(scores[place : place + 1, chosen]))
                 labels.append(float(right))
+    if not rows:
+        raise DataFormatError("The train domains are too few: give corpora of at least two.")
     features, targets = torch.cat(rows).double(), torch.tensor(labels, dtype=torch.float64)
     mean, deviation = features.mean(0), features.std(0).clamp(min=1e-3)
     weights, bias = logistic(expanded((features - mean) / deviation), targets, PENALTY)
-    request, request_bias = logistic(everything.views[train].double(), asks[train], REQUEST_PENALTY)
-    return CallGate(*(one.float() for one in (request, request_bias, mean, deviation, weights, bias)))
+    return CallGate(*(one.float() for one in (mean, deviation, weights, bias)))
