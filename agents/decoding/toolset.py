@@ -1,6 +1,7 @@
 """`Toolset`: the tools that may be called in a conversation, each with its toolken."""
 
 import hashlib
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -31,6 +32,11 @@ from toolken.training.tool_spec import ToolSpec
 REMEMBERED = 64
 #: Characters of a description that a toolken is made from; some describe the arguments for pages.
 MAX_DESCRIPTION = 600
+
+#: Similarity from which two tools are reported as hard to tell apart.
+ALIKE = 0.95
+
+_log = logging.getLogger("toolken")
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,7 @@ class Toolkens:
         self._reader = cast("FrozenLM", StateMemory(lm))
         self._heads: OrderedDict[str, ToolkenHead | DescribedTools] = OrderedDict()
         self._rows: dict[str, torch.Tensor] = {}
+        self._alike: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def of(self, tools: BoundTools) -> Toolset:
@@ -155,7 +162,22 @@ class Toolkens:
         new = {described(spec): spec for spec in specs if described(spec) not in self._rows}
         if new:
             self._rows |= zip(new, prior.output_embeddings(self.lm, list(new.values())), strict=True)
-        return torch.stack([self._rows[described(spec)] for spec in specs])
+        found = torch.stack([self._rows[described(spec)] for spec in specs])
+        self._report_alike(specs, found)
+        return found
+
+    def _report_alike(self, specs: Sequence[ToolSpec], embeddings: torch.Tensor) -> None:
+        """Log each pair of tools once that can hardly be told apart."""
+        near = torch.triu(embeddings @ embeddings.T, diagonal=1) > ALIKE
+        for one, other in near.nonzero().tolist():
+            pair = specs[one].name, specs[other].name
+            if pair not in self._alike:
+                self._alike.add(pair)
+                _log.warning(
+                    "The tools %r and %r can hardly be told apart by their descriptions: say in each what the other "
+                    "does not do.",
+                    *pair,
+                )
 
     def _head_of(self, specs: Sequence[ToolSpec]) -> ToolkenHead | DescribedTools | None:
         fitted = {spec.name: spec for spec in self.head.specs} if self.head is not None else {}

@@ -162,3 +162,20 @@ def test_a_follow_up_is_decided_after_the_turns_before(
     (question, answer), last = asked[0]
     assert (question, last) == ("I want the tennis", ("more", ""))
     assert answer.endswith("It is.")
+
+
+def test_tools_that_cannot_be_told_apart_are_named_once(
+    model: ToolkenChatModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    twin = {"name": "sport_tennis", "description": "Handles the tennis.", "parameters": {"type": "object"}}
+    named = {"name": "sport_Tennis", "description": "Handles the tennis.", "parameters": {"type": "object"}}
+    with caplog.at_level("WARNING", logger="toolken"):
+        for _ in range(2):
+            model.bind_tools([twin, named]).invoke("I want the tennis")
+    assert [record.getMessage() for record in caplog.records if "told apart" in record.getMessage()] == [
+        "The tools 'sport_tennis' and 'sport_Tennis' can hardly be told apart by their descriptions: say in each what "
+        "the other does not do."
+    ]
+    caplog.clear()
+    model.bind_tools(TOOLS).invoke("I want the tennis")
+    assert not caplog.records
