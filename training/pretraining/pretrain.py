@@ -11,7 +11,7 @@ from toolken.training.lm import FrozenLM
 from toolken.training.pretraining.asking_fit import STEPS as ASKING_STEPS
 from toolken.training.pretraining.asking_fit import fit_asking
 from toolken.training.pretraining.dev_decisions import DevDecisions
-from toolken.training.pretraining.gate_fit import PlacedTexts, fit_gate
+from toolken.training.pretraining.gate_fit import NO_TOOL, PlacedTexts, fit_gate
 from toolken.training.pretraining.learning_set import read_learning_set
 from toolken.training.pretraining.metric_fit import STEPS, MetricData, fit_metric
 from toolken.training.pretraining.reading_store import read_stored
@@ -90,10 +90,12 @@ def pretrain(
 
     metric, everything = fitted(())
     gate = fit_gate(found, (fitted(held_out)[1] for held_out in folds), seed=seed)
+    # What no tool of a domain does is asked for all the same: tools of another domain may do it.
+    others = [at for at in train if not found.requests[at].asks and found.requests[at].kind != NO_TOOL]
     asking = fit_asking(
         messages,
         [at for at in train if found.requests[at].asks],
-        [*(at for at in train if not found.requests[at].asks), *range(len(found.requests), len(asked))],
+        [*others, *range(len(found.requests), len(asked))],
         seed=seed,
         advance=start("Learning what asks for a tool", ASKING_STEPS),
     )

@@ -52,7 +52,7 @@ def pretrain(
     table = Table(title="On the dev domains")
     table.add_column("what")
     table.add_column("share", justify="right")
-    table.add_row("threshold of P(tool)", f"{prior.threshold:.3f}")
+    table.add_row("threshold of P(call)", f"{prior.threshold:.3f}")
     for what, value in prior.card["dev"].items():
         table.add_row(what, f"{value:.3f}" if isinstance(value, float) else str(value))
     out.print(table)
