@@ -1,28 +1,19 @@
 """`write_corpora`: published sets with free licences as corpora that `toolken pretrain` learns from."""
 
-import hashlib
 import json
 import random
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from toolken.benchmarks.function_calling.call_sets import dev_and_test
 from toolken.benchmarks.function_calling.seal_tools import read_seal_tools
-from toolken.benchmarks.sets.metatool import read_metatool
+from toolken.benchmarks.sets.metatool import learned_tools, read_metatool
 from toolken.benchmarks.sets.registry import folder_of
 from toolken.training.head.atomic_file import replace_file
 from toolken.training.tool_spec import ToolSpec
 
-#: MetaTool's tools that are learned from, by a hash of their names; the others measure.
-METATOOL_TOOLS = 100
-#: Requests of each of them, drawn from MetaTool's training part.
+#: Requests of each of MetaTool's learned tools, drawn from MetaTool's training part.
 METATOOL_REQUESTS = 20
-
-
-def learned_tools(names: Iterable[str]) -> set[str]:
-    """Return the names of MetaTool's tools that the shipped prior was learned from."""
-    return set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:METATOOL_TOOLS])
 
 
 def write_corpora(data: Path, out: Path) -> dict[str, tuple[int, int]]:
@@ -65,7 +56,7 @@ def _metatool(data: Path) -> list[dict[str, Any]]:
         if name in chosen
     }
     return [
-        {"domain": "metatool", "split": "train"},
+        {"domain": "metatool", "split": "train", "source": "MetaTool, HowieHwong/MetaTool", "licence": "MIT"},
         *(_tool(spec) for spec in found.specs if spec.name in drawn),
         *({"request": text, "calls": [{"tool": name, "args": {}}]} for name, texts in drawn.items() for text in texts),
     ]
@@ -78,7 +69,12 @@ def _seal_tools(data: Path) -> list[dict[str, Any]]:
     specs = {spec.name: spec for record in records for spec in record.tools}
     requests = {record.request: record.expected[0].tool for record in records}
     return [
-        {"domain": "seal_tools", "split": "train"},
+        {
+            "domain": "seal_tools",
+            "split": "train",
+            "source": "Seal-Tools, fairyshine/Seal-Tools",
+            "licence": "Apache-2.0",
+        },
         *(_tool(spec) for spec in specs.values()),
         *({"request": text, "calls": [{"tool": name, "args": {}}]} for text, name in requests.items()),
     ]

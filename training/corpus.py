@@ -166,6 +166,8 @@ class Corpus:
         Name of the domain.
     split
         "train", "dev" or "test"; empty if the file does not say.
+    source, licence
+        Where the requests come from, and under which licence; empty if the file does not say.
     tools
         The tools.
     records
@@ -175,6 +177,8 @@ class Corpus:
     path: Path
     domain: str
     split: str = ""
+    source: str = ""
+    licence: str = ""
     tools: tuple[ToolSpec, ...] = ()
     records: tuple[CorpusRecord, ...] = ()
 
@@ -187,9 +191,10 @@ def shipped_corpus() -> Path:
 def read_corpus(path: str | Path) -> Corpus:
     """Read a file of tools, requests and conversations, one JSON object per line.
 
-    The first line is `{"domain": ..., "split": ...}`; a tool is `{"tool": {"name", "description", "parameters"}}`, a
-    request `{"request": text, "calls": [{"tool", "args"}]}`, a conversation `{"messages": [{"role", "content",
-    "calls"}], "calls": [...]}`. See `CorpusRecord` for the other keys, and `corpus_faults` for stricter checks.
+    The first line is `{"domain": ..., "split": ...}`, perhaps with "source" and "licence"; a tool is `{"tool": {"name",
+    "description", "parameters"}}`, a request `{"request": text, "calls": [{"tool", "args"}]}`, a conversation
+    `{"messages": [{"role", "content", "calls"}], "calls": [...]}`. See `CorpusRecord` for the other keys, and
+    `corpus_faults` for stricter checks.
 
     Raises
     ------
@@ -292,6 +297,8 @@ def _read(path: Path) -> tuple[Corpus, list[Fault]]:
         path=path,
         domain=lines.head.get("domain", ""),
         split=lines.head.get("split", ""),
+        source=lines.head.get("source", ""),
+        licence=lines.head.get("licence", ""),
         tools=tuple(lines.tools.values()),
         records=tuple(lines.records),
     )
@@ -317,7 +324,10 @@ def _head(content: dict[str, Any]) -> dict[str, Any]:
     domain, split = content["domain"], content.get("split", "")
     if not isinstance(domain, str) or not domain or split not in ("", "train", "dev", "test"):
         raise ValueError(f'domain {domain!r} and split {split!r}: give a name, and "train", "dev" or "test"')
-    return {"domain": domain, "split": split}
+    said = {name: content.get(name, "") for name in ("source", "licence")}
+    if not all(isinstance(text, str) for text in said.values()):
+        raise ValueError('"source" and "licence" are not texts: correct or remove them')
+    return {"domain": domain, "split": split, **said}
 
 
 def _tool(content: dict[str, Any]) -> ToolSpec:

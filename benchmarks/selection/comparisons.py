@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from toolken.agents.household.plans import PLANS
 from toolken.benchmarks.sets.dataset import Dataset, leave_out
+from toolken.benchmarks.sets.metatool import learned_tools
 from toolken.errors import DataFormatError
 from toolken.training.examples import Example
 from toolken.training.prompts.prompt_format import PromptFormat
@@ -103,7 +104,14 @@ def comparisons(dataset: Dataset) -> Iterator[Comparison]:
                 train = [_first_call(example) for example in remaining.train.get("supervised", [])]
                 yield Comparison("left-out", QUESTIONS, specs, names, train, test, (None,))
         case "metatool":
-            yield _whole(dataset, "supervised", REQUESTS, supervised, counts)
+            whole = _whole(dataset, "supervised", REQUESTS, supervised, counts)
+            yield whole
+            # The tools that no prior was learned from, among each other and among all.
+            unseen = [name for name in whole.candidates if name not in learned_tools(whole.candidates)]
+            test = [one for one in whole.test if one.calls and one.calls[0].tool in unseen]
+            if len(unseen) > 1 and test:
+                for names in (unseen, whole.candidates):
+                    yield Comparison("left-out", REQUESTS, whole.specs, names, [], test, (0,))
         case "gsm8k-xl":
             yield replace(_whole(dataset, split, REASONING, supervised, counts, first_call=False), firing=True)
         case "funcqa":

@@ -7,10 +7,11 @@ from toolken.benchmarks.methods.selection_methods import METHODS, NEEDS_ENCODER,
 from toolken.benchmarks.selection.comparisons import Comparison
 from toolken.errors import DataFormatError, PromptTooLongError
 from toolken.training.lm import FrozenLM
+from toolken.training.prior.pretrained import PretrainedPrior
 from toolken.training.prior.teacher import Encoder
 
-#: The retriever's name in the rows.
-RETRIEVER = "minilm"
+#: Names in the rows of what chooses by descriptions alone: a sentence encoder, and the LM's pretrained prior.
+RETRIEVER, PRIOR = "minilm", "toolken-prior"
 
 
 @dataclass(frozen=True)
@@ -25,26 +26,26 @@ class MethodPlan:
         Possible numbers of training examples.
     fits
         (method, number of examples) pairs to fit.
-    retrieves
-        Whether to run the retriever too.
+    retrievers
+        Which of the retriever and the pretrained prior to run too.
     """
 
     methods: list[str]
     counts: tuple[int | None, ...]
     fits: list[tuple[str, int | None]]
-    retrieves: bool
+    retrievers: tuple[str, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.fits or self.retrieves)
+        return bool(self.fits or self.retrievers)
 
 
 def method_names(methods: Sequence[str] | None) -> list[str]:
     """Return the names of the requested methods, by default all; raise `DataFormatError` for an unknown one."""
-    named = list(methods) if methods is not None else [*METHODS, RETRIEVER]
-    unknown = [name for name in named if name not in METHODS and name != RETRIEVER]
+    named = list(methods) if methods is not None else [*METHODS, PRIOR, RETRIEVER]
+    unknown = [name for name in named if name not in (*METHODS, PRIOR, RETRIEVER)]
     if unknown:
         raise DataFormatError(
-            f"There is no method called {unknown[0]!r}: choose among {', '.join([*METHODS, RETRIEVER])}."
+            f"There is no method called {unknown[0]!r}: choose among {', '.join([*METHODS, PRIOR, RETRIEVER])}."
         )
     return named
 
@@ -54,6 +55,7 @@ def plan_methods(
     methods: list[str],
     examples_per_tool: Sequence[int | None] | None,
     encoder: Encoder | None,
+    prior: PretrainedPrior | None = None,
 ) -> MethodPlan:
     """Return the possible part of the requested work."""
     counts = comparison.examples_per_tool
@@ -62,23 +64,28 @@ def plan_methods(
     if not comparison.train:
         counts = tuple(count for count in counts if count == 0)
     if not any(example.calls for example in comparison.test):
-        return MethodPlan(methods, counts, [], False)
+        return MethodPlan(methods, counts, [], ())
     fits = [
         (name, k)
         for k in counts
         for name in methods
-        if name != RETRIEVER
+        if name not in (PRIOR, RETRIEVER)
         # Trainers learn nothing for tools without examples.
         and ((k != 0 and comparison.split != "left-out") or name not in NEEDS_EXAMPLES)
         and (encoder is not None or name not in NEEDS_ENCODER)
     ]
     without = 0 in counts or comparison.split == "left-out"
-    retrieves = RETRIEVER in methods and encoder is not None and without and not comparison.prompt.everywhere
-    return MethodPlan(methods, counts, fits, retrieves)
+    there = {RETRIEVER: encoder is not None, PRIOR: prior is not None}
+    possible = without and not comparison.prompt.everywhere
+    return MethodPlan(methods, counts, fits, tuple(name for name in methods if possible and there.get(name)))
 
 
 def nothing_to_compare(
-    benchmark: str, comparison: Comparison, plan: MethodPlan, encoder: Encoder | None
+    benchmark: str,
+    comparison: Comparison,
+    plan: MethodPlan,
+    encoder: Encoder | None,
+    prior: PretrainedPrior | None = None,
 ) -> DataFormatError:
     """Return an error that explains why a comparison has no rows."""
     what = f"Nothing can be compared on {benchmark}"
@@ -97,9 +104,12 @@ def nothing_to_compare(
     bare = [name for name in plan.methods if name in NEEDS_EXAMPLES]
     reasons = [f"{' and '.join(alone)} cannot run without the sentence encoder, which is not installed"] * bool(alone)
     reasons += [f"{' and '.join(bare)} cannot run without training examples"] * bool(bare)
-    if RETRIEVER in plan.methods and not alone:
-        where = "in running text" if comparison.prompt.everywhere else "with examples, only with --examples 0"
-        reasons.append(f"{RETRIEVER} is not compared {where}")
+    if PRIOR in plan.methods and prior is None:
+        reasons.append(f"{PRIOR} cannot run, as no prior comes with toolken for this LM")
+    for name in (PRIOR, RETRIEVER):
+        if name in plan.methods and name not in alone and (name != PRIOR or prior is not None):
+            where = "in running text" if comparison.prompt.everywhere else "with examples, only with --examples 0"
+            reasons.append(f"{name} is not compared {where}")
     return DataFormatError(
         f"{what}, since {', and '.join(reasons)}: add the missing input, or name other methods with --method."
     )

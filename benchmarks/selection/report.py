@@ -19,6 +19,7 @@ LEGEND = {
     "toolkengpt": "trained as in Hao et al. 2023 (arXiv 2305.11554), batch size one",
     "tokenlearning-figure": "trained as in the figure of Li et al. 2025 (arXiv 2506.14248), batch size one",
     "tokenlearning-code": "trained as in their released code, batch size one",
+    "toolken-prior": "tools known by description alone: the pretrained prior of the LM, learned on other tools",
     "minilm": "the sentence encoder all-MiniLM-L6-v2 as a retriever over descriptions",
 }
 

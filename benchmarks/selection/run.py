@@ -27,7 +27,9 @@ from toolken.training.features.decision_states import DecisionStates, decisions
 from toolken.training.features.feature_cache import FeatureCache
 from toolken.training.fit import Progress
 from toolken.training.lm import FrozenLM
+from toolken.training.prior.shipped import shipped_prior
 from toolken.training.prior.teacher import Encoder
+from toolken.training.tool_spec import ToolSpec
 
 Advance = Callable[[int], None]
 #: Random samples of the examples.
@@ -69,10 +71,11 @@ def run(
     """
     cache = cache or FeatureCache(lm)
     chosen = method_names(methods)
-    planned = [(one, plan_methods(one, chosen, examples_per_tool, encoder)) for one in comparisons(dataset)]
+    prior = shipped_prior(lm)
+    planned = [(one, plan_methods(one, chosen, examples_per_tool, encoder, prior)) for one in comparisons(dataset)]
     compared = [(one, plan) for one, plan in planned if plan]
     if not compared:
-        raise nothing_to_compare(dataset.name, *planned[0], encoder)
+        raise nothing_to_compare(dataset.name, *planned[0], encoder, prior)
     for comparison, _ in compared:
         check_test(lm, comparison, dataset.name)
     for comparison, plan in compared:
@@ -115,9 +118,10 @@ def compare(
     UserWarning
         If some training examples do not fit; they are omitted.
     """
-    plan = plan_methods(comparison, method_names(methods), examples_per_tool, encoder)
+    prior = shipped_prior(lm)
+    plan = plan_methods(comparison, method_names(methods), examples_per_tool, encoder, prior)
     if not plan:
-        raise nothing_to_compare(benchmark, comparison, plan, encoder)
+        raise nothing_to_compare(benchmark, comparison, plan, encoder, prior)
     check_test(lm, comparison, benchmark)
     yield from _compare(lm, comparison, plan, benchmark, seeds, encoder, cache or FeatureCache(lm), progress)
 
@@ -182,16 +186,27 @@ def _compare(
             advance(1)
             yield from rows_of(benchmark, comparison, name, k, seed, measured[-1:], seconds[-1])
         yield from rows_of(benchmark, comparison, name, k, None, measured, sum(seconds) / len(seconds))
-    if plan.retrieves:
-        assert encoder is not None
+    asked = [example for example in comparison.test if example.calls]
+    known = torch.tensor([comparison.candidates.index(example.calls[0].tool) for example in asked])
+    specs = [comparison.specs[i] for i in candidates.tolist()]
+    for name in plan.retrievers:
         began = time.perf_counter()
-        asked = [example for example in comparison.test if example.calls]
-        specs = [comparison.specs[i] for i in candidates.tolist()]
-        scores = encoder.encode([one.question for one in asked]) @ encoder.encode([spec.words for spec in specs]).T
-        known = torch.tensor([comparison.candidates.index(example.calls[0].tool) for example in asked])
+        scores = _similarities(lm, name, [one.question for one in asked], specs, encoder)
         found = selection_hits(scores, known)
-        seconds_spent = time.perf_counter() - began
-        yield from rows_of(benchmark, comparison, RETRIEVER, 0, None, [found], seconds_spent)
+        yield from rows_of(benchmark, comparison, name, 0, None, [found], time.perf_counter() - began)
+
+
+def _similarities(
+    lm: FrozenLM, name: str, requests: Sequence[str], specs: Sequence[ToolSpec], encoder: Encoder | None
+) -> torch.Tensor:
+    """Return the similarities `(n, T)` of requests to tools in a sentence encoder, or in the LM's pretrained prior."""
+    if name == RETRIEVER:
+        assert encoder is not None
+        return encoder.encode(list(requests)) @ encoder.encode([spec.words for spec in specs]).T
+    prior = shipped_prior(lm)
+    assert prior is not None
+    places = prior.metric.requests(prior.reader.read(lm, [[(request, "")] for request in requests]))
+    return places @ prior.output_embeddings(lm, specs).T
 
 
 def _report(lm: FrozenLM, comparison: Comparison, benchmark: str, too_long: int, examples: int) -> None:

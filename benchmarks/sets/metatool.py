@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ PAIRS = "multi_tool_query_golden.json"
 DESCRIPTIONS = ("plugin_des.json", "big_tool_des.json")
 #: Shares of each tool's requests for training, and for training and dev together.
 TRAIN, TRAIN_AND_DEV = 0.6, 0.8
+#: Number of tools whose requests the shipped prior was learned from.
+LEARNED = 100
 
 
 def read_metatool(folder: str | Path, *, test_file: Path | None = None) -> Dataset:
@@ -52,6 +54,11 @@ def read_metatool(folder: str | Path, *, test_file: Path | None = None) -> Datas
             tests = {"test": Evaluation(specs, test), **tests}
     kinds = ({"supervised": examples} if examples else {} for examples in (train, dev))
     return data.dataset(specs, next(kinds), tests, next(kinds))
+
+
+def learned_tools(names: Iterable[str]) -> set[str]:
+    """Return the tools that the shipped prior was learned from, by a hash of their names; the others measure."""
+    return set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:LEARNED])
 
 
 def multi_tool(record: dict[str, Any]) -> Example:

@@ -1,7 +1,7 @@
 """`LearningSet`: the tools of several corpora, and their requests with the tool that each asks for, or none."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolken.errors import DataFormatError
@@ -55,12 +55,15 @@ class LearningSet:
         The requests. Those with several calls are left out.
     splits
         "train" or "dev" per domain.
+    sources
+        Number of requests per source and licence, as the files name them.
     """
 
     tools: list[ToolSpec]
     domains: list[str]
     requests: list[LearningRequest]
     splits: dict[str, str]
+    sources: dict[str, int] = field(default_factory=dict)
 
     def of_split(self, split: str) -> list[int]:
         """Return the indices of the requests of a split."""
@@ -106,6 +109,8 @@ def _append(found: LearningSet, corpus: Corpus) -> None:
     index = {spec.name: len(found.tools) + at for at, spec in enumerate(corpus.tools)}
     found.tools.extend(corpus.tools)
     found.domains.extend(corpus.domain for _ in corpus.tools)
+    source = ", ".join(text for text in (corpus.source, corpus.licence) if text) or corpus.path.parent.name
+    before = len(found.requests)
     for record in corpus.records:
         for request in record.requests():
             if len(request.calls) > 1:
@@ -121,6 +126,7 @@ def _append(found: LearningSet, corpus: Corpus) -> None:
                     kind=kind,
                 )
             )
+    found.sources[source] = found.sources.get(source, 0) + len(found.requests) - before
 
 
 def exchanges(messages: Sequence[CorpusMessage]) -> tuple[Exchange, ...]:

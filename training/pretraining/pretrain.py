@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -33,7 +32,6 @@ def pretrain(
     data: Iterable[str | Path],
     work: str | Path,
     *,
-    card: dict[str, Any] | None = None,
     steps: int = STEPS,
     seed: int = 0,
     progress: Progress | None = None,
@@ -50,8 +48,6 @@ def pretrain(
         Folders or files of corpora; see `read_corpus` for their form.
     work
         Folder for the states that were read. A run that was interrupted goes on from there.
-    card
-        What the prior's card says of the corpora: names, sources, licences.
     steps
         Steps of contrastive learning.
     seed
@@ -112,7 +108,7 @@ def pretrain(
         gate=gate,
         threshold=threshold,
         card={
-            **(card or {}),
+            "sources": found.sources,
             "tools": len(found.tools),
             "requests": len(found.requests),
             "domains": found.splits,

@@ -43,7 +43,6 @@ def pretrain(
             loaded,
             sources,
             folder / "work" if work is None else work,
-            card={"sources": [path.name for path in sources]},
             steps=steps,
             seed=seed,
             progress=progress,

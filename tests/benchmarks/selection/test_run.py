@@ -12,7 +12,7 @@ import torch
 from toolken import Call, Example, FrozenLM, ToolSpec
 from toolken.benchmarks.methods.selection_methods import METHODS
 from toolken.benchmarks.selection.comparisons import comparisons
-from toolken.benchmarks.selection.method_plan import RETRIEVER
+from toolken.benchmarks.selection.method_plan import PRIOR, RETRIEVER
 from toolken.benchmarks.selection.plots import draw_rows
 from toolken.benchmarks.selection.report import LEGEND, page
 from toolken.benchmarks.selection.rows import Row, bootstrap_interval, read_rows, write_rows
@@ -278,7 +278,7 @@ def test_rows_are_written_read_and_drawn(tiny_lm: FrozenLM, questions: Dataset, 
     [
         ("kamel", "kamel", {("supervised", 30), ("synthetic", 30), ("supervised", 234), ("synthetic", 234)}),
         ("stq", "simpletoolquestions", {("supervised", 999), ("left-out", 299)}),
-        ("metatool", "metatool", {("supervised", 199)}),
+        ("metatool", "metatool", {("supervised", 199), ("left-out", 99), ("left-out", 199)}),
         ("gsm8k-xl", "gsm8k-xl", {("dev", 4)}),
         ("funcqa", "funcqa", {("supervised", 13), ("dev", 13)}),
         ("virtualhome", "virtualhome", {("dev", 58)}),
@@ -312,7 +312,7 @@ def test_thirty_relations_are_told_apart_after_five_examples_each(
 
 
 def test_every_method_is_explained() -> None:
-    assert set(LEGEND) == {*METHODS, RETRIEVER}
+    assert set(LEGEND) == {*METHODS, PRIOR, RETRIEVER}
 
 
 def test_rows_become_markdown_tables(tmp_path: Path) -> None:
