@@ -12,7 +12,7 @@ from toolken.agents.text_content import message_text
 from toolken.training.prompts.chat_format import ChatTemplateFormat
 from toolken.training.prompts.conversation_format import ConversationFormat
 from toolken.training.prompts.prompt_format import PromptFormat
-from toolken.training.prompts.turns import Turn, TurnCall
+from toolken.training.prompts.turns import Turn, TurnCall, as_read
 
 #: Largest number of characters of a tool's result in the conversation.
 MAX_RESULT = 8000
@@ -70,11 +70,12 @@ def to_chat_prompt(messages: Sequence[BaseMessage], form: ChatTemplateFormat) ->
     if not messages:
         raise InputError("There is no message to answer: give at least one.")
     turns = to_turns(messages)
-    text = form.conversation(turns)
+    decision = form.conversation(turns)
+    text = decision if form.takes_tools else form.conversation(as_read(turns))
     progress = _progress(list(split_tool_results(messages)))
     said = [turn.text for turn in turns if turn.text]
     arguments = [json.dumps(call.args, ensure_ascii=False) for turn in turns for call in turn.calls if call.args]
-    return replace(progress, text=text, decision=text, context="\n".join([*said, *arguments]), turns=tuple(turns))
+    return replace(progress, text=text, decision=decision, context="\n".join([*said, *arguments]), turns=tuple(turns))
 
 
 def result_text(content: str) -> str:

@@ -9,6 +9,7 @@ from toolken.training.features.background import plain_examples
 from toolken.training.lm import FrozenLM
 from toolken.training.pretraining.asking_fit import STEPS as ASKING_STEPS
 from toolken.training.pretraining.asking_fit import fit_asking
+from toolken.training.pretraining.contexts import Contexts
 from toolken.training.pretraining.dev_decisions import DevDecisions
 from toolken.training.pretraining.gate_fit import NO_TOOL, PlacedTexts, fit_gate
 from toolken.training.pretraining.learning_set import read_learning_set
@@ -68,8 +69,12 @@ def pretrain(
     texts = [[(described(spec), "")] for spec in found.tools]
     tools = read_stored(lm, reader, texts, Path(work), advance=start("Reading descriptions", len(texts)))
     asked: list[Sequence[Exchange]] = [one.conversation for one in found.requests]
-    # Questions that the LM answers by itself, whatever the tools are.
-    asked += [[(example.question, "")] for example in plain_examples()]
+    plain = [(example.question, "") for example in plain_examples()]
+    contexts = Contexts.of(found, seed)
+    # Questions that the LM answers by itself, whatever the tools are, also in the middle of a conversation.
+    quiet = [[one] for one in plain] + contexts.before([*plain, *contexts.quiet])
+    changed = contexts.before(contexts.asking)
+    asked += [*quiet, *changed]
     messages = read_stored(lm, reader, asked, Path(work), advance=start("Reading requests", len(asked)))
     learning = MetricData(messages, tools, [one.tool for one in found.requests], found.domains)
     train = found.of_split("train")
@@ -90,8 +95,8 @@ def pretrain(
     others = [at for at in train if not found.requests[at].asks and found.requests[at].kind != NO_TOOL]
     asking = fit_asking(
         messages,
-        [at for at in train if found.requests[at].asks],
-        [*others, *range(len(found.requests), len(asked))],
+        [*(at for at in train if found.requests[at].asks), *range(len(asked) - len(changed), len(asked))],
+        [*others, *range(len(found.requests), len(asked) - len(changed))],
         seed=seed,
         advance=start("Learning what asks for a tool", ASKING_STEPS),
     )

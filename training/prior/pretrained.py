@@ -106,10 +106,15 @@ class PretrainedPrior:
     def request(self, lm: FrozenLM, conversation: Sequence[Exchange]) -> torch.Tensor:
         """Return what a conversation that ends with a user's message is decided from, `(m + 1,) float32`.
 
-        These are the views of the message, and the log odds that it asks for something.
+        These are the views of the message, and the log odds that it asks for something. A follow-up ("and in Rome?")
+        names its subject in the message before: its views are averaged with those of both messages as one.
         """
-        read = self.reader.read(lm, [conversation])
-        return torch.cat([self.metric.views(read, "request")[0], self.asking.log_odds(read)])
+        texts = [list(conversation)]
+        if len(conversation) > 1:
+            *before, (earlier, _), (last, _) = conversation
+            texts.append([*before, (f"{earlier}\n{last}", "")])
+        read = self.reader.read(lm, texts)
+        return torch.cat([self.metric.views(read, "request").mean(0), self.asking.log_odds(read)[:1]])
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         return {**self.metric.tensors(), **self.asking.tensors(), **self.gate.tensors()}

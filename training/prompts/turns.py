@@ -53,6 +53,30 @@ def merged(turns: Sequence[Turn]) -> list[Turn]:
     return found
 
 
+def as_read(turns: Sequence[Turn]) -> list[Turn]:
+    """Return turns with earlier calls as the user has read them: as the results, where the assistant said no more.
+
+    An LM that was not trained with tools imitates calls that stand in its conversation. The last question and what
+    follows it stay as they are.
+    """
+    last = max((at for at, turn in enumerate(turns) if turn.role == "user"), default=0)
+    found: list[Turn] = []
+    results: list[str] = []
+    for turn in [*turns[:last], *turns[last : last + 1]]:
+        if turn.role == "tool":
+            results.append(turn.text)
+        elif turn.role == "assistant":
+            if turn.text:
+                found.append(replace(turn, calls=()))
+                results = []
+        else:
+            if results:
+                found.append(Turn("assistant", "\n".join(results)))
+            results = []
+            found.append(turn)
+    return [*found, *turns[last + 1 :]]
+
+
 def system_first(turns: Sequence[Turn]) -> list[Turn]:
     """Return turns with one system turn, the first."""
     system = "\n\n".join(turn.text for turn in turns if turn.role == "system" and turn.text)
