@@ -115,8 +115,8 @@ def draw_results() -> None:
 
 
 def draw_kamel() -> None:
-    """Draw the accuracies on KAMEL's 234 tools against the number of examples, read from the page of results."""
-    text = (DOCS / "reference" / "results.md").read_text(encoding="utf-8")
+    """Draw the accuracies on KAMEL's 234 tools against the number of examples, read from the page of selection results."""
+    text = (DOCS / "reference" / "results-selection.md").read_text(encoding="utf-8")
     section = re.split(r"\n#+ ", text.split("kamel, supervised, 234 tools")[1])[0]
     lines: dict[str, list[tuple[str, list[float]]]] = {}
     for line in section.splitlines():
