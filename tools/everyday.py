@@ -58,14 +58,14 @@ class Everyday:
     def set_timer(self, minutes: Annotated[int, Field(ge=1, le=600, description="Minutes until it rings.")]) -> str:
         """Start a kitchen timer, a countdown that rings after some minutes."""
         self.timers.append(minutes)
-        return f"The timer rings in {minutes} minutes."
+        return f"a timer for {minutes} minutes"
 
     def set_alarm(
         self, time: Annotated[str, Field(pattern=r"^\d{2}:\d{2}$", description="Time of day, such as 06:30.")]
     ) -> str:
         """Set an alarm that wakes somebody up at a time of day."""
         self.alarms.append(time)
-        return f"The alarm is set for {time}."
+        return f"an alarm at {time}"
 
     def get_weather(self, city: City) -> str:
         """Tell the weather in a city: temperature, rain, snow, sun."""
@@ -103,41 +103,41 @@ class Everyday:
     ) -> str:
         """Turn the light in a room on or off."""
         self.lamps[room] = state
-        return f"The light in the {room} is {state}."
+        return f"the light in the {room} is {state}"
 
     def set_heating(self, degrees: Annotated[float, Field(ge=5, le=30, description="Degrees Celsius.")]) -> str:
         """Set the thermostat of the heating to a temperature."""
         self.degrees = degrees
-        return f"The heating is set to {degrees:g} degrees."
+        return f"the heating at {degrees:g} degrees"
 
     def lock_door(self, door: Annotated[str, Field(description="The door, such as front door.")]) -> str:
         """Lock a door of the house."""
         self.doors.add(door)
-        return f"The {door} is locked."
+        return f"the {door} is locked"
 
     def play_music(
         self, music: Annotated[str, Grounded(), Field(description="Song, artist or style, such as jazz.")]
     ) -> str:
         """Play a song, an artist or a style of music."""
-        return f"Playing {music}."
+        return f"playing {music}"
 
     def add_to_shopping_list(self, item: Annotated[str, Grounded(), Field(description="What to buy.")]) -> str:
         """Put something to buy on the shopping list."""
         self.shopping.append(item)
-        return f"{item} is on the shopping list."
+        return f"{item} on the shopping list"
 
     def show_shopping_list(self) -> str:
         """Read out what is on the shopping list."""
-        return ", ".join(self.shopping) or "The shopping list is empty."
+        return ", ".join(self.shopping) or "nothing"
 
     def take_note(self, text: Annotated[str, Grounded(), Field(description="What to write down.")]) -> str:
         """Write down a note or a thought to remember."""
         self.notes.append(text)
-        return f"Noted: {text}"
+        return f"the note {text!r}"
 
     def find_notes(self, word: Annotated[str, Grounded(), Field(description="A word of the note.")]) -> str:
         """Search the notes for a word."""
-        return "; ".join(note for note in self.notes if word.lower() in note.lower()) or f"No note has {word!r}."
+        return "; ".join(note for note in self.notes if word.lower() in note.lower()) or f"no note with {word!r}"
 
     def add_to_calendar(
         self,
@@ -146,12 +146,12 @@ class Everyday:
     ) -> str:
         """Put an appointment or event on a day of the calendar."""
         self.events.append((day, title))
-        return f"{title} is in the calendar on {day}."
+        return f"{title} on {day}"
 
     def show_calendar(self, day: Annotated[str, Field(description="The day, such as Friday.")]) -> str:
         """Tell which appointments the calendar has on a day."""
         found = [title for one, title in self.events if one.lower() == day.lower()]
-        return ", ".join(found) or f"Nothing is in the calendar on {day}."
+        return ", ".join(found) or f"nothing on {day}"
 
     def send_message(
         self,
@@ -160,11 +160,12 @@ class Everyday:
     ) -> str:
         """Send a text message to a person."""
         self.messages.append((recipient, text))
-        return f"Sent to {recipient}: {text}"
+        return f"{text!r}, sent to {recipient}"
 
     def get_days_until(self, date: Annotated[datetime.date, Field(description="The date, such as 2030-12-24.")]) -> str:
         """Count the days from today until a date."""
-        return f"{(date - datetime.date.today()).days} days"
+        days = (date - datetime.date.today()).days
+        return "1 day" if days == 1 else f"{days} days"
 
     def get_next_bus(self, stop: Annotated[str, Field(description="The bus stop, such as Market Square.")]) -> str:
         """Tell when the next bus leaves from a stop."""
@@ -189,7 +190,7 @@ def everyday_tools(state: Everyday | None = None) -> list[BaseTool]:
     >>> state = Everyday()
     >>> tools = {one.name: one for one in everyday_tools(state)}
     >>> tools["set_timer"].invoke({"minutes": 10})
-    'The timer rings in 10 minutes.'
+    'a timer for 10 minutes'
     >>> state.timers
     [10]
     """

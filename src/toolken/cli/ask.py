@@ -119,38 +119,56 @@ def _kept_head(lm: FrozenLM, tools: Sequence[BaseTool], progress: Progress | Non
 def show_answer(agent: ToolkenAgent, question: str, console: Console, *, history: Sequence[BaseMessage] = ()) -> Answer:
     """Print an answer while it is decoded: text, each call with its probability and arguments, results."""
     console.print(Text(question, style="bold"))
-    line = ""
+    printer = _Printer(console)
     for event in agent.events([*history, HumanMessage(question)]):
         if isinstance(event, Answer):
-            if line:
-                console.print()
+            printer.end_line()
             console.print(Text(f"  {event.text}", style="green"), soft_wrap=True)
             return event
-        line = _show_event(event, line, console)
+        printer.show(event)
     raise AssertionError("an agent's events end with its answer")
 
 
-def _show_event(event: AgentEvent, line: str, console: Console) -> str:
-    """Print one event and return the text of the current line."""
-    match event:
-        case TextPiece(text) if not line and not any(map(str.isalnum, text)):
-            return line  # punctuation after a result, which the answer below repeats
-        case TextPiece(text):
-            console.print(Text(text if line else f"  {text.lstrip()}", style="dim"), end="")
-            return line + text
-        case CallStarted(name, probability, runners_up):
-            if line:
-                console.print()
-            others = ", ".join(f"{other} {p:.2f}" for other, p in runners_up[:3])
-            console.print(Text.assemble("  ", (name, "cyan"), f" {probability:.2f}", (f"   before {others}", "dim")))
-            return ""
-        case CallFinished(_, arguments, _, _):
-            written = json.dumps(arguments, ensure_ascii=False)
-            console.print(Text(f"    {written}", style="yellow"), end="")
-            return written
-        case ToolResult(_, text, failed):
-            arrow = "→" if console.encoding.startswith("utf") else "->"
-            console.print(Text(f" {arrow} {text}", style="red" if failed else "magenta"), soft_wrap=True)
-            return ""
-        case _:
-            return line
+class _Printer:
+    """Prints the events of an answer; a result follows its arguments on the same line where there is one call."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._line = ""
+        self._waiting: list[str] = []
+        self._arrow = "→" if console.encoding.startswith("utf") else "->"
+
+    def end_line(self) -> None:
+        """End the line that has been begun."""
+        if self._line:
+            self._console.print()
+        self._line = ""
+
+    def show(self, event: AgentEvent) -> None:
+        """Print one event."""
+        match event:
+            case TextPiece(text) if not self._line and not any(map(str.isalnum, text)):
+                pass  # punctuation after a result, which the answer below repeats
+            case TextPiece(text):
+                self._console.print(Text(text if self._line else f"  {text.lstrip()}", style="dim"), end="")
+                self._line += text
+            case CallStarted(name, probability, runners_up):
+                self.end_line()
+                others = ", ".join(f"{other} {p:.2f}" for other, p in runners_up[:3])
+                shown = (f"   before {others}" if others else "", "dim")
+                self._console.print(Text.assemble("  ", (name, "cyan"), f" {probability:.2f}", shown), soft_wrap=True)
+            case CallFinished(name, arguments, _, _):
+                self._waiting.append(name)
+                self._line = json.dumps(arguments, ensure_ascii=False)
+                self._console.print(Text(f"    {self._line}", style="yellow"), end="", soft_wrap=True)
+            case ToolResult(name, text, failed):
+                if len(self._waiting) > 1:
+                    self.end_line()
+                before = "" if self._line else f"    {name}"
+                style = "red" if failed else "magenta"
+                self._console.print(Text(f"{before} {self._arrow} {text}", style=style), soft_wrap=True)
+                self._line = ""
+                if self._waiting and name == self._waiting[-1]:
+                    self._waiting = []
+            case _:
+                pass

@@ -97,7 +97,8 @@ def run_demo(lm: str | None, console: Console, *, backend: Backend = "transforme
         agent = ToolkenAgent(loaded, None, tools)
     console.print(
         f"{len(tools)} tools, known by their descriptions alone; read once in {time.perf_counter() - begun:.1f} s: "
-        f"{', '.join(tool.name for tool in tools)}\n"
+        f"{', '.join(tool.name for tool in tools)}\n",
+        soft_wrap=True,
     )
     with_toolkens, histories = answer_all(agent, console)
 
