@@ -1,10 +1,10 @@
 """The demo: twenty everyday tools by toolkens, then the same LM with the tools' schemas in its prompt.
 
-No answer is written down here. Each request has the calls that are right, which both ways of calling are scored by.
+No answer is written down here. Each request has the right calls, by which both ways of calling are scored.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,10 @@ from toolken.training.tool_spec import ToolSpec
 MAX_TOKENS = 96
 
 
+#: Calls in order, as names and arguments.
+MadeCalls = tuple[tuple[str, dict[str, Any]], ...]
+
+
 @dataclass(frozen=True)
 class Request:
     """What a user says in the demo.
@@ -37,12 +41,15 @@ class Request:
         The user's words.
     right
         The right calls, as names and arguments; none where declining or asking back is right.
+    asks
+        A word that the question for a missing value must have; empty where nothing is missing.
     follows
         Whether it continues the conversation of the request before it.
     """
 
     text: str
-    right: tuple[tuple[str, dict[str, Any]], ...] = ()
+    right: MadeCalls = ()
+    asks: str = ""
     follows: bool = False
 
 
@@ -58,12 +65,10 @@ REQUESTS = (
         "How much are 50 dollars in euros?",
         (("convert_currency", {"amount": 50, "from_currency": "dollars", "to_currency": "euros"}),),
     ),
-    Request("Could you set an alarm?"),
+    Request("Could you set an alarm?", asks="time"),
     Request("At 7:15, please.", (("set_alarm", {"time": "07:15"}),), follows=True),
     Request("Why is the sky blue?"),
 )
-
-MadeCalls = tuple[tuple[str, dict[str, Any]], ...]
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,13 @@ class Reply:
     seconds: float
 
 
-def is_right(request: Request, calls: Iterable[tuple[str, dict[str, Any] | None]]) -> bool:
-    """Return whether calls are the right ones: same names in order, same arguments apart from capitals."""
+def is_right(request: Request, reply: Reply) -> bool:
+    """Return whether a reply has the right calls: the names in order, the arguments apart from capitals."""
 
-    def plain(call: tuple[str, dict[str, Any] | None]) -> tuple[str, dict[str, str]]:
-        name, arguments = call
-        return name, {key: str(value).casefold() for key, value in (arguments or {}).items()}
+    def plain(calls: MadeCalls) -> list[tuple[str, dict[str, str]]]:
+        return [(name, {key: str(value).casefold() for key, value in args.items()}) for name, args in calls]
 
-    return [plain(call) for call in calls] == [plain(call) for call in request.right]
+    return plain(reply.calls) == plain(request.right) and request.asks in reply.text.casefold()
 
 
 def run_demo(lm: str | None, console: Console, *, backend: Backend = "transformers") -> None:
@@ -182,7 +186,7 @@ class PromptedLM:
 
 def comparison(with_toolkens: Sequence[Reply], with_schemas: Sequence[Reply]) -> Table:
     """Return a table of both ways: what was right, and the seconds."""
-    table = Table(title="Right calls, and seconds per request")
+    table = Table(title="Right calls (or question, or none), and seconds per request")
     table.add_column("request")
     for heading in ("toolkens", "schemas in the prompt"):
         table.add_column(heading)
@@ -190,13 +194,13 @@ def comparison(with_toolkens: Sequence[Reply], with_schemas: Sequence[Reply]) ->
     for request, *replies in zip(REQUESTS, with_toolkens, with_schemas, strict=True):
         cells = []
         for reply in replies:
-            right = is_right(request, reply.calls)
+            right = is_right(request, reply)
             cells += [Text("right" if right else "wrong", style="green" if right else "red"), f"{reply.seconds:.1f}"]
         table.add_row(Text(request.text), *cells)
     table.add_section()
     totals = []
     for replies in (with_toolkens, with_schemas):
-        right = sum(is_right(request, reply.calls) for request, reply in zip(REQUESTS, replies, strict=True))
+        right = sum(map(is_right, REQUESTS, replies))
         totals += [f"{right} of {len(REQUESTS)}", f"{sum(reply.seconds for reply in replies):.1f}"]
     table.add_row("total", *totals)
     return table
