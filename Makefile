@@ -33,7 +33,7 @@ $(VENV)/.dev: $(VENV)/.runtime
 setup: $(VENV)/.dev  ## Install everything for development and prepare the embedded LM (once, about three minutes).
 	$(BIN)/toolken setup
 
-demo: $(VENV)/.runtime  ## Fit toolkens for 34 tools and answer questions with them.
+demo: $(VENV)/.runtime  ## Answer requests with twenty everyday tools, beside the same LM with their schemas in its prompt.
 	$(BIN)/toolken demo
 
 lint: $(VENV)/.dev  ## Check style, wording and types.

@@ -21,8 +21,13 @@ SHARES = (0.0, 1.02)
 COLUMNS = 2
 #: From this number of questions on, points are joined by lines: fewer say little about a trend.
 JOINED_FROM = 20
-#: Font size in points: a picture on a page is shown at about half its size.
+#: Font size in points, and size of a panel in inches: two panels side by side stay legible at half their size.
 FONT_SIZE = 13
+PANEL = (5.4, 4.8)
+#: Labels of at most so many characters stand side by side in a legend.
+SHORT_LABEL = 24
+#: Height of a line of a legend, in inches.
+LEGEND_LINE = 0.25
 
 
 def draw_rows(rows: Sequence[Row], path: Path) -> list[Path]:
@@ -114,13 +119,25 @@ def draw_panels(panels: Sequence[Panel], path: Path) -> list[Path]:
     columns = min(len(panels), COLUMNS)
     lines = -(-len(panels) // columns)
     with rc_context({"font.size": FONT_SIZE}):
-        figure = Figure(figsize=(8.5 * columns, 5.5 * lines), layout="constrained")
-        for number, draw in enumerate(panels, start=1):
-            axes = figure.add_subplot(lines, columns, number)
+        figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * lines), layout="constrained")
+        rows = [0] * lines
+        for number, draw in enumerate(panels):
+            axes = figure.add_subplot(lines, columns, number + 1)
             draw(axes)
             axes.grid(alpha=0.3)
-            # Beside the axes, since the legend of a dozen methods would cover the curves.
-            axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+            # Below the axes: on them, a legend of a dozen methods covers the curves; beside them, it halves their size.
+            _, labels = axes.get_legend_handles_labels()
+            beside = 2 if max(map(len, labels), default=0) <= SHORT_LABEL else 1
+            axes.legend(
+                fontsize="small",
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.22),
+                ncols=beside,
+                frameon=False,
+            )
+            rows[number // columns] = max(rows[number // columns], -(-len(labels) // beside))
+        height = sum(PANEL[1] + LEGEND_LINE * max(0, count - 1) for count in rows)
+        figure.set_size_inches(PANEL[0] * columns, height)
         return _saved(figure, picture_files(path))
 
 

@@ -63,6 +63,39 @@ def errors_page() -> str:
     return "\n".join(lines)
 
 
+#: The commands that a newcomer looks for; each is checked against the command line by the tests of the documents.
+OVERVIEW = (
+    ('toolken ask "QUESTION"', "answer a question with the shipped tools, or with your own"),
+    ("toolken demo", "answer requests with twenty everyday tools, beside the same LM with their schemas in its prompt"),
+    ("toolken fit --tools ... --examples FILE --out DIR", "fit a head and save it"),
+    (
+        "toolken export HEAD --out DIR",
+        "write a head and its LM as a checkpoint that [servers run](../how-to/serving.md)",
+    ),
+    ("toolken tools", "list the shipped tools with their descriptions"),
+    (
+        "toolken bench kamel --data DIR",
+        "compare the methods on KAMEL; also `stq`, `metatool`, `gsm8k-xl`, `funcqa`, `virtualhome`",
+    ),
+    (
+        "toolken bench kamel --data DIR --mode end-to-end",
+        "from the question to the final answer, running the tools; also `gsm8k-xl`, `funcqa`, `virtualhome`",
+    ),
+    (
+        "toolken bench end-to-end --data DATA",
+        "all four sets with all methods, 10 questions of each test: [83 minutes](results-one-run.md) on two cores",
+    ),
+    (
+        "toolken bench function-calling --set safety",
+        "function calling beside the same LM with the schemas in its prompt",
+    ),
+    ("toolken trace FILE", "show how the questions of a benchmark were answered"),
+    ("toolken bench report FILE...", "write tables and plots of results"),
+    ("toolken bench speed", "measure fits; also `knowledge`, `export`, and `scale` for 100,000 tools"),
+    ("toolken diff A B", "compare saved heads; also `merge`, and `push` and `pull` to share them in a repository"),
+)
+
+
 def command_line_page() -> str:
     """Return the page of the command line: the help text of each command."""
     from typer.main import get_command
@@ -74,6 +107,10 @@ def command_line_page() -> str:
         "",
         "Results go to standard output, progress and messages to standard error. Bad input prints one sentence and",
         "exits with code 2; an interrupt exits with 130.",
+        "",
+        "| command | what it does |",
+        "|---|---|",
+        *(f"| `{command}` | {purpose} |" for command, purpose in OVERVIEW),
         "",
     ]
     for path, _ in _commands(get_command(app), ("toolken",)):

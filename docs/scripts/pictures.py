@@ -11,6 +11,8 @@ import torch
 from langchain_core.tools import tool
 from matplotlib.figure import Figure
 
+from toolken import FrozenLM, ToolkenAgent, fit
+from toolken.agents.decoding.toolset import Toolset
 from toolken.benchmarks.end_to_end.plots import draw_end_to_end
 from toolken.benchmarks.selection.plots import FONT_SIZE
 from toolken.benchmarks.selection.rows import Row
@@ -33,7 +35,6 @@ def save(figure: Figure, name: str) -> None:
 
 def draw_decisions() -> None:
     """Draw the joint softmax over vocabulary and tools after two questions, for an agent with three tools."""
-    from toolken import FrozenLM, ToolkenAgent, fit
 
     @tool
     def weather(city: str) -> str:
@@ -54,19 +55,24 @@ def draw_decisions() -> None:
     tools = [weather, opening_hours, shelf_of_book]
     toolset = ToolkenAgent(lm, fit(lm, tools), tools).decoder.toolset
     names = [one.name for one in tools]
+    with mpl.rc_context({"font.size": FONT_SIZE}):
+        _draw_decisions(lm, toolset, names)
+
+
+def _draw_decisions(lm: FrozenLM, toolset: Toolset, names: list[str]) -> None:
     questions = ("When does the bakery open?", "What is the opposite of hot?")
-    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
     for axes, question in zip(figure.subplots(1, 2, sharex=True), questions, strict=True):
         hidden, logits = lm.start().feed(lm.encode(toolset.prompt.query(question)).ids)
         decision = toolset.decide(hidden, names, results=0)
         call = float(decision.call_probability)
         best = torch.topk((1 - call) * torch.softmax(logits, dim=0), 4)
         probabilities = dict(zip(names, decision.probabilities.tolist(), strict=True))
-        tokens = {f"“{lm.decode([at]).strip()}”": p for p, at in zip(*map(torch.Tensor.tolist, best), strict=True)}
+        tokens = {repr(lm.decode([at])): p for p, at in zip(*map(torch.Tensor.tolist, best), strict=True)}
         shown = sorted([*probabilities.items(), *tokens.items()], key=lambda pair: pair[1])
         colours = [TOOL if name in names else MUTED for name, _ in shown]
         axes.barh([name for name, _ in shown], [p for _, p in shown], color=colours)
-        axes.set(xlim=(0, 1), xlabel="probability of the next token", title=f"{question} … The answer is")
+        axes.set(xlim=(0, 1), xlabel="probability of the next token", title=f"{question}\n… The answer is")
         axes.title.set_fontsize("medium")
     save(figure, "decisions")
 
@@ -115,8 +121,8 @@ def draw_results() -> None:
 
 
 def draw_kamel() -> None:
-    """Draw the accuracies on KAMEL's 234 tools against the number of examples, read from the page of results."""
-    text = (DOCS / "reference" / "results.md").read_text(encoding="utf-8")
+    """Draw the accuracies on KAMEL's 234 tools by examples per tool, read from the page of selection results."""
+    text = (DOCS / "reference" / "results-selection.md").read_text(encoding="utf-8")
     section = re.split(r"\n#+ ", text.split("kamel, supervised, 234 tools")[1])[0]
     lines: dict[str, list[tuple[str, list[float]]]] = {}
     for line in section.splitlines():

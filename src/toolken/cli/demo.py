@@ -1,248 +1,211 @@
-"""The demo: fit a head on the shipped data, then answer unseen questions with the shipped tools."""
+"""The demo: twenty everyday tools by toolkens, then the same LM with the tools' schemas in its prompt.
 
-import datetime
-import hashlib
-import json
+No answer is written down here. Each request has the right calls, by which both ways of calling are scored.
+"""
+
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Any
 
-from langchain_core.tools import BaseTool, tool
-from pydantic import Field
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.tools import BaseTool
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from toolken.agents.agent import AgentEvent, Answer, ToolkenAgent, ToolResult
-from toolken.agents.decoding.decoder import DecodingOptions
-from toolken.agents.decoding.events import CallFinished, CallStarted, TextPiece
-from toolken.agents.number_habits import NumberHabits
-from toolken.cli.display import progress_bar
-from toolken.errors import HeadError
-from toolken.tools.grounding import Grounded
-from toolken.training.examples import Call, Example, from_records
-from toolken.training.fit import Progress, fit
-from toolken.training.head.artifacts import HEAD_FILE
-from toolken.training.head.toolken_head import ToolkenHead
+from toolken.agents.agent import Answer, ToolkenAgent
+from toolken.benchmarks.function_calling.prompts import prompt_of
+from toolken.benchmarks.function_calling.written_calls import written_calls
+from toolken.cli.ask import show_answer
+from toolken.tools.everyday import everyday_tools
 from toolken.training.lm import Backend, FrozenLM
-from toolken.training.lm.embedded import cache_folder
-from toolken.training.prompts.prompt_format import PromptFormat
-from toolken.training.tool_sources import read_tools
+from toolken.training.lm.prefix_cache import PrefixCache
 from toolken.training.tool_spec import ToolSpec
 
-#: Number of right answers with which the demo passes.
-ENOUGH = 8
-#: Numbers of generated examples of the demo's head; two cores read them in 45 seconds.
-ONE_STEP, TWO_STEPS, FACTS = 270, 130, 80
-#: Number of one-step problems that keep their result, from which the gate learns that no call follows.
-ENDED = 180
-#: The decision position of an operation is after the first number of the question.
-PROMPT = PromptFormat(lead="number")
+#: Tokens that the LM may write with the schemas in its prompt; two calls take about 70.
+MAX_TOKENS = 96
+
+
+#: Calls in order, as names and arguments.
+MadeCalls = tuple[tuple[str, dict[str, Any]], ...]
 
 
 @dataclass(frozen=True)
-class Task:
-    """A question of the demo with its right answer: the last result or, without a tool, a word of the text."""
+class Request:
+    """What a user says in the demo.
 
-    question: str
-    right: str
-    kind: str
+    Attributes
+    ----------
+    text
+        The user's words.
+    right
+        The right calls, as names and arguments; none where declining or asking back is right.
+    asks
+        A word that the question for a missing value must have; empty where nothing is missing.
+    follows
+        Whether it continues the conversation of the request before it.
+    """
+
+    text: str
+    right: MadeCalls = ()
+    asks: str = ""
+    follows: bool = False
 
 
-TASKS = (
-    Task("A library has 1248 books and buys 376 more. How many books does it have now?", "1624", "arithmetic"),
-    Task("A baker made 364 rolls and sold 187 of them. How many rolls are left?", "177", "arithmetic"),
-    Task("There are 24 boxes with 36 pencils in each box. How many pencils are there in all?", "864", "arithmetic"),
-    Task("What is the greatest common divisor of 84 and 126?", "42", "arithmetic"),
-    Task(
-        "310 red and 245 white roses are mixed and shared equally among 5 shops. How many does each shop get?",
-        "111",
-        "two steps",
+REQUESTS = (
+    Request("Set a timer for 10 minutes.", (("set_timer", {"minutes": 10}),)),
+    Request("What's the weather like in Oslo today?", (("get_weather", {"city": "Oslo"}),)),
+    Request("And in Rome?", (("get_weather", {"city": "Rome"}),), follows=True),
+    Request(
+        "Turn off the light in the kitchen and set an alarm for 6:30.",
+        (("switch_light", {"room": "kitchen", "state": "off"}), ("set_alarm", {"time": "06:30"})),
     ),
-    Task("What is the capital of Portugal?", "Lisbon", "knowledge"),
-    Task("Who wrote Moby-Dick?", "Herman Melville", "knowledge"),
-    Task("What is the chemical symbol of gold?", "Au", "knowledge"),
-    Task("What do you call a baby dog?", "puppy", "no tool"),
-    Task("On which day of the week does 2027-03-14 fall?", "Sunday", "new tool"),
+    Request(
+        "How much are 50 dollars in euros?",
+        (("convert_currency", {"amount": 50, "from_currency": "dollars", "to_currency": "euros"}),),
+    ),
+    Request("Could you set an alarm?", asks="time"),
+    Request("At 7:15, please.", (("set_alarm", {"time": "07:15"}),), follows=True),
+    Request("Why is the sky blue?"),
 )
 
 
-@tool
-def weekday_of(date: Annotated[str, Grounded(), Field(description="The date, such as 2026-01-31.")]) -> str:
-    """Tell on which day of the week a date falls."""
-    return f"{datetime.date.fromisoformat(date):%A}"
+@dataclass(frozen=True)
+class Reply:
+    """The calls that answered a request, or a text, with the time they took in seconds."""
+
+    calls: MadeCalls
+    text: str
+    seconds: float
 
 
-def demo_tools() -> list[BaseTool]:
-    """Return the 13 arithmetic operations and one lookup per relation of the shipped facts."""
-    from toolken.tools.calculator import calculator_tools
-    from toolken.tools.knowledge import world_knowledge
+def is_right(request: Request, reply: Reply) -> bool:
+    """Return whether a reply has the right calls: the names in order, the arguments apart from capitals."""
 
-    return [*calculator_tools("operations"), *world_knowledge().tools()]
+    def plain(calls: MadeCalls) -> list[tuple[str, dict[str, str]]]:
+        return [(name, {key: str(value).casefold() for key, value in args.items()}) for name, args in calls]
 
-
-def demo_examples() -> list[Example]:
-    """Return generated examples without the questions of the demo."""
-    from toolken.tools.calculator import examples as arithmetic
-    from toolken.tools.knowledge import examples as facts
-
-    asked = {task.question for task in TASKS}
-    chains = (record for record in arithmetic(4 * TWO_STEPS, max_calls=2) if len(record["calls"]) == 2)
-    one_step = list(from_records(arithmetic(ONE_STEP, max_calls=1)))
-    found = [
-        *one_step[:ENDED],
-        *(example.model_copy(update={"calls": (_unanswered(example.calls[0]),)}) for example in one_step[ENDED:]),
-        *from_records(islice(chains, TWO_STEPS)),
-        *from_records(facts(FACTS)),
-    ]
-    return [example for example in found if example.question not in asked]
+    return plain(reply.calls) == plain(request.right) and request.asks in reply.text.casefold()
 
 
-def _unanswered(call: Call) -> Call:
-    return call.model_copy(update={"result": ""})
-
-
-def demo_agent(
-    lm: str | None,
-    head: Path | None,
-    tools: Sequence[str] | None,
-    progress: Progress | None = None,
-    *,
-    backend: Backend = "transformers",
-) -> ToolkenAgent:
-    """Return an agent with a saved head or the demo's head, which is fitted at first use and cached.
-
-    Raises
-    ------
-    ToolkenError
-        If the LM, the head or the tools cannot be loaded, or do not fit together.
-    """
-    runnable = read_tools(tools) if tools else demo_tools()
-    saved = ToolkenHead.from_pretrained(head) if head else None
-    loaded = FrozenLM.from_pretrained(lm or (saved.lm_name if saved else None), backend=backend)
-    if saved is None:
-        saved = _kept_head(loaded, demo_tools(), progress)
-    elif not tools:
-        missing = [name for name in saved.names if name not in {one.name for one in runnable}]
-        if missing:
-            raise HeadError(
-                f"The head has the tool {missing[0]!r}, which is not among the demo's tools: "
-                "name the source of its tools with --tools, such as module:attribute."
-            )
-    return ToolkenAgent(loaded, saved, runnable, options=None if tools else calculator_options(saved))
-
-
-def calculator_options(head: ToolkenHead) -> DecodingOptions:
-    """Return decoding options for a head with the calculator's operations: later calls follow its examples' habits."""
-    return DecodingOptions(copy_rule=NumberHabits.of_head(head))
-
-
-def _kept_head(lm: FrozenLM, tools: Sequence[BaseTool], progress: Progress | None) -> ToolkenHead:
-    examples = demo_examples()
-    parts = [
-        lm.fingerprint,
-        PROMPT.fingerprint,
-        *(ToolSpec.of(one).digest for one in tools),
-        *(e.model_dump_json() for e in examples),
-    ]
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    folder = cache_folder() / "heads" / f"demo-{digest}"
-    if (folder / HEAD_FILE).is_file():
-        try:
-            return ToolkenHead.from_pretrained(folder, lm)
-        except HeadError:
-            pass  # written by another version: fit again
-    fitted = fit(lm, tools, examples, prompt=PROMPT, progress=progress)
-    fitted.save_pretrained(folder)
-    return fitted
-
-
-def show_answer(agent: ToolkenAgent, question: str, console: Console) -> Answer:
-    """Print an answer while it is decoded: text, each call with its probability and arguments, results."""
-    console.print(Text(question, style="bold"))
-    line = ""
-    for event in agent.events(question):
-        if isinstance(event, Answer):
-            if line:
-                console.print()
-            console.print(Text(f"  {event.text}", style="green"), soft_wrap=True)
-            return event
-        line = _show_event(event, line, console)
-    raise AssertionError("an agent's events end with its answer")
-
-
-def _show_event(event: AgentEvent, line: str, console: Console) -> str:
-    """Print one event and return the text of the current line."""
-    match event:
-        case TextPiece(text) if not line and not any(map(str.isalnum, text)):
-            return line  # punctuation after a result, which the answer below repeats
-        case TextPiece(text):
-            console.print(Text(text if line else f"  {text.lstrip()}", style="dim"), end="")
-            return line + text
-        case CallStarted(name, probability, runners_up):
-            if line:
-                console.print()
-            others = ", ".join(f"{other} {p:.2f}" for other, p in runners_up[:3])
-            console.print(Text.assemble("  ", (name, "cyan"), f" {probability:.2f}", (f"   before {others}", "dim")))
-            return ""
-        case CallFinished(_, arguments, _, _):
-            written = json.dumps(arguments, ensure_ascii=False)
-            console.print(Text(f"    {written}", style="yellow"), end="")
-            return written
-        case ToolResult(_, text, failed):
-            arrow = "→" if console.encoding.startswith("utf") else "->"
-            console.print(Text(f" {arrow} {text}", style="red" if failed else "magenta"), soft_wrap=True)
-            return ""
-        case _:
-            return line
-
-
-def is_right(task: Task, answer: Answer) -> bool:
-    """Return whether an answer is right: by its last result if a tool is needed, else by its text."""
-    if task.kind == "no tool":
-        return not answer.steps and task.right.lower() in answer.text.lower()
-    return bool(answer.steps) and answer.steps[-1].result == task.right
-
-
-def run_demo(lm: str | None, console: Console, *, backend: Backend = "transformers") -> int:
-    """Run the demo and return the number of right answers."""
-    begun = time.perf_counter()
-    console.print("[bold]toolken[/]: a frozen language model whose tools are tokens. CPU only, no network.\n")
-    loaded = FrozenLM.from_pretrained(lm, backend=backend)
-    examples, tools = demo_examples(), demo_tools()
+def run_demo(lm: str | None, console: Console, *, backend: Backend = "transformers") -> None:
+    """Answer the requests in both ways, print them as they come, and then a table with right answers and seconds."""
+    console.print("[bold]toolken[/]: the tools are tokens of a frozen language model. No network.\n")
+    with console.status("Loading the LM"):
+        loaded = FrozenLM.from_pretrained(lm, backend=backend)
+    tools = everyday_tools()
     console.print(f"LM: {loaded.name}, {loaded.hidden_size} dimensions, a vocabulary of {loaded.vocab_size} tokens")
-    console.print(f"Tools: {len(tools)}; examples: {len(examples)}, without the questions below")
-    ready = time.perf_counter()
-    with progress_bar(console) as progress:
-        head = fit(loaded, tools, examples, prompt=PROMPT, progress=progress)
-        agent = ToolkenAgent(loaded, head, tools, options=calculator_options(head))
-    fitted = time.perf_counter() - ready
-    console.print(f"Fitted {len(tools)} toolkens in {fitted:.1f} s\n")
-
-    table = Table(title="Answers")
-    for heading, justify in (("question", "left"), ("kind", "left"), ("answer", "left"), ("seconds", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    table.add_column("right")
-    right = 0
-    for task in TASKS:
-        if task.kind == "new tool":
-            added = time.perf_counter()
-            agent = ToolkenAgent(loaded, head, [*tools, weekday_of], options=calculator_options(head))
-            spent = time.perf_counter() - added
-            console.print(f"[dim]Added a tool by its description alone in {spent:.2f} s: {weekday_of.description}[/]")
-        started = time.perf_counter()
-        answer = show_answer(agent, task.question, console)
-        spent = time.perf_counter() - started
-        good = is_right(task, answer)
-        right += good
-        table.add_row(task.question, task.kind, answer.text, f"{spent:.1f}", "[green]yes[/]" if good else "[red]no[/]")
-        console.print()
-    console.print(table)
+    begun = time.perf_counter()
+    with console.status(f"Reading the descriptions of {len(tools)} tools"):
+        agent = ToolkenAgent(loaded, None, tools)
     console.print(
-        f"{right} of {len(TASKS)} right; {fitted:.1f} s to fit {len(tools)} tools on {len(examples)} examples; "
-        f"{time.perf_counter() - begun:.0f} s in total"
+        f"{len(tools)} tools, known by their descriptions alone; read once in {time.perf_counter() - begun:.1f} s: "
+        f"{', '.join(tool.name for tool in tools)}\n",
+        soft_wrap=True,
     )
-    return right
+    with_toolkens, histories = answer_all(agent, console)
+
+    prompted = PromptedLM(loaded, tools)
+    console.print("[bold]The same LM with the schemas of the tools in its prompt[/]\n")
+    with console.status("Reading the schemas"):
+        spent = prompted.read_schemas()
+    console.print(f"{prompted.schema_tokens} tokens of schemas and instructions, read once in {spent:.1f} s\n")
+    with_schemas = []
+    for request, history in zip(REQUESTS, histories, strict=True):
+        console.print(Text(request.text, style="bold"))
+        with console.status("Writing"):
+            reply = prompted.reply([*history, HumanMessage(request.text)])
+        with_schemas.append(reply)
+        console.print(Text(f"  {_shown(reply)}\n", style="yellow"), soft_wrap=True)
+    console.print(comparison(with_toolkens, with_schemas))
+
+
+def answer_all(agent: ToolkenAgent, console: Console) -> tuple[list[Reply], list[list[BaseMessage]]]:
+    """Print the agent's answers to the requests; return them with the messages before each request."""
+    replies, histories = [], []
+    history: list[BaseMessage] = []
+    for request in REQUESTS:
+        if not request.follows:
+            history = []
+        histories.append(history)
+        begun = time.perf_counter()
+        answer: Answer = show_answer(agent, request.text, console, history=history)
+        spent = time.perf_counter() - begun
+        console.print()
+        replies.append(Reply(tuple((step.tool, step.arguments) for step in answer.steps), answer.text, spent))
+        history = [*history, HumanMessage(request.text), *answer.messages]
+    return replies, histories
+
+
+@dataclass
+class PromptedLM:
+    """An LM with the schemas of all tools in its prompt, which it reads once, and calls that it writes freely.
+
+    An LM whose chat template takes no tools gets instructions and solved requests, as in the benchmarks.
+    """
+
+    lm: FrozenLM
+    tools: Sequence[BaseTool]
+    _texts: PrefixCache = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._specs = [ToolSpec.of(tool) for tool in self.tools]
+        self._prompt = prompt_of(self.lm)
+        self._texts = PrefixCache(self.lm)
+        self._schemas = self._prompt.shared_ids([HumanMessage("")], self._specs)
+
+    @property
+    def schema_tokens(self) -> int:
+        """Number of tokens that precede every request."""
+        return len(self._schemas)
+
+    def read_schemas(self) -> float:
+        """Compute the KV cache of the schemas and return the seconds it took."""
+        begun = time.perf_counter()
+        self._texts.prefill(self._schemas)
+        return time.perf_counter() - begun
+
+    def reply(self, messages: Sequence[BaseMessage]) -> Reply:
+        """Return the greedy answer to a conversation."""
+        begun = time.perf_counter()
+        state = self._texts.prefill(self._prompt.ids(messages, self._specs), keep=False)
+        written: list[int] = []
+        session, logits = state.session, state.logits
+        while len(written) < MAX_TOKENS and len(session.ids) < self.lm.max_length:
+            token = int(logits.argmax())
+            if token in self.lm.stop_ids:
+                break
+            written.append(token)
+            _, logits = session.feed([token])
+        text = str(self.lm.tokenizer.decode(written, skip_special_tokens=False))
+        calls, rest = written_calls(text, [spec.name for spec in self._specs], self.lm.tokenizer)
+        made = tuple((call.name, call.arguments or {}) for call in calls)
+        return Reply(made, rest, time.perf_counter() - begun)
+
+
+def comparison(with_toolkens: Sequence[Reply], with_schemas: Sequence[Reply]) -> Table:
+    """Return a table of both ways: what was right, and the seconds."""
+    table = Table(title="Right calls (or question, or none), and seconds per request")
+    table.add_column("request")
+    for heading in ("toolkens", "schemas in the prompt"):
+        table.add_column(heading)
+        table.add_column("s", justify="right")
+    for request, *replies in zip(REQUESTS, with_toolkens, with_schemas, strict=True):
+        cells = []
+        for reply in replies:
+            right = is_right(request, reply)
+            cells += [Text("right" if right else "wrong", style="green" if right else "red"), f"{reply.seconds:.1f}"]
+        table.add_row(Text(request.text), *cells)
+    table.add_section()
+    totals = []
+    for replies in (with_toolkens, with_schemas):
+        right = sum(map(is_right, REQUESTS, replies))
+        totals += [f"{right} of {len(REQUESTS)}", f"{sum(reply.seconds for reply in replies):.1f}"]
+    table.add_row("total", *totals)
+    return table
+
+
+def _shown(reply: Reply) -> str:
+    calls = [f"{name}({', '.join(f'{key}={value!r}' for key, value in args.items())})" for name, args in reply.calls]
+    return "; ".join(calls) or " ".join(reply.text.split())

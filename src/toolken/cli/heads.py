@@ -42,24 +42,24 @@ def setup(
 
 @app.command()
 def demo(lm: LmOption = None, backend: BackendOption = "transformers") -> None:
-    """Fit a head on the shipped data, then answer questions with the shipped tools."""
+    """Answer requests with twenty everyday tools, then ask the same LM with their schemas in its prompt."""
     check_cache()
-    from toolken.cli.demo import ENOUGH, run_demo
+    from toolken.cli.demo import run_demo
 
-    if run_demo(lm, out, backend=backend_of(backend)) < ENOUGH:
-        raise typer.Exit(1)
+    run_demo(lm, out, backend=backend_of(backend))
 
 
 @app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     head: Annotated[
-        Path | None, typer.Option(help="Folder of a fitted head; default: the demo's head, fitted at first use.")
+        Path | None,
+        typer.Option(help="Folder of a fitted head; default: one for the shipped tools, fitted at first use."),
     ] = None,
     tools: Annotated[
         list[str] | None,
         typer.Option(
-            help="calculator, knowledge, household, or module:attribute of your tools; default: the demo's tools."
+            help="calculator, knowledge, household, or module:attribute of your tools; default: arithmetic and facts."
         ),
     ] = None,
     lm: LmOption = None,
@@ -69,11 +69,11 @@ def ask(
     if not question.strip():
         raise ToolkenError('The question is empty: ask something, such as "What is 2 plus 3?".')
     check_cache()
-    from toolken.cli.demo import demo_agent, show_answer
+    from toolken.cli.ask import ask_agent, show_answer
     from toolken.cli.display import progress_bar
 
     with progress_bar(err) as progress:
-        agent = demo_agent(lm, head, tools, progress, backend=backend_of(backend))
+        agent = ask_agent(lm, head, tools, progress, backend=backend_of(backend))
     show_answer(agent, question, out)
 
 
