@@ -22,7 +22,7 @@ AFTER_RESULT = -30.0
 
 @dataclass(frozen=True, eq=False)
 class PriorDecision(Decision):
-    """A decision by a pretrained prior; `hidden` is what `PretrainedPrior.request` returns, `(n, m + 1)` or `(m + 1,)`.
+    """A decision by a pretrained prior; `hidden` is what `PretrainedPrior.request` returns, with or without n.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class PriorDecision(Decision):
 
     @cached_property
     def _similarities(self) -> torch.Tensor:
-        return self.prior.metric.placed(self._states[:, :-1].float(), "request") @ self.embeddings.T
+        return self.prior.similarities(self._states, self.embeddings)
 
     @cached_property
     def _scores(self) -> torch.Tensor:
@@ -92,7 +92,7 @@ class DescribedTools:
         return None if chosen == list(range(len(self.specs))) else torch.tensor(chosen, dtype=torch.long)
 
     def request(self, lm: FrozenLM, conversation: Sequence[Exchange]) -> torch.Tensor:
-        """Return what a conversation that ends with a user's message is decided from, `(m + 1,) float32`."""
+        """Return what a conversation that ends with a user's message is decided from, `(2 m + 1,) float32`."""
         return self.prior.request(lm, conversation)
 
     def decide(
@@ -103,7 +103,7 @@ class DescribedTools:
         Parameters
         ----------
         hidden
-            Requests as `request` returns them, `(m + 1,)` or `(n, m + 1)`.
+            Requests as `request` returns them, `(2 m + 1,)` or `(n, 2 m + 1)`.
         tools
             Indices of the tools that may be called; all by default.
         results

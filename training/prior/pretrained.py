@@ -23,6 +23,8 @@ from toolken.training.tool_spec import ToolSpec
 
 #: Version of the files.
 VERSION = 1
+#: P(fits) from which a message is decided without the turns before it. Chosen on the dev domains.
+FITS_ALONE = 0.7
 TENSORS, CARD = "prior.safetensors", "prior.json"
 
 
@@ -104,17 +106,33 @@ class PretrainedPrior:
         return self.metric.tools(read_tools(self.reader, lm, specs, advance=advance))
 
     def request(self, lm: FrozenLM, conversation: Sequence[Exchange]) -> torch.Tensor:
-        """Return what a conversation that ends with a user's message is decided from, `(m + 1,) float32`.
+        """Return what a conversation that ends with a user's message is decided from, `(2 m + 1,) float32`.
 
-        These are the views of the message, and the log odds that it asks for something. A follow-up ("and in Rome?")
-        names its subject in the message before: its views are averaged with those of both messages as one.
+        These are the views of the message alone; its views after the turns before it, averaged with those of the last
+        two messages as one, since a follow-up ("and in Rome?") names its subject in the message before; and the log
+        odds that it asks for something, alone and in its conversation.
         """
-        texts = [list(conversation)]
+        texts = [[conversation[-1]]]
         if len(conversation) > 1:
             *before, (earlier, _), (last, _) = conversation
-            texts.append([*before, (f"{earlier}\n{last}", "")])
+            texts += [list(conversation), [*before, (f"{earlier}\n{last}", "")]]
         read = self.reader.read(lm, texts)
-        return torch.cat([self.metric.views(read, "request").mean(0), self.asking.log_odds(read)[:1]])
+        views = self.metric.views(read, "request")
+        asking = self.asking.log_odds(read)[:2].min()
+        return torch.cat([views[0], views[1:].mean(0) if len(texts) > 1 else views[0], asking[None]])
+
+    def similarities(self, requests: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return the similarities `(n, T)` of requests `(n, 2 m + 1)` to tools `(T, m)`.
+
+        A message to which a tool fits by itself begins something new; others are taken with the turns before them.
+        """
+        size = embeddings.shape[1]
+        alone, following = (
+            self.metric.placed(views.float(), "request") @ embeddings.T
+            for views in (requests[:, :size], requests[:, size : 2 * size])
+        )
+        new = torch.sigmoid(self.gate.log_odds(alone)) >= FITS_ALONE
+        return torch.where(new[:, None], alone, following)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         return {**self.metric.tensors(), **self.asking.tensors(), **self.gate.tensors()}

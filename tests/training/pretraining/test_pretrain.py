@@ -24,7 +24,7 @@ def test_tools_never_seen_are_found_by_their_descriptions(
     embeddings = tiny_prior.output_embeddings(tiny_lm, specs)
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(4))
     views = torch.stack([tiny_prior.request(tiny_lm, [(f"I want the {one}", "")]) for one in things])
-    found = (tiny_prior.metric.placed(views[:, :-1], "request") @ embeddings.T).argmax(1)
+    found = tiny_prior.similarities(views, embeddings).argmax(1)
     assert found.tolist() == [0, 1, 2, 3]
 
 
