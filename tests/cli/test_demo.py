@@ -71,6 +71,22 @@ def test_the_prompted_lm_has_all_schemas_before_the_request(tiny_lm: FrozenLM) -
     assert all_tools.schema_tokens > 2 * few.schema_tokens > 0
 
 
+@pytest.mark.parametrize(
+    ("text", "calls", "rest"),
+    [
+        (
+            'Sure. <tool_call>{"name": "set_timer", "arguments": {"minutes": 10}}</tool_call>',
+            (("set_timer", {"minutes": 10}),),
+            "Sure.",
+        ),
+        ('<tool_call>{"name": "roll_dice"}</tool_call>', (("roll_dice", {}),), ""),
+        ("How many minutes?", (), "How many minutes?"),
+    ],
+)
+def test_calls_that_the_prompted_lm_writes_are_read(tiny_lm: FrozenLM, text: str, calls: MadeCalls, rest: str) -> None:
+    assert PromptedLM(tiny_lm, everyday_tools()).read(text, 1.5) == Reply(calls, rest, 1.5)
+
+
 def test_the_demo_answers_every_request_in_both_ways(embedded_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FrozenLM, "from_pretrained", lambda *_, **__: embedded_lm)
     monkeypatch.setattr("toolken.cli.demo.MAX_TOKENS", 8)
