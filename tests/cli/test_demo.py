@@ -79,7 +79,7 @@ def test_the_prompted_lm_has_all_schemas_before_the_request(tiny_lm: FrozenLM) -
             (("set_timer", {"minutes": 10}),),
             "Sure.",
         ),
-        ('<tool_call>{"name": "roll_dice"}</tool_call>', (("roll_dice", {}),), ""),
+        ('<tool_call>{"name": "roll_dice", "arguments": {}}</tool_call>', (("roll_dice", {}),), ""),
         ("How many minutes?", (), "How many minutes?"),
     ],
 )
