@@ -24,7 +24,7 @@ JOINED_FROM = 20
 #: Font size in points, and size of a panel in inches: two panels side by side stay legible at half their size.
 FONT_SIZE = 13
 PANEL = (5.4, 4.8)
-#: Labels of at most so many characters stand side by side in a legend.
+#: Maximum length of labels that stand side by side in a legend, in characters.
 SHORT_LABEL = 24
 #: Height of a line of a legend, in inches.
 LEGEND_LINE = 0.25

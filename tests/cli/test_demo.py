@@ -1,13 +1,15 @@
 """The demo prints what the model does, scores both ways of calling by the same rule, and depends on no answer."""
 
 import io
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
 from rich.console import Console
 
-from toolken import FrozenLM, ToolSpec
+from toolken import Answer, FrozenLM, ToolkenAgent, ToolSpec
+from toolken.agents.decoding.events import TextPiece
+from toolken.cli.ask import show_answer
 from toolken.cli.demo import REQUESTS, MadeCalls, PromptedLM, Reply, Request, comparison, is_right, run_demo
 from toolken.tools.everyday import everyday_tools
 
@@ -71,6 +73,22 @@ def test_the_prompted_lm_has_all_schemas_before_the_request(tiny_lm: FrozenLM) -
     assert all_tools.schema_tokens > 2 * few.schema_tokens > 0
 
 
+@pytest.mark.parametrize(
+    ("text", "calls", "rest"),
+    [
+        (
+            'Sure. <tool_call>{"name": "set_timer", "arguments": {"minutes": 10}}</tool_call>',
+            (("set_timer", {"minutes": 10}),),
+            "Sure.",
+        ),
+        ('<tool_call>{"name": "roll_dice", "arguments": {}}</tool_call>', (("roll_dice", {}),), ""),
+        ("How many minutes?", (), "How many minutes?"),
+    ],
+)
+def test_calls_that_the_prompted_lm_writes_are_read(tiny_lm: FrozenLM, text: str, calls: MadeCalls, rest: str) -> None:
+    assert PromptedLM(tiny_lm, everyday_tools()).read(text, 1.5) == Reply(calls, rest, 1.5)
+
+
 def test_the_demo_answers_every_request_in_both_ways(embedded_lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FrozenLM, "from_pretrained", lambda *_, **__: embedded_lm)
     monkeypatch.setattr("toolken.cli.demo.MAX_TOKENS", 8)
@@ -91,3 +109,16 @@ def test_the_demo_answers_every_request_in_both_ways(embedded_lm: FrozenLM, monk
     assert is_right(REQUESTS[0], with_toolkens[0])
     for name in SPECS:
         assert name in printed
+
+
+@pytest.mark.parametrize(("streamed", "answer", "lines"), [("It is 4.", "It is 4.", 1), ("4.", "It is 4.", 2)])
+def test_an_answer_that_was_streamed_is_not_printed_again(streamed: str, answer: str, lines: int) -> None:
+    class Agent:
+        def events(self, _: Any) -> Any:
+            yield TextPiece(streamed)
+            yield Answer(answer, (), ())
+
+    out = io.StringIO()
+    show_answer(cast("ToolkenAgent", Agent()), "How warm?", Console(file=out, width=80))
+    assert len(out.getvalue().splitlines()) == 1 + lines
+    assert out.getvalue().rstrip().endswith(answer)

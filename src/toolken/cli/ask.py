@@ -122,8 +122,10 @@ def show_answer(agent: ToolkenAgent, question: str, console: Console, *, history
     printer = _Printer(console)
     for event in agent.events([*history, HumanMessage(question)]):
         if isinstance(event, Answer):
+            printed = printer.text
             printer.end_line()
-            console.print(Text(f"  {event.text}", style="green"), soft_wrap=True)
+            if event.text.strip() != printed.strip():  # else it has been printed piece by piece
+                console.print(Text(f"  {event.text}", style="green"), soft_wrap=True)
             return event
         printer.show(event)
     raise AssertionError("an agent's events end with its answer")
@@ -135,6 +137,8 @@ class _Printer:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._line = ""
+        #: Text of the answer in the current line.
+        self.text = ""
         self._waiting: list[str] = []
         self._arrow = "→" if console.encoding.startswith("utf") else "->"
 
@@ -142,7 +146,7 @@ class _Printer:
         """End the line that has been begun."""
         if self._line:
             self._console.print()
-        self._line = ""
+        self._line = self.text = ""
 
     def show(self, event: AgentEvent) -> None:
         """Print one event."""
@@ -152,6 +156,7 @@ class _Printer:
             case TextPiece(text):
                 self._console.print(Text(text if self._line else f"  {text.lstrip()}", style="dim"), end="")
                 self._line += text
+                self.text += text
             case CallStarted(name, probability, runners_up):
                 self.end_line()
                 others = ", ".join(f"{other} {p:.2f}" for other, p in runners_up[:3])

@@ -179,9 +179,12 @@ class PromptedLM:
             written.append(token)
             _, logits = session.feed([token])
         text = str(self.lm.tokenizer.decode(written, skip_special_tokens=False))
+        return self.read(text, time.perf_counter() - begun)
+
+    def read(self, text: str, seconds: float) -> Reply:
+        """Return the calls in a text that the LM wrote, and the text beside them."""
         calls, rest = written_calls(text, [spec.name for spec in self._specs], self.lm.tokenizer)
-        made = tuple((call.name, call.arguments or {}) for call in calls)
-        return Reply(made, rest, time.perf_counter() - begun)
+        return Reply(tuple((call.tool, dict(call.arguments or {})) for call in calls), rest, seconds)
 
 
 def comparison(with_toolkens: Sequence[Reply], with_schemas: Sequence[Reply]) -> Table:
@@ -192,16 +195,16 @@ def comparison(with_toolkens: Sequence[Reply], with_schemas: Sequence[Reply]) ->
         table.add_column(heading)
         table.add_column("s", justify="right")
     for request, *replies in zip(REQUESTS, with_toolkens, with_schemas, strict=True):
-        cells = []
+        cells: list[Text | str] = []
         for reply in replies:
             right = is_right(request, reply)
             cells += [Text("right" if right else "wrong", style="green" if right else "red"), f"{reply.seconds:.1f}"]
         table.add_row(Text(request.text), *cells)
     table.add_section()
     totals = []
-    for replies in (with_toolkens, with_schemas):
-        right = sum(map(is_right, REQUESTS, replies))
-        totals += [f"{right} of {len(REQUESTS)}", f"{sum(reply.seconds for reply in replies):.1f}"]
+    for column in (with_toolkens, with_schemas):
+        count = sum(map(is_right, REQUESTS, column))
+        totals += [f"{count} of {len(REQUESTS)}", f"{sum(reply.seconds for reply in column):.1f}"]
     table.add_row("total", *totals)
     return table
 
