@@ -26,6 +26,8 @@ FOLDS = 5
 SCALES = (7.5, 10.0, 15.0, 20.0, 30.0, 40.0)
 #: Share of the dev requests for a tool, whose tool is the nearest, that the threshold declines.
 DECLINED = 0.08
+#: How often a follow-up counts besides once, for what asks for a tool.
+FOLLOW_UPS = 4
 
 
 def pretrain(
@@ -93,9 +95,12 @@ def pretrain(
     gate = fit_gate(found, (fitted(held_out)[1] for held_out in folds), seed=seed)
     # What no tool of a domain does is asked for all the same: tools of another domain may do it.
     others = [at for at in train if not found.requests[at].asks and found.requests[at].kind != NO_TOOL]
+    asks = [at for at in train if found.requests[at].asks]
+    # Follow-ups ("and in Rome?") are few and unlike other requests.
+    asks += [at for at in asks if len(found.requests[at].conversation) > 1] * FOLLOW_UPS
     asking = fit_asking(
         messages,
-        [*(at for at in train if found.requests[at].asks), *range(len(asked) - len(changed), len(asked))],
+        [*asks, *range(len(asked) - len(changed), len(asked))],
         [*others, *range(len(found.requests), len(asked) - len(changed))],
         seed=seed,
         advance=start("Learning what asks for a tool", ASKING_STEPS),

@@ -118,7 +118,7 @@ class PretrainedPrior:
             texts += [list(conversation), [*before, (f"{earlier}\n{last}", "")]]
         read = self.reader.read(lm, texts)
         views = self.metric.views(read, "request")
-        asking = self.asking.log_odds(read)[:2].min()
+        asking = self.asking.log_odds(read)[:2].mean()
         return torch.cat([views[0], views[1:].mean(0) if len(texts) > 1 else views[0], asking[None]])
 
     def similarities(self, requests: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
