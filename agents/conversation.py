@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from toolken.agents.errors import InputError
+from toolken.agents.exchanges import exchanges_of, exchanges_without_calls, last_question
 from toolken.agents.text_content import blocks_text, message_text
 from toolken.training.lm.marked_text import MarkedText
 from toolken.training.prompts.prompt_format import MAX_RESULT, PromptFormat
@@ -98,7 +99,8 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
     system: list[str] = []
     turns: list[_Turn] = []
     called: dict[str, tuple[str, dict[str, Any]]] = {}
-    for message in split_tool_results(messages):
+    said = list(split_tool_results(messages))
+    for message in said:
         content = message_text(message).strip()
         if isinstance(message, SystemMessage):
             system.append(content)
@@ -124,6 +126,7 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
     opened = not current.ends_with_result and current.answer == prompt.opening
     ahead = prompt.between if current.ends_with_result else prompt.leading(current.question) if opened else ""
     context = "\n".join("\n".join([turn.question, *turn.results]) for turn in turns)
+    before = said[: last_question(said)]
     return Prompt(
         text=text,
         answer=current.answer,
@@ -137,19 +140,9 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         before=tuple(current.before),
         decision=text + ahead,
         errors=tuple(current.failed.items()),
-        exchanges=tuple((turn.question, turn.answer.strip()) for turn in turns[:-1]),
-        earlier=tuple(_without_calls(turns[:-1])),
+        exchanges=tuple(exchanges_of(before)),
+        earlier=tuple(exchanges_without_calls(before)),
     )
-
-
-def _without_calls(turns: Sequence[_Turn]) -> list[tuple[str, str]]:
-    """Return question and answer of the last turns that had no call."""
-    found: list[tuple[str, str]] = []
-    for turn in reversed(turns):
-        if turn.calls or turn.results:
-            break
-        found.insert(0, (turn.question, turn.answer.strip()))
-    return found
 
 
 def canonical(arguments: dict[str, Any]) -> str:
