@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from toolken.agents.conversation import Prompt, calls_of, canonical, split_tool_results, to_prompt
+from toolken.agents.conversation import Prompt, calls_of, canonical, split_tool_results, successful_calls, to_prompt
 from toolken.agents.errors import InputError
 from toolken.agents.exchanges import exchanges_of, exchanges_without_calls, last_question
 from toolken.agents.text_content import message_text
@@ -123,4 +123,5 @@ def _progress(messages: Sequence[BaseMessage]) -> Prompt:
         errors=tuple(failed.items()),
         exchanges=tuple(exchanges_of(messages[:begin])),
         earlier=tuple(exchanges_without_calls(messages[:begin])),
+        earlier_calls=tuple(successful_calls(messages[:begin])),
     )

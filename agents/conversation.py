@@ -51,6 +51,8 @@ class Prompt:
         All turns before, question and answer.
     earlier
         The turns directly before, as far as they had no call: question and answer, in order.
+    earlier_calls
+        Name and arguments of the calls for earlier questions that did not fail.
     """
 
     text: str | MarkedText
@@ -68,6 +70,7 @@ class Prompt:
     errors: tuple[tuple[str, str], ...] = ()
     exchanges: tuple[tuple[str, str], ...] = ()
     earlier: tuple[tuple[str, str], ...] = ()
+    earlier_calls: tuple[tuple[str, dict[str, Any]], ...] = ()
 
 
 @dataclass
@@ -142,6 +145,7 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         errors=tuple(current.failed.items()),
         exchanges=tuple(exchanges_of(before)),
         earlier=tuple(exchanges_without_calls(before)),
+        earlier_calls=tuple(successful_calls(before)),
     )
 
 
@@ -191,6 +195,16 @@ def calls_of(message: AIMessage) -> dict[str, tuple[str, dict[str, Any]]]:
         blocks = [block for block in message.content if isinstance(block, dict) and block.get("type") == "tool_use"]
         found = {str(one.get("id")): (str(one.get("name", "")), dict(one.get("input") or {})) for one in blocks}
     return found | {str(call["id"]): (call["name"], call["args"]) for call in message.tool_calls}
+
+
+def successful_calls(messages: Sequence[BaseMessage]) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and arguments of the calls whose results are no errors, in order."""
+    called = {key: call for one in messages if isinstance(one, AIMessage) for key, call in calls_of(one).items()}
+    return [
+        called[one.tool_call_id]
+        for one in messages
+        if isinstance(one, ToolMessage) and one.status != "error" and one.tool_call_id in called
+    ]
 
 
 def _append_tool_message(
