@@ -29,6 +29,7 @@ from toolken.training.head.artifacts import HEAD_FILE
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import Backend, FrozenLM
 from toolken.training.lm.embedded import cache_folder
+from toolken.training.prompts.conversation_format import ConversationFormat, FormatName, named_format
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_sources import read_tools
 from toolken.training.tool_spec import ToolSpec
@@ -112,8 +113,14 @@ def demo_agent(
     progress: Progress | None = None,
     *,
     backend: Backend = "transformers",
+    form: FormatName | None = None,
 ) -> ToolkenAgent:
     """Return an agent with a saved head or the demo's head, which is fitted at first use and cached.
+
+    Parameters
+    ----------
+    form
+        The format of conversations; by default that of the saved head, and questions and answers without one.
 
     Raises
     ------
@@ -124,7 +131,8 @@ def demo_agent(
     saved = ToolkenHead.from_pretrained(head) if head else None
     loaded = FrozenLM.from_pretrained(lm or (saved.lm_name if saved else None), backend=backend)
     if saved is None:
-        saved = _kept_head(loaded, demo_tools(), progress)
+        written = PROMPT if form in (None, "question") else named_format(form, loaded)
+        saved, form = _kept_head(loaded, demo_tools(), written, progress), None
     elif not tools:
         missing = [name for name in saved.names if name not in {one.name for one in runnable}]
         if missing:
@@ -132,7 +140,7 @@ def demo_agent(
                 f"The head has the tool {missing[0]!r}, which is not among the demo's tools: "
                 "name the source of its tools with --tools, such as module:attribute."
             )
-    return ToolkenAgent(loaded, saved, runnable, options=None if tools else calculator_options(saved))
+    return ToolkenAgent(loaded, saved, runnable, options=None if tools else calculator_options(saved), format=form)
 
 
 def calculator_options(head: ToolkenHead) -> DecodingOptions:
@@ -140,11 +148,13 @@ def calculator_options(head: ToolkenHead) -> DecodingOptions:
     return DecodingOptions(copy_rule=NumberHabits.of_head(head))
 
 
-def _kept_head(lm: FrozenLM, tools: Sequence[BaseTool], progress: Progress | None) -> ToolkenHead:
+def _kept_head(
+    lm: FrozenLM, tools: Sequence[BaseTool], form: ConversationFormat, progress: Progress | None
+) -> ToolkenHead:
     examples = demo_examples()
     parts = [
         lm.fingerprint,
-        PROMPT.fingerprint,
+        form.fingerprint,
         *(ToolSpec.of(one).digest for one in tools),
         *(e.model_dump_json() for e in examples),
     ]
@@ -155,7 +165,7 @@ def _kept_head(lm: FrozenLM, tools: Sequence[BaseTool], progress: Progress | Non
             return ToolkenHead.from_pretrained(folder, lm)
         except HeadError:
             pass  # written by another version: fit again
-    fitted = fit(lm, tools, examples, prompt=PROMPT, progress=progress)
+    fitted = fit(lm, tools, examples, prompt=form, progress=progress)
     fitted.save_pretrained(folder)
     return fitted
 
