@@ -17,7 +17,9 @@ _REFERENCES = words("it that this there same instead again too also rather chang
 #: Words that repeat a call, so that a request without any value keeps all values.
 _REPEATS = words("same again repeat instead")
 #: Words of follow-ups that are no value, besides function words.
-_SILENT = words("same instead rather again repeat change move sorry oops actually well better people persons guests")
+_SILENT = words(
+    "same instead rather again repeat change move sorry oops actually well better people persons guests lot bit cool great"
+)
 _GAP = re.compile(r"[\s\-']*")
 
 
