@@ -18,7 +18,10 @@ _REFERENCES = words("it that this there same instead again too also rather chang
 _REPEATS = words("same again repeat instead")
 #: Words of follow-ups that are no value, besides function words.
 _SILENT = words(
-    "same instead rather again repeat change move sorry oops actually well better people persons guests lot bit cool great"
+    """
+    same instead rather again repeat change move sorry oops actually well better people persons guests lot bit cool
+    great
+    """
 )
 _GAP = re.compile(r"[\s\-']*")
 
