@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
@@ -18,7 +18,7 @@ from langchain_core.tools import BaseTool
 
 from toolken.agents.agent_input import input_messages
 from toolken.agents.bound_tools import BoundTools
-from toolken.agents.chat_conversation import conversation_prompt
+from toolken.agents.context_overflow import Overflow, fitting_prompt
 from toolken.agents.conversation import Prompt
 from toolken.agents.decoding.batching import (
     BatchedDecoding,
@@ -86,12 +86,14 @@ class Answer:
     """An agent's answer: its text, its calls, and the messages of the turn.
 
     `call_probabilities` holds P(call) at each decision that the threshold of the head determined, in order.
+    `dropped_messages` is the number of messages that the LM did not read because its context is too short.
     """
 
     text: str
     steps: tuple[Step, ...]
     messages: tuple[BaseMessage, ...]
     call_probabilities: tuple[float, ...] = ()
+    dropped_messages: int = 0
 
 
 class ToolkenAgent(Runnable[Any, Answer]):
@@ -137,6 +139,11 @@ class ToolkenAgent(Runnable[Any, Answer]):
         P(tool) below which a tool is not called: one number, which replaces the threshold of a pretrained prior, or
         numbers by the tools' names, such as `{"cancel_order": 0.9}`, which hold besides the threshold.
 
+    overflow
+        What happens to a conversation longer than the LM's context: `"drop"` omits its oldest exchanges, which
+        `Answer.dropped_messages` counts; `"error"` raises a `PromptTooLongError`, as a last question that is too long
+        does in any case.
+
     Raises
     ------
     OptionError
@@ -167,7 +174,10 @@ class ToolkenAgent(Runnable[Any, Answer]):
         format: ConversationFormat | FormatName | None = None,
         missing: Missing | None = None,
         min_probability: MinProbability | None = None,
+        overflow: Overflow = "drop",
     ) -> None:
+        if overflow not in get_args(Overflow):
+            raise OptionError(f"`overflow` is {overflow!r}: give 'drop' or 'error'.")
         _check_bounds(max_calls, tool_timeout, tool_retries)
         given = list(tools) if isinstance(tools, Iterator) else tools
         found = runnable_tools(given)
@@ -186,7 +196,9 @@ class ToolkenAgent(Runnable[Any, Answer]):
             "format": format,
             "missing": missing,
             "min_probability": min_probability,
+            "overflow": overflow,
         }
+        self.overflow = overflow
         self.tools = {tool.name: tool for tool in found}
         loaded = LazyModel(lm, head, by_name=True, form=format, prior=prior)
         self.decoder = loaded.decoder(BoundTools.of(found, grounded=grounded))
@@ -306,9 +318,12 @@ class ToolkenAgent(Runnable[Any, Answer]):
         messages: list[BaseMessage] = list(given)
         steps: list[Step] = []
         decided: list[float] = []
+        dropped = 0
         retries = Retries(self._retry)
         while True:
-            prompt = conversation_prompt(messages, self.decoder.toolset.prompt)
+            form, lm = self.decoder.toolset.prompt, self.decoder.texts.lm
+            prompt, omitted = fitting_prompt(messages, form, lm, self.overflow, self.options.max_tokens)
+            dropped = max(dropped, omitted)
             failed = prompt.failed - retries.settled
             # After the last permitted call the answer has to be finished in text.
             spent = len(steps) >= self.max_calls or len(failed) > MAX_FAILED
@@ -331,7 +346,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
                     decided += event.call_probabilities
             if not made:
                 messages.append(AIMessage(text.strip()))
-                yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]), tuple(decided))
+                yield Answer(text.strip(), tuple(steps), tuple(messages[len(given) :]), tuple(decided), dropped)
                 return
             made = made[: self.max_calls - len(steps)]
             calls = [
@@ -359,7 +374,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 one.status == "error" for one in answers
             ):
                 direct = "\n".join(str(one.text) for one in answers)
-                yield Answer(direct, tuple(steps), tuple(messages[len(given) :]), tuple(decided))
+                yield Answer(direct, tuple(steps), tuple(messages[len(given) :]), tuple(decided), dropped)
                 return
 
     def _decoded(

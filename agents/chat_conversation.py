@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from toolken.agents.conversation import Prompt, calls_of, canonical, split_tool_results, to_prompt
+from toolken.agents.conversation import Prompt, calls_of, canonical, split_tool_results, successful_calls, to_prompt
 from toolken.agents.errors import InputError
+from toolken.agents.exchanges import exchanges_of, exchanges_without_calls, last_question
 from toolken.agents.text_content import message_text
 from toolken.training.prompts.chat_format import ChatTemplateFormat
 from toolken.training.prompts.conversation_format import ConversationFormat
@@ -86,10 +87,7 @@ def result_text(content: str) -> str:
 
 def _progress(messages: Sequence[BaseMessage]) -> Prompt:
     """Return the last question and what has been done for it, without the text of the conversation."""
-    asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
-    begin = asked[-1] if asked else 0
-    while begin > 0 and isinstance(messages[begin - 1], HumanMessage):
-        begin -= 1  # consecutive questions are one question
+    begin = last_question(messages)
     question = [message_text(one).strip() for one in messages[begin:] if isinstance(one, HumanMessage)]
     called = {key: call for one in messages if isinstance(one, AIMessage) for key, call in calls_of(one).items()}
     results: list[str] = []
@@ -124,38 +122,7 @@ def _progress(messages: Sequence[BaseMessage]) -> Prompt:
         calls=calls,
         before=tuple(before),
         errors=tuple(failed.items()),
-        exchanges=tuple(_exchanges(messages[:begin])),
-        earlier=tuple(_without_calls(messages[:begin])),
+        exchanges=tuple(exchanges_of(messages[:begin])),
+        earlier=tuple(exchanges_without_calls(messages[:begin])),
+        earlier_calls=tuple(successful_calls(messages[:begin])),
     )
-
-
-def _exchanges(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:
-    """Return questions with their answers; where the assistant said nothing, the results of its calls."""
-    found: list[tuple[str, str]] = []
-    for message in messages:
-        text = message_text(message).strip()
-        if isinstance(message, HumanMessage):
-            found.append((text, ""))
-        elif found and text and isinstance(message, AIMessage | ToolMessage):
-            asked, answer = found[-1]
-            found[-1] = (asked, text if isinstance(message, AIMessage) else answer or text)
-    return found
-
-
-def _without_calls(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:
-    """Return question and answer of the last exchanges that had no call."""
-    found: list[tuple[str, str]] = []
-    answer = ""
-    for message in reversed(messages):
-        if isinstance(message, ToolMessage) or (isinstance(message, AIMessage) and calls_of(message)):
-            break
-        text = message_text(message).strip()
-        if isinstance(message, AIMessage):
-            answer = f"{text}\n{answer}".strip()
-        elif isinstance(message, HumanMessage):
-            if answer or not found:
-                found.insert(0, (text, answer))
-            else:  # consecutive questions are one question
-                found[0] = (f"{text}\n{found[0][0]}", found[0][1])
-            answer = ""
-    return found

@@ -18,6 +18,7 @@ from toolken.agents.bound_tools import BoundTools, chosen
 from toolken.agents.chat_conversation import conversation_prompt
 from toolken.agents.chat_options import CallOptions, stop_texts
 from toolken.agents.chunks import ChunkWriter
+from toolken.agents.context_overflow import Overflow, fitting_prompt
 from toolken.agents.decoding.answers import AnswerKind
 from toolken.agents.decoding.batching import batch_configs, batched_decoding, claimed_batch, in_a_thread, joined
 from toolken.agents.decoding.decoder import DecodingOptions
@@ -76,6 +77,10 @@ class ToolkenChatModel(LazyChatModel):
         How tokens are drawn; temperature 0 takes the most likely one.
     max_tokens
         Bound on the tokens of one message; by default 512 in a chat template, otherwise 256.
+    overflow
+        What happens to a conversation longer than the LM's context: `"drop"` omits its oldest exchanges and reports the
+        number of dropped messages as `response_metadata["dropped_messages"]`; `"error"` raises a `PromptTooLongError`,
+        as a last question that is too long does in any case. A server decides on its own.
     stop
         One text or several at which every answer ends.
     timeout
@@ -115,6 +120,7 @@ class ToolkenChatModel(LazyChatModel):
     seed: int | None = None
     max_tokens: int | None = Field(None, gt=0)
     answer: AnswerKind | None = None
+    overflow: Overflow = "drop"
     stop: list[str] | None = None
     max_calls: int | None = Field(default=16, ge=0)
     parallel_tool_calls: bool | None = None
@@ -159,7 +165,7 @@ class ToolkenChatModel(LazyChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         sampled = ("temperature", "top_p", "seed", "max_tokens")
-        own = (*sampled, "max_calls", "parallel_tool_calls", "answer", "missing", "min_probability")
+        own = (*sampled, "max_calls", "parallel_tool_calls", "answer", "overflow", "missing", "min_probability")
         identity = self._lazy.identity() if self._served is None else {"served": self.model_name, "at": self.base_url}
         # LangChain replaces the model's `stop` with that of the call.
         return identity | {name: getattr(self, name) for name in own} | {"own_stop": self.stop}
@@ -322,7 +328,12 @@ class ToolkenChatModel(LazyChatModel):
         bound = BoundTools.of(given.tools, grounded=given.grounded, few_shot=given.few_shot)
         names, must_call = chosen(given.tool_choice, bound.names)
         decoder = self._lazy.decoder(bound) if served is None else None
-        prompt = conversation_prompt(messages, decoder.toolset.prompt if decoder is not None else PromptFormat())
+        longest = _first(given.max_tokens, self.max_tokens)
+        if decoder is None:
+            prompt, dropped = conversation_prompt(messages, PromptFormat()), 0
+        else:
+            overflow = _first(given.overflow, self.overflow)
+            prompt, dropped = fitting_prompt(messages, decoder.toolset.prompt, decoder.texts.lm, overflow, longest)
         if self.max_calls is not None and prompt.calls >= self.max_calls:
             names = ()
         least = _first(given.min_probability, self.min_probability)
@@ -331,7 +342,7 @@ class ToolkenChatModel(LazyChatModel):
             tools=names,
             must_call=must_call,
             parallel=_first(given.parallel_tool_calls, self.parallel_tool_calls),
-            max_tokens=_first(given.max_tokens, self.max_tokens),
+            max_tokens=longest,
             temperature=_first(given.temperature, self.temperature),
             top_p=_first(given.top_p, self.top_p),
             seed=_first(given.seed, self.seed),
@@ -344,7 +355,7 @@ class ToolkenChatModel(LazyChatModel):
             chunks = served.chunks(messages, bound, options)
         else:
             assert decoder is not None
-            chunks = writer.chunks(decoder.decode(prompt, options, stepping.feed), prompt)
+            chunks = writer.chunks(decoder.decode(prompt, options, stepping.feed), prompt, dropped)
         for chunk in chunks:
             if run_manager is not None:
                 run_manager.on_llm_new_token(str(chunk.message.content), chunk=chunk)

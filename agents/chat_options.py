@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from toolken.agents.context_overflow import Overflow
 from toolken.agents.decoding.answers import AnswerKind
 from toolken.agents.errors import OptionError, unknown_option
 from toolken.agents.grammar.missing_values import Missing
@@ -18,7 +19,7 @@ class CallOptions(BaseModel):
     ----------
     tools, tool_choice, grounded, few_shot
         As `bind_tools` takes them.
-    temperature, top_p, seed, max_tokens, timeout, parallel_tool_calls, answer, missing, min_probability
+    temperature, top_p, seed, max_tokens, timeout, parallel_tool_calls, answer, overflow, missing, min_probability
         Override the model's own.
     model
         Accepted if it is the model's own name: one object holds one LM.
@@ -39,6 +40,7 @@ class CallOptions(BaseModel):
     timeout: float | None = Field(default=None, gt=0)
     parallel_tool_calls: bool | None = None
     answer: AnswerKind | None = None
+    overflow: Overflow | None = None
     missing: Missing | None = None
     min_probability: float | dict[str, float] | None = None
     model: Any = None

@@ -37,11 +37,16 @@ class ChunkWriter:
         #: Calls whose arguments are invalid: name, arguments and reason by the call's id.
         self._refused: dict[str, tuple[str, str, str]] = {}
 
-    def chunks(self, events: Iterable[Event], prompt: Prompt) -> Iterator[ChatGenerationChunk]:
+    def chunks(self, events: Iterable[Event], prompt: Prompt, dropped: int = 0) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks of the message.
 
         A message has the whole answer so far, so that the last one of a turn can be read alone. If no call of the
         message is valid, an agent's loop ends with it: its text says so.
+
+        Parameters
+        ----------
+        dropped
+            Number of messages that were dropped because the context is too short, for the message's metadata.
         """
         opening = said = prompt.answer.lstrip()
         calls: list[dict[str, Any]] = []
@@ -82,7 +87,8 @@ class ChunkWriter:
                     elif opening:
                         yield _chunk(opening)
                     toolken = {"call_probability": event.call_probability, "calls": calls}
-                    yield self._last(event, {"toolken": toolken} if event.call_probability is not None else {})
+                    metadata: dict[str, Any] = {"toolken": toolken} if event.call_probability is not None else {}
+                    yield self._last(event, metadata | ({"dropped_messages": dropped} if dropped else {}))
 
     def move_invalid_calls(self, message: AIMessage) -> None:
         """Move the calls with invalid arguments to the finished message's `invalid_tool_calls`, with the reasons."""

@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from toolken.agents.errors import InputError
+from toolken.agents.exchanges import exchanges_of, exchanges_without_calls, last_question
 from toolken.agents.text_content import blocks_text, message_text
 from toolken.training.lm.marked_text import MarkedText
 from toolken.training.prompts.prompt_format import MAX_RESULT, PromptFormat
@@ -50,6 +51,8 @@ class Prompt:
         All turns before, question and answer.
     earlier
         The turns directly before, as far as they had no call: question and answer, in order.
+    earlier_calls
+        Name and arguments of the calls for earlier questions that did not fail.
     """
 
     text: str | MarkedText
@@ -67,6 +70,7 @@ class Prompt:
     errors: tuple[tuple[str, str], ...] = ()
     exchanges: tuple[tuple[str, str], ...] = ()
     earlier: tuple[tuple[str, str], ...] = ()
+    earlier_calls: tuple[tuple[str, dict[str, Any]], ...] = ()
 
 
 @dataclass
@@ -98,7 +102,8 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
     system: list[str] = []
     turns: list[_Turn] = []
     called: dict[str, tuple[str, dict[str, Any]]] = {}
-    for message in split_tool_results(messages):
+    said = list(split_tool_results(messages))
+    for message in said:
         content = message_text(message).strip()
         if isinstance(message, SystemMessage):
             system.append(content)
@@ -124,6 +129,7 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
     opened = not current.ends_with_result and current.answer == prompt.opening
     ahead = prompt.between if current.ends_with_result else prompt.leading(current.question) if opened else ""
     context = "\n".join("\n".join([turn.question, *turn.results]) for turn in turns)
+    before = said[: last_question(said)]
     return Prompt(
         text=text,
         answer=current.answer,
@@ -137,19 +143,10 @@ def to_prompt(messages: Sequence[BaseMessage], prompt: PromptFormat) -> Prompt:
         before=tuple(current.before),
         decision=text + ahead,
         errors=tuple(current.failed.items()),
-        exchanges=tuple((turn.question, turn.answer.strip()) for turn in turns[:-1]),
-        earlier=tuple(_without_calls(turns[:-1])),
+        exchanges=tuple(exchanges_of(before)),
+        earlier=tuple(exchanges_without_calls(before)),
+        earlier_calls=tuple(successful_calls(before)),
     )
-
-
-def _without_calls(turns: Sequence[_Turn]) -> list[tuple[str, str]]:
-    """Return question and answer of the last turns that had no call."""
-    found: list[tuple[str, str]] = []
-    for turn in reversed(turns):
-        if turn.calls or turn.results:
-            break
-        found.insert(0, (turn.question, turn.answer.strip()))
-    return found
 
 
 def canonical(arguments: dict[str, Any]) -> str:
@@ -198,6 +195,16 @@ def calls_of(message: AIMessage) -> dict[str, tuple[str, dict[str, Any]]]:
         blocks = [block for block in message.content if isinstance(block, dict) and block.get("type") == "tool_use"]
         found = {str(one.get("id")): (str(one.get("name", "")), dict(one.get("input") or {})) for one in blocks}
     return found | {str(call["id"]): (call["name"], call["args"]) for call in message.tool_calls}
+
+
+def successful_calls(messages: Sequence[BaseMessage]) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and arguments of the calls whose results are no errors, in order."""
+    called = {key: call for one in messages if isinstance(one, AIMessage) for key, call in calls_of(one).items()}
+    return [
+        called[one.tool_call_id]
+        for one in messages
+        if isinstance(one, ToolMessage) and one.status != "error" and one.tool_call_id in called
+    ]
 
 
 def _append_tool_message(

@@ -21,6 +21,7 @@ from toolken.agents.decoding.events import (
     Question,
     TextPiece,
 )
+from toolken.agents.decoding.follow_up import FollowUp
 from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.min_probability import MinProbability, least_probability
 from toolken.agents.decoding.request_parts import parts_of, shared_parts_of
@@ -449,9 +450,11 @@ class _Turn:
         prompts = argument_prompts(form, prompt, spec, shown, question, results)
         source = ValueSource("\n".join([question, *results]), context)
         known = self._toolset.all_few_shot(tool)
+        follow_up = None if results or written is not None else FollowUp.of(spec, question, prompt.earlier_calls)
 
         def evidence(finished: dict[str, Any]) -> EvidencedArguments:
-            return self._options.evidence.of(spec, source, known, finished)
+            found = self._options.evidence.of(spec, source, known, finished)
+            return found if follow_up is None else follow_up.restricted(found, finished)
 
         found = evidence({})
         if self._options.missing != "write" and (found.missing or found.refused):

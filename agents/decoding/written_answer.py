@@ -1,10 +1,11 @@
-"""`WrittenAnswer`: an answer after tool results begins in words, and each of its numbers is the conversation's."""
+"""`WrittenAnswer`: an answer after tool results begins in words, and copies numbers, names, dates and identifiers."""
 
 import re
 from collections.abc import Callable
 
 import torch
 
+from toolken.agents.decoding.copied_words import CopiedWords
 from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.sampling import Sampler
 from toolken.training.lm import FrozenLM
@@ -27,7 +28,8 @@ class WrittenAnswer:
     After calls in a conversation, small LMs write further ones as text in place of an answer.
 
     A number may lose or gain its thousands separators, leading zeros and a fraction of zeros. Parts of dates, times and
-    identifiers count as separate numbers. The ordinals of a list are allowed at the beginning of a line.
+    identifiers count as separate numbers. The ordinals of a list are allowed at the beginning of a line. Words are
+    copied as `CopiedWords` says.
 
     Parameters
     ----------
@@ -43,6 +45,7 @@ class WrittenAnswer:
 
     def __init__(self, context: str | None) -> None:
         self._copied = context is not None
+        self._words = None if context is None else CopiedWords(context)
         self._not_first = _BRACKETS + (_QUOTE if self._copied else "")
         self._allowed = {one for number in _NUMBER.findall(context or "") for one in _variants(number)}
         self._beginnings = {number[:end] for number in self._allowed for end in range(1, len(number) + 1)}
@@ -69,7 +72,7 @@ class WrittenAnswer:
                 continue
             if not self._is_ordinal(text, match, open_end=not ended and not rest):
                 return False
-        return True
+        return self._words is None or self._words.accepts(text, begin, ended=ended)
 
     def rests(self, text: str) -> set[str]:
         """Return the next characters that continue an unfinished number at the end of a text."""

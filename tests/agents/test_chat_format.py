@@ -77,6 +77,34 @@ def test_plain_chat_has_the_tokens_of_the_lms_own_generate(templated: Templated,
         assert message.usage_metadata["output_tokens"] == len(ids)
 
 
+def test_a_hundred_plain_chats_have_the_tokens_of_generate(native: FrozenLM) -> None:
+    form = ChatTemplateFormat.of(native)
+    model = ToolkenChatModel(lm=native, format="chat", max_tokens=8)
+    words = ["What", "is", "the", "sum", "of", "Oslo", "and", "17", "?", "\n", "Hello", "é", "…"]
+    prompts = [
+        " ".join(words[(number * step) % len(words)] for step in range(1, 4 + number % 7)) for number in range(100)
+    ]
+    for number, text in enumerate(prompts):
+        text = f"{number}: {text}"
+        read = native.tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt"
+        )
+        with torch.no_grad():
+            ids = native.model.generate(
+                read["input_ids"],
+                attention_mask=torch.ones_like(read["input_ids"]),
+                max_new_tokens=8,
+                do_sample=False,
+                eos_token_id=sorted(form.stop_ids(native)),
+                pad_token_id=native.tokenizer.pad_token_id,
+            )[0, read["input_ids"].shape[1] :].tolist()
+        message = model.invoke(text)
+        own = native.decode(ids)
+        assert message.text == own or (not own.strip() and message.text == own + "I have no answer.")
+        assert message.usage_metadata is not None
+        assert message.usage_metadata["output_tokens"] == len(ids)
+
+
 def test_messages_become_turns() -> None:
     messages = [
         SystemMessage("Be brief."),

@@ -22,6 +22,7 @@ from toolken.training.head.artifacts import HEAD_FILE
 from toolken.training.head.toolken_head import ToolkenHead
 from toolken.training.lm import Backend, FrozenLM
 from toolken.training.lm.embedded import cache_folder
+from toolken.training.prompts.conversation_format import ConversationFormat, FormatName, named_format
 from toolken.training.prompts.prompt_format import PromptFormat
 from toolken.training.tool_sources import read_tools
 from toolken.training.tool_spec import ToolSpec
@@ -68,8 +69,16 @@ def ask_agent(
     progress: Progress | None = None,
     *,
     backend: Backend = "transformers",
+    form: FormatName | None = None,
 ) -> ToolkenAgent:
     """Return an agent with a saved head, or with the one of the shipped tools, which is fitted at first use and cached.
+
+    Other tools are known by their descriptions.
+
+    Parameters
+    ----------
+    form
+        The format of conversations; by default that of the saved head, and questions and answers for the shipped tools.
 
     Raises
     ------
@@ -79,16 +88,19 @@ def ask_agent(
     runnable = read_tools(tools) if tools else shipped_tools()
     saved = ToolkenHead.from_pretrained(head) if head else None
     loaded = FrozenLM.from_pretrained(lm or (saved.lm_name if saved else None), backend=backend)
-    if saved is None:
-        saved = _kept_head(loaded, shipped_tools(), progress)
-    elif not tools:
+    shipped = shipped_tools()
+    if saved is None and {tool.name for tool in runnable} <= {tool.name for tool in shipped}:
+        written = PROMPT if form in (None, "question") else named_format(form, loaded)
+        saved, form = _kept_head(loaded, shipped, written, progress), None
+    elif saved is not None and not tools:
         missing = [name for name in saved.names if name not in {one.name for one in runnable}]
         if missing:
             raise HeadError(
                 f"The head has the tool {missing[0]!r}, which is not among the shipped tools: "
                 "name the source of its tools with --tools, such as module:attribute."
             )
-    return ToolkenAgent(loaded, saved, runnable, options=None if tools else calculator_options(saved))
+    options = None if tools or saved is None else calculator_options(saved)
+    return ToolkenAgent(loaded, saved, runnable, options=options, format=form)
 
 
 def calculator_options(head: ToolkenHead) -> DecodingOptions:
@@ -96,11 +108,13 @@ def calculator_options(head: ToolkenHead) -> DecodingOptions:
     return DecodingOptions(copy_rule=NumberHabits.of_head(head))
 
 
-def _kept_head(lm: FrozenLM, tools: Sequence[BaseTool], progress: Progress | None) -> ToolkenHead:
+def _kept_head(
+    lm: FrozenLM, tools: Sequence[BaseTool], form: ConversationFormat, progress: Progress | None
+) -> ToolkenHead:
     examples = shipped_examples()
     parts = [
         lm.fingerprint,
-        PROMPT.fingerprint,
+        form.fingerprint,
         *(ToolSpec.of(one).digest for one in tools),
         *(e.model_dump_json() for e in examples),
     ]
@@ -111,7 +125,7 @@ def _kept_head(lm: FrozenLM, tools: Sequence[BaseTool], progress: Progress | Non
             return ToolkenHead.from_pretrained(folder, lm)
         except HeadError:
             pass  # written by another version: fit again
-    fitted = fit(lm, tools, examples, prompt=PROMPT, progress=progress)
+    fitted = fit(lm, tools, examples, prompt=form, progress=progress)
     fitted.save_pretrained(folder)
     return fitted
 

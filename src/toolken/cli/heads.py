@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolken.cli.application import BackendOption, LmOption, app, backend_of, err, out
+from toolken.cli.formats import FormatOption, format_of
 from toolken.cli.outputs import check_cache, check_checkpoint, check_outputs
 from toolken.errors import ToolkenError
 
@@ -64,6 +65,7 @@ def ask(
     ] = None,
     lm: LmOption = None,
     backend: BackendOption = "transformers",
+    form: FormatOption = None,
 ) -> None:
     """Answer a question, calling tools where their toolkens win."""
     if not question.strip():
@@ -73,7 +75,7 @@ def ask(
     from toolken.cli.display import progress_bar
 
     with progress_bar(err) as progress:
-        agent = ask_agent(lm, head, tools, progress, backend=backend_of(backend))
+        agent = ask_agent(lm, head, tools, progress, backend=backend_of(backend), form=format_of(form))
     show_answer(agent, question, out)
 
 
@@ -102,6 +104,7 @@ def fit(
     ] = "transformers",
     workers: Annotated[int, typer.Option(min=1, help="ray: number of processes that read examples.")] = 2,
     threads: Annotated[int, typer.Option(min=1, help="ray: threads of each process.")] = 1,
+    form: FormatOption = None,
 ) -> None:
     """Fit a head for tools on descriptions and examples, and save it."""
     from toolken.cli.display import progress_bar
@@ -113,7 +116,13 @@ def fit(
     check_outputs(folder=out_folder)
     check_cache()
     specs = read_tool_specs(tools)
+    chosen = format_of(form)
     if backend == "ray":
+        if chosen not in (None, "question"):
+            raise ToolkenError(
+                f"The backend 'ray' reads examples as questions and answers, not in the format {chosen!r}: omit "
+                "--format or --backend."
+            )
         if not examples:
             raise ToolkenError("The backend 'ray' reads examples: name files with --examples, or omit --backend.")
         _fit_on_ray(specs, examples, out_folder, lm, workers, threads)
@@ -121,7 +130,7 @@ def fit(
     read = [example for path in examples or () for example in read_examples(path, specs)]
     with progress_bar(err) as progress:
         loaded = FrozenLM.from_pretrained(lm, backend=backend_of(backend))
-        head = fit_head(loaded, specs, read, progress=progress)
+        head = fit_head(loaded, specs, read, prompt=chosen, progress=progress)
         head.save_pretrained(out_folder)
     _report_fit(head, len(read), out_folder)
 
