@@ -27,14 +27,15 @@ def fitting_prompt(
     """Return a conversation as the LM reads it, and the number of messages dropped because the context is too short.
 
     Whole exchanges are dropped, the oldest first: a question with its calls, results and answer. System messages and
-    the last exchange stay. Room for an answer of `max_tokens` is kept free, at most a quarter of the context.
+    the last exchange stay. Room for an answer of `max_tokens` is kept free, at most a quarter of the context. If the
+    last exchange alone is too long, decoding raises a `PromptTooLongError` where the LM has to read it.
 
     Raises
     ------
     InputError
         If there is no message, or one has content other than text.
     PromptTooLongError
-        If the conversation is too long and `overflow` is `"error"`, or the last exchange alone is too long.
+        If the conversation is too long, has earlier exchanges, and `overflow` is `"error"`.
     TemplateError
         If a chat template cannot write the conversation in any form.
     """
@@ -43,25 +44,19 @@ def fitting_prompt(
     tokens = _length(prompt, lm)
     if tokens <= room or (overflow == "error" and tokens <= lm.max_length):
         return prompt, 0
-    if overflow == "error":
+    said = list(split_tool_results(messages))
+    beginnings = _beginnings(said)
+    if overflow == "error" and beginnings:
         raise PromptTooLongError(
             f"The conversation has {tokens} tokens, and {lm.name} takes {lm.max_length}: shorten it with "
             '`trim_messages(token_counter=model)`, or give `overflow="drop"`.'
         )
-    said = list(split_tool_results(messages))
-    for begin in _beginnings(said):
+    kept = said
+    for begin in beginnings:
         kept = [*(one for one in said[:begin] if isinstance(one, SystemMessage)), *said[begin:]]
         prompt = conversation_prompt(kept, form)
-        tokens = _length(prompt, lm)
-        if tokens <= room:
+        if _length(prompt, lm) <= room:
             break
-    else:
-        kept = said if not _beginnings(said) else kept
-    if tokens > lm.max_length:
-        raise PromptTooLongError(
-            f"The last question of the conversation, with its calls and results, has {tokens} tokens, and {lm.name} "
-            f"takes {lm.max_length}: shorten it."
-        )
     return prompt, len(said) - len(kept)
 
 

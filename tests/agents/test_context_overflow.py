@@ -73,10 +73,10 @@ def test_overflow_error_refuses_the_conversation(native: FrozenLM, form_name: st
 
 @pytest.mark.parametrize("overflow", ["drop", "error"])
 def test_a_last_question_that_is_too_long_is_refused(native: FrozenLM, form_name: str, overflow: Any) -> None:
-    form = named_format(form_name, native)
-    messages = [*conversation(1)[:-1], HumanMessage("very " * 2000)]
-    with pytest.raises(PromptTooLongError, match=f"takes {native.max_length}"):
-        fitting_prompt(messages, form, native, overflow)
+    model = ToolkenChatModel(lm=native, format=form_name, max_tokens=4, overflow=overflow)  # type: ignore[arg-type]
+    for earlier in (conversation(1)[:-1], []):
+        with pytest.raises(PromptTooLongError, match=f"takes {native.max_length}"):
+            model.invoke([*earlier, HumanMessage("very " * 2000)])
 
 
 def test_the_agent_drops_and_refuses_as_the_chat_model_does(native: FrozenLM, form_name: str) -> None:
