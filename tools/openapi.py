@@ -47,15 +47,21 @@ def openapi_tools(
     """
     document = _read(Path(path))
     servers = document.get("servers") or [{}]
-    base = base_url or servers[0].get("url", "")
+    try:
+        base = base_url or str(servers[0].get("url", ""))
+    except (AttributeError, KeyError) as error:
+        raise OpenApiError(f"{path} has `servers` other than a list of objects with `url`.") from error
     if urlsplit(base).scheme not in ("http", "https"):
         raise OpenApiError(f"{path} has no absolute server address, only {base!r}: give base_url.")
     tools: dict[str, BaseTool] = {}
-    for route, method, operation in _operations(document):
-        tool = _tool(document, route, method, operation, base.rstrip("/"), headers or {}, timeout)
-        if tool.name in tools:
-            raise OpenApiError(f"{path} has two operations named {tool.name!r}: give each its own operationId.")
-        tools[tool.name] = tool
+    try:
+        for route, method, operation in _operations(document):
+            tool = _tool(document, route, method, operation, base.rstrip("/"), headers or {}, timeout)
+            if tool.name in tools:
+                raise OpenApiError(f"{path} has two operations named {tool.name!r}: give each its own operationId.")
+            tools[tool.name] = tool
+    except (AttributeError, KeyError, TypeError) as error:
+        raise OpenApiError(f"{path} does not have the structure of an OpenAPI 3 file: {error}.") from error
     if not tools:
         raise OpenApiError(f"{path} has no operations: list at least one under `paths`.")
     return list(tools.values())
@@ -150,7 +156,7 @@ def _tool(
             if str(value) in ("", ".", ".."):
                 raise ToolError(f"The argument {key} cannot be {str(value)!r}: give a name or number.")
             address = address.replace("{" + key + "}", quote(_text(value), safe=""))
-        texts = {key: _text(value) for key, value in (sent["header"]).items()}
+        texts = {key: _text(value) for key, value in sent["header"].items()}
         cookies = "; ".join(f"{key}={_text(value)}" for key, value in sent["cookie"].items())
         try:
             answer = httpx.request(
@@ -178,4 +184,4 @@ def _tool(
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -109,11 +109,15 @@ def test_operations_become_tools_that_send_path_query_and_body(tmp_path: Path, a
         ({"openapi": "3.0.0", "paths": {"/a": {"get": {"operationId": "x"}, "post": {"operationId": "x"}}}}, "two op"),
         ({"openapi": "3.0.0", "paths": {"/a": {"$ref": "#/nowhere"}}}, "does not point inside"),
         ({"openapi": "3.0.0", "paths": {"/a": {"$ref": "#/paths/~1a"}}}, "contains itself"),
+        ({"openapi": "3.0.0", "paths": ["/a"]}, "does not have the structure"),
+        ({"openapi": "3.0.0", "paths": {"/a": {"get": {"parameters": [{"in": "query"}]}}}}, "does not have the struct"),
+        ({"openapi": "3.0.0", "paths": {"/a": {"get": None}}}, "does not have the structure"),
+        ({"openapi": "3.0.0", "servers": {"url": "x"}, "paths": {}}, "`servers` other than"),
     ],
 )
 def test_files_that_are_no_tools_are_named(tmp_path: Path, document: Any, message: str) -> None:
     with pytest.raises(OpenApiError, match=message):
-        openapi_tools(written(tmp_path, document), base_url="http://localhost")
+        openapi_tools(written(tmp_path, document), base_url=None if "servers" in document else "http://localhost")
 
 
 def test_unreadable_files_and_missing_addresses_are_named(tmp_path: Path) -> None:
