@@ -142,6 +142,29 @@ def prepositions(names: Sequence[str]) -> set[str]:
     return found | {word for word, listed in kinds.items() if set(names) & set(listed.split())}
 
 
+#: Arguments that name a kind or unit, of which a call has one before and one after.
+CONVERTED = frozenset(["currency", "currencies", "unit", "units", "language", "code", "format"])
+
+
+def is_unit_of(names: Sequence[str], text: str, span: Span) -> bool | None:
+    """Tell whether a span is the unit that an amount has, for an argument with such a name.
+
+    The unit directly after a number is the one that is given ("50 dollars in euros"), and one after "in", "into" or
+    "as" is the one that is asked for. None for arguments that are neither.
+    """
+    said = set(names)
+    before = text[max(span.start - 12, 0) : span.start].lower()
+    counted = re.search(r"\d[\d.,]*\s*\Z", before) is not None
+    asked = re.search(r"\b(?:in|into|as)\s+\Z", before) is not None
+    if not said & CONVERTED and len(said) > 1:
+        return None
+    if said & {"from", "source", "base", "src"}:
+        return True if counted else False if asked else None
+    if said & {"to", "target", "dest"}:
+        return True if asked else False if counted else None
+    return None
+
+
 def kind_of(schema: Mapping[str, Any]) -> str:
     """Return the type of a schema's values; "" where it has none or several."""
     kind = schema.get("type")

@@ -25,6 +25,7 @@ from toolken.agents.grammar.value_cues import (
     cue_of,
     demand,
     is_numeric,
+    is_unit_of,
     joined_moments,
     kind_of,
     limit_cue,
@@ -323,11 +324,27 @@ class _Reader:
             if DATED.search(path[-1].lower()):
                 spans = self._dated(text, schema) or spans
             introduced = [one for one in spans if self._introduced(text, one, path)]
-            spans = introduced or spans
+            spans = self._left_by_others(text, introduced or spans, spans, path)
             if spans and (required or introduced or self._speaks(text, spans, prose=prose)):
                 values = list(dict.fromkeys(one.value for one in spans))
                 return _Finding({"type": "string", "enum": values}, strong=bool(introduced))
         return _Finding(None, missing=[path] if required else [])
+
+    def _left_by_others(
+        self, text: TextValues, chosen: list[Span], spans: list[Span], path: tuple[str, ...]
+    ) -> list[Span]:
+        """Return the chosen spans without those that other text arguments introduce; all if none is left."""
+        others = [
+            name
+            for name, given in self._spec.arguments.items()
+            if name != path[-1] and len(path) == 1 and kind_of(self._resolved(given)) == "string"
+        ]
+        theirs = [
+            one
+            for one in spans
+            if any(self._introduced(text, one, (name,)) for name in others) and not self._introduced(text, one, path)
+        ]
+        return [one for one in chosen if not any(one.overlaps(span) for span in theirs)] or chosen
 
     def _dated(self, text: TextValues, schema: Mapping[str, Any]) -> list[Span]:
         """Return the dates and times of a text as it writes them, or in ISO 8601 where the description demands that."""
@@ -355,6 +372,9 @@ class _Reader:
 
     def _introduced(self, text: TextValues, span: Span, path: tuple[str, ...]) -> bool:
         """Tell whether the words before a span introduce the argument: its name, or a preposition of its kind."""
+        names = list(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", path[-1]).lower()))
+        if (unit := is_unit_of(names, text.text, span)) is not None:
+            return unit
         before = re.findall(r"[^\W_]+|[:=]", text.text[max(span.start - 30, 0) : span.start].lower().replace("_", " "))
         while before and (
             before[-1] in ("the", "my", "our", "a", "an", "is", "called", "named", "titled", "saying", "that")
@@ -363,7 +383,6 @@ class _Reader:
             before.pop()
         if not before:
             return False
-        names = list(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", path[-1]).lower()))
         return stem(before[-1]) in {stem(one) for one in names} or before[-1] in prepositions(names)
 
     @staticmethod

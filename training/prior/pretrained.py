@@ -108,8 +108,8 @@ class PretrainedPrior:
     def request(self, lm: FrozenLM, conversation: Sequence[Exchange]) -> torch.Tensor:
         """Return what a conversation that ends with a user's message is decided from, `(2 m + 1,) float32`.
 
-        These are the views of the message alone; its views after the turns before it, averaged with those of the last
-        two messages as one, since a follow-up ("and in Rome?") names its subject in the message before; and the log
+        These are the views of the message alone; its views after the turns before it, a third, with two thirds of those
+        of the last two messages as one, since a follow-up ("and in Rome?") names its subject in the message before; and the log
         odds that it asks for something, alone and in its conversation.
         """
         texts = [[conversation[-1]]]
@@ -119,7 +119,8 @@ class PretrainedPrior:
         read = self.reader.read(lm, texts)
         views = self.metric.views(read, "request")
         asking = self.asking.log_odds(read)[:2].mean()
-        return torch.cat([views[0], views[1:].mean(0) if len(texts) > 1 else views[0], asking[None]])
+        following = (views[1] + 2 * views[2]) / 3 if len(texts) > 1 else views[0]
+        return torch.cat([views[0], following, asking[None]])
 
     def similarities(self, requests: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
         """Return the similarities `(n, T)` of requests `(n, 2 m + 1)` to tools `(T, m)`.

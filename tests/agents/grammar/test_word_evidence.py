@@ -210,3 +210,34 @@ def test_copied_strings_stand_in_the_request(words: list[str]) -> None:
 )
 def test_a_question_names_the_argument(name: str, schema: dict[str, Any], question: str) -> None:
     assert question_for(tool(**{name: schema}), [(name,)]) == question
+
+
+TEXT, NUMBER = {"type": "string"}, {"type": "number"}
+
+
+@pytest.mark.parametrize(
+    ("names", "request_text", "expected"),
+    [
+        (("source", "target"), "Convert 100 EUR to USD", ("EUR", "USD")),
+        (("from_currency", "to_currency"), "Convert 100 EUR to USD", ("EUR", "USD")),
+        (("from_currency", "to_currency"), "How much are 50 dollars in euros?", ("dollars", "euros")),
+        (("base_currency", "target_currency"), "how much is 250 yen in dollars", ("yen", "dollars")),
+        (("from_unit", "to_unit"), "26 miles in kilometres", ("miles", "kilometres")),
+        (("fromUnit", "toUnit"), "what are 3 cups as millilitres", ("cups", "millilitres")),
+        (("source_account", "target_account"), "move 50 to checking from savings", ("savings", "checking")),
+    ],
+)
+def test_two_like_arguments_get_a_value_each(
+    names: tuple[str, str], request_text: str, expected: tuple[str, str]
+) -> None:
+    spec = ToolSpec(
+        name="convert",
+        description="Convert an amount.",
+        parameters={
+            "type": "object",
+            "properties": {"amount": NUMBER} | dict.fromkeys(names, TEXT),
+            "required": [*names],
+        },
+    )
+    found = WordEvidence().of(spec, ValueSource(request_text, request_text), []).parameters["properties"]
+    assert tuple(found[name]["enum"] for name in names) == tuple([value] for value in expected)
