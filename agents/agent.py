@@ -18,6 +18,7 @@ from langchain_core.tools import BaseTool
 
 from toolken.agents.agent_input import input_messages
 from toolken.agents.bound_tools import BoundTools
+from toolken.agents.chat_conversation import conversation_prompt
 from toolken.agents.context_overflow import Overflow, fitting_prompt
 from toolken.agents.conversation import Prompt
 from toolken.agents.decoding.batching import (
@@ -51,6 +52,8 @@ from toolken.training.lm import FrozenLM
 from toolken.training.prompts.conversation_format import ConversationFormat, FormatName
 from toolken.training.tool_spec import tool_specs
 
+#: Result of a call that the user declined.
+DECLINED = "Not done, as you said no."
 #: Calls per question.
 MAX_CALLS = 8
 #: Tools that may fail before the answer has to be finished in text: each failure makes it likelier that none fits.
@@ -138,6 +141,9 @@ class ToolkenAgent(Runnable[Any, Answer]):
     min_probability
         P(tool) below which a tool is not called: one number, which replaces the threshold of a pretrained prior, or
         numbers by the tools' names, such as `{"cancel_order": 0.9}`, which hold besides the threshold.
+    confirm
+        Asked with the name and the arguments of each call before it is run, one call at a time. False: the call is not
+        run, and its result says so.
 
     overflow
         What happens to a conversation longer than the LM's context: `"drop"` omits its oldest exchanges, which
@@ -174,6 +180,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
         format: ConversationFormat | FormatName | None = None,
         missing: Missing | None = None,
         min_probability: MinProbability | None = None,
+        confirm: Callable[[str, dict[str, Any]], bool] | None = None,
         overflow: Overflow = "drop",
     ) -> None:
         if overflow not in get_args(Overflow):
@@ -196,6 +203,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
             "format": format,
             "missing": missing,
             "min_probability": min_probability,
+            "confirm": confirm,
             "overflow": overflow,
         }
         self.overflow = overflow
@@ -210,6 +218,7 @@ class ToolkenAgent(Runnable[Any, Answer]):
             check_min_probability(min_probability, tuple(self.tools))
             self.options = replace(self.options, min_probability=min_probability)
         self._retry = retry
+        self._confirm = confirm
         self._runner = ToolRunner(self.tools, timeout=tool_timeout, retries=tool_retries)
 
     def __copy__(self) -> "ToolkenAgent":
@@ -276,6 +285,18 @@ class ToolkenAgent(Runnable[Any, Answer]):
         with batched_decoding(self.decoder.texts.lm, configs):
             return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
+    def race(self, question: Any) -> list[tuple[str, float]]:
+        """Return P(tool) of each tool for the first call that would answer a question, the most likely first.
+
+        Raises
+        ------
+        InputError
+            If the question has another form, or content other than text.
+        """
+        form = self.decoder.toolset.prompt
+        prompt = conversation_prompt(input_messages(question), form)
+        return self.decoder.race(prompt, replace(self.options, tools=tuple(self.tools)))
+
     def events(self, question: Any, config: RunnableConfig | None = None) -> Iterator[AgentEvent | Answer]:
         """Yield text, calls and results as they come, and the `Answer` last."""
         return self._events(question, config, Stepping(), None)
@@ -292,7 +313,11 @@ class ToolkenAgent(Runnable[Any, Answer]):
                 if event is None:
                     return
                 if isinstance(event, _Calls):
-                    results = list(await asyncio.gather(*(self._arun(call, config) for call in event.calls)))
+                    # One question at a time: what asks the user may not be asked twice at once.
+                    confirmed = [
+                        _Call(one.call, one.error, await in_a_thread(self._declined, one)) for one in event.calls
+                    ]
+                    results = list(await asyncio.gather(*(self._arun(call, config) for call in confirmed)))
                 else:
                     yield event
         finally:
@@ -392,20 +417,31 @@ class ToolkenAgent(Runnable[Any, Answer]):
             yield CallFinished(tool, arguments, text, self.decoder.toolset.tools.problem(tool, arguments))
 
     def _run_all(self, calls: "Sequence[_Call]", config: RunnableConfig | None) -> list[ToolMessage]:
-        if len(calls) == 1:
-            return [self._run(calls[0], config)]
-        with ContextThreadPoolExecutor(max_workers=len(calls)) as threads:
-            return list(threads.map(lambda call: self._run(call, config), calls))
+        confirmed = [_Call(one.call, one.error, self._declined(one)) for one in calls]
+        if len(confirmed) == 1:
+            return [self._run(confirmed[0], config)]
+        with ContextThreadPoolExecutor(max_workers=len(confirmed)) as threads:
+            return list(threads.map(lambda call: self._run(call, config), confirmed))
+
+    def _declined(self, call: "_Call") -> bool:
+        """Return whether the user does not want a call that could be run."""
+        asked = call.error is None and self._confirm is not None
+        return asked and not self._confirm(call.call["name"], call.call["args"])  # type: ignore[misc]
 
     def _run(self, call: "_Call", config: RunnableConfig | None) -> ToolMessage:
-        if call.error is not None:
-            return self._runner.refused(call.call, call.error)
-        return self._runner.run(call.call, config)
+        return self._unrun(call) or self._runner.run(call.call, config)
 
     async def _arun(self, call: "_Call", config: RunnableConfig | None) -> ToolMessage:
+        return self._unrun(call) or await self._runner.arun(call.call, config)
+
+    def _unrun(self, call: "_Call") -> ToolMessage | None:
+        """Return the message of a call that is not run."""
         if call.error is not None:
             return self._runner.refused(call.call, call.error)
-        return await self._runner.arun(call.call, config)
+        if call.declined:
+            # Not an error: the tool works, and another one is not tried in its place.
+            return ToolMessage(DECLINED, tool_call_id=call.call["id"] or "", name=call.call["name"])
+        return None
 
 
 def _check_bounds(max_calls: int, tool_timeout: float | None, tool_retries: int) -> None:
@@ -426,10 +462,11 @@ def _refuse_options(options: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call to run; `error` says why it cannot be run."""
+    """A call to run; `error` says why it cannot be run, and `declined` whether the user does not want it."""
 
     call: ToolCall
     error: str | None
+    declined: bool = False
 
 
 @dataclass(frozen=True)

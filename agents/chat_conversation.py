@@ -76,7 +76,7 @@ def to_chat_prompt(messages: Sequence[BaseMessage], form: ChatTemplateFormat) ->
     progress = _progress(list(split_tool_results(messages)))
     said = [turn.text for turn in turns if turn.text]
     arguments = [json.dumps(call.args, ensure_ascii=False) for turn in turns for call in turn.calls if call.args]
-    return replace(progress, text=text, decision=decision, context="\n".join([*said, *arguments]), turns=tuple(turns))
+    return replace(progress, text=text, decision=decision, context="\n".join([*arguments, *said]), turns=tuple(turns))
 
 
 def result_text(content: str) -> str:

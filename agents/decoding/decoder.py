@@ -24,6 +24,7 @@ from toolken.agents.decoding.events import (
 from toolken.agents.decoding.follow_up import FollowUp
 from toolken.agents.decoding.growing_text import GrowingText
 from toolken.agents.decoding.min_probability import MinProbability, least_probability
+from toolken.agents.decoding.repetition import is_repeating
 from toolken.agents.decoding.request_parts import parts_of, shared_parts_of
 from toolken.agents.decoding.sampling import Sampler
 from toolken.agents.decoding.toolset import Toolset
@@ -133,6 +134,15 @@ class Decoder:
         turn = _Turn(self, prompt, options, feed)
         yield from turn.events()
 
+    def race(self, prompt: Prompt, options: DecodingOptions) -> list[tuple[str, float]]:
+        """Return P(tool) of each tool for the first call that would continue a conversation, the most likely first."""
+        if not options.tools or self.toolset.head is None:
+            return []
+        hidden = _Turn(self, prompt, options, feed_alone).decision_state(None)
+        results = len(prompt.results) if prompt.ends_with_result else 0
+        found = self.toolset.decide(hidden, options.tools, results=results).probabilities.tolist()
+        return sorted(zip(options.tools, found, strict=True), key=lambda pair: -pair[1])
+
 
 class _Turn:
     """The state of one turn."""
@@ -179,17 +189,17 @@ class _Turn:
             tools, request = pending
             # The user answers a question for the values of a call, which is decided already.
             self._must_call = True
-            yield from self._call(self._decision_state(request), request, results=0, tools=tools)
+            yield from self._call(self.decision_state(request), request, results=0, tools=tools)
             return
         parallel = self._options.parallel
         splits = self._toolset.splits_requests if parallel is None else parallel
         decided = self._requests() if splits and not after_result else []
         if len(decided) < 2:
-            decided = [(prompt.question, self._decision_state(None))]
+            decided = [(prompt.question, self.decision_state(None))]
         for question, hidden in decided:
             yield from self._call(hidden, question, results=len(prompt.results) if after_result else 0)
 
-    def _decision_state(self, request: str | None) -> torch.Tensor:
+    def decision_state(self, request: str | None) -> torch.Tensor:
         """Return what is decided from for a request alone, or for the conversation if it is None.
 
         It is the hidden state `(d,)` at the decision position or, with a pretrained prior, the request in its metric.
@@ -232,7 +242,7 @@ class _Turn:
         question, tools = self._prompt.question, self._options.tools
         decided: list[tuple[str, torch.Tensor]] = []
         for part in parts_of(question):
-            hidden = self._decision_state(part)
+            hidden = self.decision_state(part)
             # A required call need not be in every part of the request.
             started = self._winner(hidden, tools, results=0, must=False)
             if started is not None and self._question(started.name, part, part) is None:
@@ -240,7 +250,7 @@ class _Turn:
         if len(decided) > 1:
             return decided
         shares = shared_parts_of(question) or self._coded_parts()
-        shared = [(part, self._decision_state(part)) for part in shares]
+        shared = [(part, self.decision_state(part)) for part in shares]
         winners = [self._winner(hidden, tools, results=0, must=self._must_call) for _, hidden in shared]
         names = {None if one is None else one.name for one in winners}
         name = names.pop() if len(names) == 1 else None
@@ -255,7 +265,7 @@ class _Turn:
         question, tools = self._prompt.question, self._options.tools
         if not re.search(r"\band\b|,|&", question) or not any(character.isdigit() for character in question):
             return []
-        started = self._winner(self._decision_state(question), tools, results=0, must=self._must_call)
+        started = self._winner(self.decision_state(question), tools, results=0, must=self._must_call)
         if started is None:
             return []
         spec = self._toolset.spec(started.name)
@@ -328,7 +338,8 @@ class _Turn:
             piece, stopped = growing.add(token)
             if piece:
                 yield TextPiece(piece)
-            if stopped:
+            # Without tools the LM writes what it would write by itself, repetitions included.
+            if stopped or (piece and options.tools and is_repeating(growing.text)):
                 break
             # Where no tool can follow it, the last token need not go through the LM.
             if len(session.ids) >= longest or (self._drawn >= self._max_tokens and not form.everywhere):

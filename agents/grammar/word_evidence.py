@@ -512,11 +512,17 @@ class _Reader:
         for text in self._texts(required):
             named = [one for one in values if self._says(text, one)]
             longest = [one for one in named if not any(one != other and contains(other, one) for other in named)]
+            if len(longest) > 1:
+                longest = [one for one in longest if self._names_unit(text, one, path)] or longest
             if longest:
                 return _Finding({"enum": longest}, strong=True, certain=True)
         if required:
             return _Finding(given)
         return _Finding(given if self._named(path, schema) else None)
+
+    def _names_unit(self, text: TextValues, value: Any, path: tuple[str, ...]) -> bool:
+        """Tell whether a value of an enumeration stands where the unit that an argument names stands."""
+        return any(self._introduced(text, span, path) for span in self._spans_of(text, value))
 
     def _says(self, text: TextValues, value: Any) -> bool:
         """Tell whether a text has the words of a value of an enumeration, not used yet."""

@@ -1,4 +1,4 @@
-"""`Contexts`: messages in the middle of a conversation on something else."""
+"""Messages that corpora lack: in the middle of a conversation on something else, and polite orders."""
 
 import random
 from collections.abc import Sequence
@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from toolken.training.pretraining.learning_set import LearningSet
 from toolken.training.prior.request_reader import Exchange
+from toolken.training.tool_spec import name_words
 
 #: Messages of each kind that are put into a conversation.
 MESSAGES = 600
+#: What makes an order a polite question.
+OPENINGS = ("Could you", "Can you", "Would you", "Could you please", "can you", "could u")
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,21 @@ class Contexts:
         """Return each message after a turn of some conversation; none if there is no turn."""
         rng = random.Random(self.seed)
         return [(rng.choice(self.earlier), message) for message in messages] if self.earlier else []
+
+
+def polite(data: LearningSet, seed: int) -> list[Sequence[Exchange]]:
+    """Return orders of the train domains as polite questions: "Could you set ...?" asks as much as "Set ...".
+
+    Corpora have "could you" mostly in questions about what is possible. An order begins with a verb, as which the first
+    words of the tools' names serve.
+    """
+    verbs = {name_words(spec.name).split()[0] for spec in data.tools if name_words(spec.name)}
+    found = []
+    for at in data.of_split("train"):
+        request = data.requests[at]
+        text = request.conversation[-1][0].strip()
+        if request.kind == "call" and len(request.conversation) == 1 and text.split(" ")[0].lower() in verbs:
+            found.append(text[0].lower() + text[1:].rstrip(".!"))
+    rng = random.Random(seed)
+    chosen = rng.sample(found, min(MESSAGES, len(found)))
+    return [[(f"{rng.choice(OPENINGS)} {text}?", "")] for text in chosen]

@@ -9,7 +9,7 @@ from toolken.training.features.background import plain_examples
 from toolken.training.lm import FrozenLM
 from toolken.training.pretraining.asking_fit import STEPS as ASKING_STEPS
 from toolken.training.pretraining.asking_fit import fit_asking
-from toolken.training.pretraining.contexts import Contexts
+from toolken.training.pretraining.contexts import Contexts, polite
 from toolken.training.pretraining.dev_decisions import DevDecisions
 from toolken.training.pretraining.gate_fit import NO_TOOL, PlacedTexts, fit_gate
 from toolken.training.pretraining.learning_set import read_learning_set
@@ -25,9 +25,11 @@ FOLDS = 5
 #: Scales of the softmax over tools to choose among.
 SCALES = (7.5, 10.0, 15.0, 20.0, 30.0, 40.0)
 #: Share of the dev requests for a tool, whose tool is the nearest, that the threshold declines.
-DECLINED = 0.08
+DECLINED = 0.06
 #: How often a follow-up counts besides once, for what asks for a tool.
 FOLLOW_UPS = 4
+#: How often a message of the corpora that asks for nothing counts, beside questions that need no tool.
+CORPUS = 3
 
 
 def pretrain(
@@ -75,7 +77,7 @@ def pretrain(
     contexts = Contexts.of(found, seed)
     # Questions that the LM answers by itself, whatever the tools are, also in the middle of a conversation.
     quiet = [[one] for one in plain] + contexts.before([*plain, *contexts.quiet])
-    changed = contexts.before(contexts.asking)
+    changed = [*contexts.before(contexts.asking), *polite(found, seed)]
     asked += [*quiet, *changed]
     messages = read_stored(lm, reader, asked, Path(work), advance=start("Reading requests", len(asked)))
     learning = MetricData(messages, tools, [one.tool for one in found.requests], found.domains)
@@ -101,7 +103,8 @@ def pretrain(
     asking = fit_asking(
         messages,
         [*asks, *range(len(asked) - len(changed), len(asked))],
-        [*others, *range(len(found.requests), len(asked) - len(changed))],
+        # What people say beside tools counts more than questions that the LM answers by itself.
+        [*others * CORPUS, *range(len(found.requests), len(asked) - len(changed))],
         seed=seed,
         advance=start("Learning what asks for a tool", ASKING_STEPS),
     )

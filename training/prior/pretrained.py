@@ -109,8 +109,8 @@ class PretrainedPrior:
         """Return what a conversation that ends with a user's message is decided from, `(2 m + 1,) float32`.
 
         These are the views of the message alone; its views after the turns before it, a third, with two thirds of those
-        of the last two messages as one, since a follow-up ("and in Rome?") names its subject in the message before; and the log
-        odds that it asks for something, alone and in its conversation.
+        of the last two messages as one, since a follow-up ("and in Rome?") names its subject in the message before; and
+        the log odds that it asks for something, alone and in its conversation.
         """
         texts = [[conversation[-1]]]
         if len(conversation) > 1:

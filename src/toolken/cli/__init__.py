@@ -2,7 +2,7 @@
 
 import sys
 
-from toolken.cli import heads, measurements, operations, pretrain  # noqa: F401
+from toolken.cli import chat, heads, measurements, operations, pretrain  # noqa: F401
 from toolken.cli.application import app, err, plain, replace_unencodable
 from toolken.errors import ToolkenError
 

@@ -133,19 +133,16 @@ def _kept_head(
 def show_answer(agent: ToolkenAgent, question: str, console: Console, *, history: Sequence[BaseMessage] = ()) -> Answer:
     """Print an answer while it is decoded: text, each call with its probability and arguments, results."""
     console.print(Text(question, style="bold"))
-    printer = _Printer(console)
+    printer = Printer(console)
     for event in agent.events([*history, HumanMessage(question)]):
         if isinstance(event, Answer):
-            printed = printer.text
-            printer.end_line()
-            if event.text.strip() != printed.strip():  # else it has been printed piece by piece
-                console.print(Text(f"  {event.text}", style="green"), soft_wrap=True)
+            printer.end(event)
             return event
         printer.show(event)
     raise AssertionError("an agent's events end with its answer")
 
 
-class _Printer:
+class Printer:
     """Prints the events of an answer; a result follows its arguments on the same line where there is one call."""
 
     def __init__(self, console: Console) -> None:
@@ -161,6 +158,14 @@ class _Printer:
         if self._line:
             self._console.print()
         self._line = self.text = ""
+
+    def end(self, answer: Answer) -> None:
+        """End the line, and print the answer unless it has been printed piece by piece."""
+        printed = self.text
+        self.end_line()
+        # Punctuation at the beginning is not printed.
+        if not printed.strip() or not answer.text.strip().endswith(printed.strip()):
+            self._console.print(Text(f"  {answer.text}", style="green"), soft_wrap=True)
 
     def show(self, event: AgentEvent) -> None:
         """Print one event."""

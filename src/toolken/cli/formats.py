@@ -14,7 +14,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         help="How conversations are written: chat (the LM's chat template), question (questions and answers), auto "
-        "(chat where the LM has a template); default: question, or the format of --head.",
+        "(chat where the LM has a template); default: auto, or the format of --head.",
     ),
 ]
 

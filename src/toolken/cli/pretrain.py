@@ -63,7 +63,7 @@ def pretraining_corpora(
     data: Annotated[Path, typer.Option(help="Parent folder of the published sets.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the corpora.")],
 ) -> None:
-    """Write MetaTool's tools for learning and Seal-Tools as corpora for `toolken pretrain`."""
+    """Write the tools of MetaTool and Seal-Tools that priors learn from as corpora."""
     check_outputs(folder=folder)
     from toolken.benchmarks.pretraining_corpora import write_corpora
 

@@ -81,7 +81,7 @@ def test_the_embedded_lm_knows_whether_described_tools_are_meant(
         ToolSpec(name="weather", description="Tell what the weather is like in a city today."),
         ToolSpec(name="opening_hours", description="Tell when a shop opens and closes."),
     ]
-    toolset = LazyModel(embedded_lm, None).decoder(BoundTools.of(tools)).toolset
+    toolset = LazyModel(embedded_lm, None, prior=False, form="question").decoder(BoundTools.of(tools)).toolset
     hidden = query_states(embedded_lm, toolset.prompt, [question]).hidden[0]
     probability = toolset.decide(hidden, [tool.name for tool in tools], results=0).call_probability
     assert bool(probability > 0.5) is called
