@@ -96,8 +96,8 @@ def pretrain(
     metric, everything = fitted(())
     gate = fit_gate(found, (fitted(held_out)[1] for held_out in folds), seed=seed)
     # What no tool of a domain does is asked for all the same: tools of another domain may do it.
+    asks = [at for at in train if found.requests[at].asks or found.requests[at].kind == NO_TOOL]
     others = [at for at in train if not found.requests[at].asks and found.requests[at].kind != NO_TOOL]
-    asks = [at for at in train if found.requests[at].asks]
     # Follow-ups ("and in Rome?") are few and unlike other requests.
     asks += [at for at in asks if len(found.requests[at].conversation) > 1] * FOLLOW_UPS
     asking = fit_asking(
