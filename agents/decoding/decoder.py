@@ -338,7 +338,7 @@ class _Turn:
             piece, stopped = growing.add(token)
             if piece:
                 yield TextPiece(piece)
-            # Without tools the LM writes what it would write by itself, repetitions included.
+            # Without tools the text is that of the LM's `generate`, repetitions included.
             if stopped or (piece and options.tools and is_repeating(growing.text)):
                 break
             # Where no tool can follow it, the last token need not go through the LM.

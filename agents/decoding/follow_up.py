@@ -50,7 +50,7 @@ class FollowUp:
 
     @classmethod
     def of(cls, spec: ToolSpec, question: str, calls: Sequence[tuple[str, Mapping[str, Any]]]) -> "FollowUp | None":
-        """Return the follow-up that a question is; None where it is a request of its own.
+        """Return the follow-up that a question is; None where it is a new request.
 
         A follow-up refers to what was said, or has no word of the tool's name and description, and has fewer values
         than the tool requires.

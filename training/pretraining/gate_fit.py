@@ -18,7 +18,7 @@ NO_TOOL = "no_tool"
 REPEATS = 2
 #: Share of the requests whose right tool is left out of the set.
 LEFT_OUT = 0.3
-#: Numbers of tools of other domains that are added to a set, and the most tools of its own.
+#: Numbers of tools of other domains that are added to a set, and the most tools of its domain.
 OTHERS = (0, 0, 5, 20, 60)
 OWN = 20
 

@@ -19,7 +19,7 @@ FREQUENCY = 1e-3
 PENALTY, PENALTY_OF_NOISE = 1.0, 2.0
 #: Ranks of the maps of both sides and of tools alone.
 SHARED_RANK, TOOL_RANK = 64, 128
-#: Domains per step, at most so many tools of each, and steps.
+#: Domains per step, the most tools of each, and steps.
 DOMAINS, TOOLS_OF_DOMAIN, STEPS = 16, 30, 200
 RATE, QUERY_RATE, SCALE_RATE, DECAY = 5e-4, 1e-2, 1e-2, 3.0
 #: Share of the words left out by chance, and the scale of similarities at the start.

@@ -75,7 +75,7 @@ def pretrain(
     asked: list[Sequence[Exchange]] = [one.conversation for one in found.requests]
     plain = [(example.question, "") for example in plain_examples()]
     contexts = Contexts.of(found, seed)
-    # Questions that the LM answers by itself, whatever the tools are, also in the middle of a conversation.
+    # Questions that the LM answers without tools, whatever the tools are, also in the middle of a conversation.
     quiet = [[one] for one in plain] + contexts.before([*plain, *contexts.quiet])
     changed = [*contexts.before(contexts.asking), *polite(found, seed)]
     asked += [*quiet, *changed]
@@ -103,7 +103,7 @@ def pretrain(
     asking = fit_asking(
         messages,
         [*asks, *range(len(asked) - len(changed), len(asked))],
-        # What people say beside tools counts more than questions that the LM answers by itself.
+        # What people say beside tools counts more than questions that the LM answers without tools.
         [*others * CORPUS, *range(len(found.requests), len(asked) - len(changed))],
         seed=seed,
         advance=start("Learning what asks for a tool", ASKING_STEPS),

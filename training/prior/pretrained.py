@@ -125,7 +125,7 @@ class PretrainedPrior:
     def similarities(self, requests: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
         """Return the similarities `(n, T)` of requests `(n, 2 m + 1)` to tools `(T, m)`.
 
-        A message to which a tool fits by itself begins something new; others are taken with the turns before them.
+        A message that a tool fits when it is read alone begins something new; others are taken with the turns before.
         """
         size = embeddings.shape[1]
         alone, following = (

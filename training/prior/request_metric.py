@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from toolken.training.prior.attention import averages, chunks
 from toolken.training.prior.request_reader import ReadTexts
 
-#: Whose texts are placed in the space: they have maps of their own.
+#: Whose texts are placed in the space: each side has its maps.
 Side = Literal["request", "tool"]
 
 

@@ -224,6 +224,6 @@ def _line(prompt: str) -> str | None:
     line = sys.stdin.readline()
     if not line:
         return None
-    # A script of lines is shown, so that what comes out can be read by itself.
+    # A script of lines is shown, so that the output has both sides of the conversation.
     out.print(f"{prompt}{line.rstrip()}", highlight=False, markup=False)
     return line.rstrip("\r\n")

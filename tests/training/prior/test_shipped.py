@@ -20,7 +20,7 @@ ASKED = (
     ("throw a 20-sided die", "roll_dice"),
 )
 NOT_ASKED = (
-    "Thank you so much!",
+    "Thank you very much!",
     "Hi, how are you?",
     "Why do leaves fall in autumn?",
     "Don't turn off the light in the kitchen.",
