@@ -14,6 +14,13 @@ class ToolError(ToolkenError, ToolException):
     """
 
 
+class OpenApiError(ToolkenError):
+    """An OpenAPI file cannot be read as tools; the message names the file or the operation.
+
+    Correct the file. Operations with bodies other than JSON, and references outside the file, are not supported.
+    """
+
+
 def validation_sentence(error: ValidationError) -> str:
     """Return a sentence about the first invalid argument of a call; a `handle_validation_error` for tools."""
     first = error.errors(include_url=False)[0]

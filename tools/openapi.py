@@ -11,15 +11,10 @@ import httpx
 import yaml
 from langchain_core.tools import BaseTool, StructuredTool
 
-from toolken.errors import ToolkenError
-from toolken.tools.errors import ToolError
+from toolken.tools.errors import OpenApiError, ToolError
 
 READ_ONLY = ("get", "head")
 METHODS = (*READ_ONLY, "post", "put", "patch", "delete", "options")
-
-
-class OpenApiError(ToolkenError):
-    """An OpenAPI file cannot be read as tools; the message names the file or the operation."""
 
 
 def openapi_tools(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -22,6 +23,16 @@ from toolken.training.lm.prefix_cache import PrefixCache
 
 #: Appends tokens to a text and returns hidden state and next-token logits after the last one.
 Feed = Callable[[Session, Sequence[int]], tuple[torch.Tensor, torch.Tensor]]
+
+#: Last tokens of the budget, in which strings, objects and arrays are closed as soon as the grammar allows.
+RESERVE = 8
+
+
+@lru_cache(maxsize=8)
+def _closers(lm: FrozenLM) -> tuple[int, ...]:
+    """Return the tokens that close JSON values, those that close most first."""
+    encoded = [lm.encode(text).ids for text in ('"}', '"]', '"', "}", "]")]
+    return tuple(ids[0] for ids in encoded if len(ids) == 1)
 
 
 def feed_alone(session: Session, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,6 +108,7 @@ class ArgumentWriter:
         # The grammar of copied numbers counts their uses itself.
         renews = evidence is not None and not has_copied(parameters) and len(parameters.get("properties") or {}) > 1
         taken: list[int] = []
+        closers = _closers(lm)
         known, given = 0, 0
         closed: str | None = None
         text = GrowingText(lm, ())
@@ -119,7 +131,10 @@ class ArgumentWriter:
                     break
                 else:
                     _, logits = self._feed(session, fresh)
-                token = sampler.token(masked(logits, matcher.compute_bitmask()))
+                mask = matcher.compute_bitmask()
+                ending = budget >= 4 * RESERVE and self.drawn >= budget - RESERVE
+                closing = next((one for one in closers if mask[one // 8] >> one % 8 & 1), None) if ending else None
+                token = closing if closing is not None else sampler.token(masked(logits, mask))
                 self.drawn += 1
                 if token in lm.stop_ids or not matcher.consume_token(token):
                     break

@@ -65,4 +65,4 @@ class TestEmbeddedIntegration(_Embedded, ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"lm": self.lm, "max_tokens": 96}
+        return {"lm": self.lm, "max_tokens": 48}

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from toolken.tools.openapi import OpenApiError, openapi_tools
+from toolken.tools.errors import OpenApiError
+from toolken.tools.openapi import openapi_tools
 
 
 class Echo(BaseHTTPRequestHandler):

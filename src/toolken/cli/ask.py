@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -60,6 +61,9 @@ def shipped_examples() -> list[Example]:
 
 def _unanswered(call: Call) -> Call:
     return call.model_copy(update={"result": ""})
+
+
+_FIRST = re.compile(r"^\W+")
 
 
 def ask_agent(
@@ -164,7 +168,7 @@ class Printer:
         printed = self.text
         self.end_line()
         # Punctuation at the beginning is not printed.
-        if not printed.strip() or not answer.text.strip().endswith(printed.strip()):
+        if _FIRST.sub("", answer.text.strip()) != _FIRST.sub("", printed.strip()):
             self._console.print(Text(f"  {answer.text}", style="green"), soft_wrap=True)
 
     def show(self, event: AgentEvent) -> None:
