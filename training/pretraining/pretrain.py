@@ -25,7 +25,7 @@ FOLDS = 5
 #: Scales of the softmax over tools to choose among.
 SCALES = (7.5, 10.0, 15.0, 20.0, 30.0, 40.0)
 #: Share of the dev requests for a tool, whose tool is the nearest, that the threshold declines.
-DECLINED = 0.06
+DECLINED = 0.03
 #: How often a follow-up counts besides once, for what asks for a tool.
 FOLLOW_UPS = 4
 #: How often a message of the corpora that asks for nothing counts, beside questions that need no tool.
