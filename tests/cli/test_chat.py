@@ -14,6 +14,7 @@ from toolken.agents.chat_session import ChatSession
 from toolken.cli import chat
 from toolken.errors import ToolSpecError
 from toolken.tools.everyday import everyday_tools
+from toolken.tools.side_effects import has_side_effects
 from toolken.training.prior.pretrained import PretrainedPrior
 
 SERVER = Path(__file__).parents[1] / "agents" / "mcp_server.py"
@@ -94,6 +95,9 @@ def test_tools_come_from_modules_servers_and_openapi_files(tmp_path: Path) -> No
     )
     names = [one.name for one in found]
     assert {"set_timer", "due_date", "list_books"} <= set(names)
+    marks = {one.name: has_side_effects(one) for one in found}
+    # The server's tools have no annotations, and are confirmed.
+    assert (marks["due_date"], marks["list_books"], marks["set_timer"]) == (True, False, None)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +105,7 @@ def test_tools_come_from_modules_servers_and_openapi_files(tmp_path: Path) -> No
     [
         (["no_such_module"], "no_such_module"),
         (["mcp:"], "needs the command"),
+        (["mcp:echo 'open"], "quotation marks"),
         (["mcp:no-such-server-anywhere"], "does not answer"),
         (["openapi:nowhere.yaml"], "nowhere.yaml"),
         (["everyday", "everyday"], "set_timer"),

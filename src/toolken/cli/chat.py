@@ -112,7 +112,12 @@ def chat_tools(sources: list[str]) -> "list[BaseTool]":
 
 def _mcp_tools(command: str) -> "list[BaseTool]":
     """Return the tools of an MCP server that a command starts."""
-    words = shlex.split(command)
+    from toolken.tools.side_effects import has_side_effects
+
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ToolSpecError(f"The command {command!r} has a fault ({error}): correct its quotation marks.") from error
     if not words:
         raise ToolSpecError('"mcp:" needs the command of a server, such as "mcp:uvx mcp-server-time".')
     try:
@@ -125,6 +130,10 @@ def _mcp_tools(command: str) -> "list[BaseTool]":
     except Exception as error:
         reason = plain(str(_innermost(error)))
         raise ToolSpecError(f"The MCP server {command!r} does not answer ({reason}): check its command.") from error
+    for tool in tools:
+        # Without annotations a tool is not read-only: MCP takes a missing hint as false.
+        if has_side_effects(tool) is None:
+            tool.metadata = {**(tool.metadata or {}), "side_effects": True}
     return tools
 
 
